@@ -1,0 +1,240 @@
+"""The vocabulary every stage shares: cone programs, their compiled form, and solutions.
+
+A *cone program* is
+
+    minimize    ½ xᵀP x + qᵀx + d
+    subject to  A x + s = b,   s ∈ K = {0}ᵉ × ℝ₊ᵏ × second-order × PSD × exponential × power,
+
+with primal x (n), slack s (m) and dual z (m) in the dual cone K*. A compiled problem is the fixed structure of a family of
+such programs plus two constant sparse maps: M takes parameters to the numbers of the program, R takes (x, z) to the outputs.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray
+
+
+class Status(enum.IntEnum):
+    """Outcome of one instance; ``str`` gives the word CVXPY and Clarabel use, ``help`` says what to do about it."""
+
+    SOLVED = 0
+    ALMOST_SOLVED = 1
+    PRIMAL_INFEASIBLE = 2
+    DUAL_INFEASIBLE = 3
+    MAX_ITERATIONS = 4
+    INSUFFICIENT_PROGRESS = 5
+    NUMERICAL_ERROR = 6
+    INVALID_INPUT = 7
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    @property
+    def help(self) -> str:
+        """What the status means and what a user can do."""
+        return _HELP[self]
+
+    @property
+    def solved(self) -> bool:
+        """Whether the instance has a solution that can be used and differentiated."""
+        return self <= Status.ALMOST_SOLVED
+
+
+_HELP = {
+    Status.SOLVED: "Optimal to the requested tolerance.",
+    Status.ALMOST_SOLVED: "Optimal to a reduced tolerance (1e-5); check the scaling of the data if this is frequent.",
+    Status.PRIMAL_INFEASIBLE: "No point satisfies the constraints for these parameter values; relax a constraint or add a slack.",
+    Status.DUAL_INFEASIBLE: "The objective is unbounded for these parameter values; bound the variables or add a convex term.",
+    Status.MAX_ITERATIONS: "The iteration limit was reached; raise max_iterations or rescale the data.",
+    Status.INSUFFICIENT_PROGRESS: "The iterates stalled before the tolerance; the data are badly scaled or nearly infeasible.",
+    Status.NUMERICAL_ERROR: "A factorization broke down; look for huge or tiny entries in the data.",
+    Status.INVALID_INPUT: "A parameter holds NaN or inf, or violates its declared sign or definiteness.",
+}
+
+
+@dataclass(frozen=True)
+class Cones:
+    """The product cone K, its blocks in row order: zero, nonneg, soc…, psd…, exp…, power….
+
+    ``soc`` holds dimensions, ``psd`` matrix orders k (each block has k(k+1)/2 svec rows), ``exp`` the number of
+    3-row blocks, ``power`` the exponent of each 3-row block.
+    """
+
+    zero: int = 0
+    nonneg: int = 0
+    soc: tuple[int, ...] = ()
+    psd: tuple[int, ...] = ()
+    exp: int = 0
+    power: tuple[float, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Number of rows m."""
+        return self.zero + self.nonneg + sum(self.soc) + sum(k * (k + 1) // 2 for k in self.psd) + 3 * (self.exp + len(self.power))
+
+    @property
+    def polyhedral(self) -> bool:
+        """Whether K has only zero and nonnegative blocks."""
+        return self.rows == self.zero + self.nonneg
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A sparsity pattern in compressed rows: row i owns ``indices[indptr[i]:indptr[i + 1]]``, ascending."""
+
+    indptr: NDArray[np.int32]
+    indices: NDArray[np.int32]
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored entries."""
+        return len(self.indices)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int32]:
+        """Row index of every stored entry."""
+        return np.repeat(np.arange(len(self.indptr) - 1, dtype=np.int32), np.diff(self.indptr))
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What all instances share: sizes, cones, and the patterns of P and A.
+
+    ``P`` holds the lower triangle by rows (row i, columns j ≤ i), which is the upper triangle by columns; ``A`` is by rows.
+    Explicit zeros stay: an entry that a parameter can reach is stored whatever its value.
+    """
+
+    n: int
+    m: int
+    cones: Cones
+    P: Pattern
+    A: Pattern
+
+    @property
+    def values(self) -> int:
+        """Length of the value vector [P, q, A, b, d] of one instance."""
+        return self.P.nnz + self.n + self.A.nnz + self.m + 1
+
+    def split(self, values: Float64) -> tuple[Float64, Float64, Float64, Float64, Float64]:
+        """Cut the last axis of ``values`` into (P, q, A, b, d); ``d`` keeps no axis."""
+        cuts = np.cumsum([self.P.nnz, self.n, self.A.nnz, self.m])
+        P, q, A, b, d = np.split(values, cuts, axis=-1)
+        return P, q, A, b, d[..., 0]
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter: its name, shape, and the domain CVXPY declares for it."""
+
+    name: str
+    shape: tuple[int, ...]
+    sign: int = 0  # +1: entries must be ≥ 0, -1: entries must be ≤ 0, 0: free
+    psd: int = 0  # +1: must be positive semidefinite, -1: negative semidefinite, 0: free
+    symmetric: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One output, a variable or a constraint's dual: its name and shape."""
+
+    name: str
+    shape: tuple[int, ...]
+    dual: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class CompiledProblem:
+    """A parametrized problem, ready for engines; immutable, free of CVXPY objects, picklable.
+
+    ``M``: CSR (structure.values, p + 1); values = M @ [θ; 1], θ the parameters flattened in C order and concatenated in the
+    order of ``parameters``. ``R``: CSR (outputs, n + m); outputs = R @ [x; z], flattened in C order, concatenated in the order
+    of ``outputs``. Fortran order, signs, svec scaling and permutations live in these two maps and nowhere else.
+    ``objective_sign`` is -1 for Maximize: the user's objective is ``objective_sign * (½ xᵀPx + qᵀx + d)``.
+    ``row_sources`` names the constraint that each row of A came from, for messages.
+    """
+
+    structure: Structure
+    M: sp.csr_array = field(repr=False)
+    R: sp.csr_array = field(repr=False)
+    parameters: tuple[ParameterSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    objective_sign: int = 1
+    row_sources: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Parameter values of many instances.
+
+    ``arrays[i]`` is float64 of shape (*batch_i, parameters[i].size), its last axis contiguous; the batch_i broadcast to
+    ``shape`` as in NumPy. A shared parameter has no batch axes (or axes of length or stride 0) and is never copied.
+    ``invalid`` marks instances, flattened in C order, that are known to violate a declared domain.
+    """
+
+    arrays: tuple[Float64, ...]
+    shape: tuple[int, ...]
+    invalid: Bool | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of instances B."""
+        return math.prod(self.shape)
+
+    def theta(self, instances: Sequence[int] | NDArray[np.integer] | slice = slice(None)) -> Float64:
+        """Stacked parameters with the trailing constant 1, shape (len(instances), p + 1), for engines without M in the kernel."""
+        flat = np.arange(self.size)[instances]
+        index = np.unravel_index(flat, self.shape) if self.shape else ()
+        columns = []
+        for array in self.arrays:
+            full = np.broadcast_to(array, (*self.shape, array.shape[-1]))
+            columns.append(full[index] if self.shape else np.broadcast_to(full, (len(flat), array.shape[-1])))
+        return np.concatenate([*columns, np.ones((len(flat), 1))], axis=1)
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What a derivative needs of a solve: x (B, n), z (B, m), s (B, m) and the status codes (B,)."""
+
+    x: Float64
+    z: Float64
+    s: Float64
+    status: Int8
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Everything a solve returns, the batch flattened to one axis of length B.
+
+    ``outputs`` (B, outputs) follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
+    derivative was asked for. Residuals and gap are relative, as in the termination test of Clarabel (arXiv 2405.12762, sec. 2);
+    ``objective`` (B,) is in the user's sense.
+    """
+
+    outputs: Float64
+    status: Int8
+    iterations: Int32
+    primal_residual: Float64
+    dual_residual: Float64
+    gap: Float64
+    objective: Float64
+    fallback: Bool
+    tape: Tape | None
