@@ -1,8 +1,13 @@
-"""Array types used in signatures: jaxtyping's where it is installed (development, tests), plain NumPy's otherwise."""
+"""Array types used in signatures: the plain aliases say the dtype, ``Shaped[Float64, "B n"]`` adds the shape.
+
+To a type checker ``Shaped`` is ``Annotated``. Annotations of this package are never evaluated in ordinary use (every module
+has ``from __future__ import annotations``), so shapes cost nothing at run time. Under pytest, jaxtyping's import hook evaluates
+them and checks each call: equal names in one signature must be equal sizes, ``...`` is any number of axes, as in jaxtyping.
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,4 +17,21 @@ Int8: TypeAlias = NDArray[np.int8]
 Int32: TypeAlias = NDArray[np.int32]
 Bool: TypeAlias = NDArray[np.bool_]
 
-__all__ = ["Bool", "Float64", "Int8", "Int32", "NDArray"]
+if TYPE_CHECKING:
+    from typing import Annotated as Shaped
+else:
+
+    class Shaped:
+        """``Shaped[alias, dims]``: jaxtyping's type of that dtype and shape; the bare alias where jaxtyping is missing."""
+
+        def __class_getitem__(cls, item: tuple[object, str]) -> object:
+            alias, dims = item
+            try:
+                import jaxtyping
+            except ImportError:
+                return alias
+            return getattr(jaxtyping, _JAXTYPING[alias])[np.ndarray, dims]
+
+    _JAXTYPING = {Float64: "Float64", Int8: "Int8", Int32: "Int32", Bool: "Bool"}
+
+__all__ = ["Bool", "Float64", "Int8", "Int32", "NDArray", "Shaped"]

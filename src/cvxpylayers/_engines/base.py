@@ -45,7 +45,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
-        """Push tangents of the parameters (each broadcastable to (*batch.shape, size), None for zero) to the outputs (B, outputs)."""
+        """Push tangents of the parameters (each broadcastable to (*batch.shape, size), None for zero) to outputs (B, outputs)."""
 
     @abc.abstractmethod
     def describe(self) -> Mapping[str, Any]:

@@ -1,0 +1,81 @@
+# Every target first brings .venv up to date: the pinned dependencies, then the extension. Both steps are
+# files with a date, so a second run costs nothing. Needs python3 (3.11 or newer), gcc or clang, and make.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DEPENDENCIES := $(VENV)/.dependencies
+EXTENSION := $(VENV)/.extension
+CPP := CMakeLists.txt $(shell find cpp -type f)
+JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CONSTRAINT := $(abspath constraints.txt)
+
+.PHONY: help demo test bench lint format sanitize clean
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make demo      train a portfolio model through the layer on real prices; a table, and curves in out/
+demo: $(EXTENSION)
+	@python examples/portfolio_demo.py $(ARGS)
+
+## make test      C++ tests, Python tests, and the selection marked isa under every instruction set of this machine
+test: $(EXTENSION) build/tests/build.ninja
+	cmake --build build/tests
+	ctest --test-dir build/tests --output-on-failure
+	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) $(ARGS)
+	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets); do \
+	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -m isa; done
+
+## make bench     measure against the published peers, each in its own environment; ARGS="--help" for choices
+bench: $(EXTENSION)
+	python -m benchmarks $(ARGS)
+
+## make lint      ruff (rules and format), mypy --strict
+lint: $(DEPENDENCIES)
+	ruff check .
+	ruff format --check .
+	mypy
+
+## make format    rewrite the sources in the house format
+format: $(DEPENDENCIES)
+	ruff check --fix .
+	ruff format .
+
+## make sanitize  C++ and selected Python tests under ASan and UBSan, the thread pool under TSan
+# The Python tests run without the site module, so that the sanitized copy of the package hides the editable install.
+sanitize: $(DEPENDENCIES)
+	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_SANITIZE=address,undefined
+	cmake --build build/asan
+	ctest --test-dir build/asan --output-on-failure
+	rm -rf build/asan/site && mkdir -p build/asan/site && cp -r src/cvxpylayers build/asan/site/
+	cmake --install build/asan --prefix build/asan/site
+	PYTHONPATH=build/asan/site:$$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))') OMP_NUM_THREADS=1 \
+	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	  python -S -m pytest -q -p no:cacheprovider -m isa
+	cmake -S . -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_SANITIZE=thread
+	cmake --build build/tsan
+	TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build/tsan --output-on-failure -R 'pool|batch'
+
+## make clean     remove what was built; .venv stays
+clean:
+	rm -rf build dist out $(EXTENSION)
+
+# skfolio is wanted for the prices inside its wheel alone, so its own dependencies stay out.
+$(DEPENDENCIES): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet $$($(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	  print(*p['dependencies'], *p['optional-dependencies']['torch'], *p['optional-dependencies']['dev'])" | sed "s/>=[0-9.]*//g")
+	$(PY) -m pip install --quiet --no-deps skfolio
+	@touch $@
+
+$(EXTENSION): $(DEPENDENCIES) $(CPP)
+	$(PY) -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+build/tests/build.ninja: $(DEPENDENCIES) CMakeLists.txt
+	cmake -S . -B build/tests -G Ninja -DCMAKE_BUILD_TYPE=Release -DCVXL_TESTS=ON
+	@touch $@
