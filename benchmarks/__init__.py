@@ -1,0 +1,1 @@
+"""Problem families, contenders and the runner behind ``make bench``."""
