@@ -1,0 +1,136 @@
+"""Problem → ``CompiledProblem``: the two constant maps, in engine order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, owner
+from cvxpylayers._canon.layout import Rows, lay_out
+from cvxpylayers._canon.validate import validate
+from cvxpylayers._program import CompiledProblem, OutputSpec, ParameterSpec, Pattern, Structure
+from cvxpylayers._typing import Float64, NDArray
+
+
+def compile_problem(
+    problem: cp.Problem,
+    parameters: Sequence[cp.Parameter],
+    variables: Sequence[cp.Variable],
+    *,
+    gp: bool = False,
+    canon_backend: str | None = None,
+) -> CompiledProblem:
+    """Compile a DPP ``problem`` once for all values of its parameters.
+
+    ``parameters`` must be exactly the problem's, in the order in which calls will pass them. ``variables`` are the outputs:
+    variables of the problem, or dual variables of its constraints (``constraint.dual_variables[0]``). ``problem`` is not modified.
+
+    Raises ``ProblemError`` or ``InputTypeError``, before anything is built, where the arguments cannot make a layer.
+    """
+    validate(problem, parameters, variables, gp=gp)
+    form = canonicalize(problem, parameters, variables, canon_backend)
+    rows = lay_out(form.blocks)
+    structure, M = _value_map(form, rows)
+    return CompiledProblem(
+        structure=structure,
+        M=M,
+        R=_output_map(form, rows),
+        parameters=tuple(_parameter_spec(parameter) for parameter in parameters),
+        outputs=tuple(_output_spec(variable, problem) for variable in variables),
+        objective_sign=-1 if isinstance(problem.objective, cp.Maximize) else 1,
+        row_sources=_row_sources(form, rows),
+    )
+
+
+def _value_map(form: ConeForm, rows: Rows) -> tuple[Structure, sp.csr_array]:
+    """The patterns of P and A, and M."""
+    n, m = form.n, rows.cones.rows
+    P_cell, P_column, P_value = _entries(form.P)
+    j, i = np.divmod(P_cell, n)
+    # The lower triangle holds the mean of P_ij and P_ji: P's symmetric part is all that ½ xᵀP x sees.
+    P, P_slot = _pattern(np.maximum(i, j), np.minimum(i, j), (n, n))
+    P_value = np.where(i == j, P_value, P_value / 2)
+
+    cell, column, value = _entries(form.G)
+    j, r = np.divmod(cell, max(len(rows.target), 1))
+    value = value * (rows.sign * rows.coefficient)[r]
+    target, linear = rows.target[r], j < n
+    A, A_slot = _pattern(target[linear], j[linear], (m, n))
+    slot = np.where(linear, 0, P.nnz + n + A.nnz + target)
+    slot[linear] = P.nnz + n + A_slot
+    value[linear] *= -1
+
+    q_cell, q_column, q_value = _entries(form.q)
+    structure = Structure(n, m, rows.cones, P, A)
+    q_slot = np.where(q_cell < n, P.nnz + q_cell, structure.values - 1)
+    M = sp.csr_array(
+        (
+            np.concatenate([P_value, q_value, value]),
+            (np.concatenate([P_slot, q_slot, slot]), np.concatenate([P_column, q_column, column])),
+        ),
+        shape=(structure.values, form.parameters.shape[0]),
+    )
+    M = M @ form.parameters
+    M.sort_indices()
+    return structure, M
+
+
+def _entries(tensor: sp.sparray | None) -> tuple[NDArray[np.int64], NDArray[np.int64], Float64]:
+    """(row, column, value) of the nonzeros of a tensor; a zero coefficient is structure that no parameter can reach."""
+    if tensor is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    coo = tensor.tocoo()
+    kept = coo.data != 0
+    return coo.row[kept].astype(np.int64), coo.col[kept].astype(np.int64), coo.data[kept].astype(np.float64)
+
+
+def _pattern(
+    row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int]
+) -> tuple[Pattern, NDArray[np.int64]]:
+    """The pattern that holds all cells, by rows with ascending columns, and the position of each cell in it."""
+    cells, slot = np.unique(row * shape[1] + column, return_inverse=True)
+    rows, indices = np.divmod(cells, max(shape[1], 1))
+    indptr = np.zeros(shape[0] + 1, dtype=np.int32)
+    np.cumsum(np.bincount(rows, minlength=shape[0]), out=indptr[1:])
+    return Pattern(indptr, indices.astype(np.int32)), slot
+
+
+def _output_map(form: ConeForm, rows: Rows) -> sp.csr_array:
+    """R, from the positions of every output: x as it is, duals as Tᵀz."""
+    outputs, columns, values, start = [], [], [], 0
+    for dual, where in form.outputs:
+        found = np.flatnonzero(where >= 0)
+        position = where[found]
+        outputs.append(start + found)
+        columns.append(form.n + rows.target[position] if dual else position)
+        values.append(rows.coefficient[position] if dual else np.ones(len(position)))
+        start += len(where)
+    entries = np.concatenate(values), (np.concatenate(outputs), np.concatenate(columns))
+    return sp.csr_array(entries, shape=(start, form.n + rows.cones.rows))
+
+
+def _row_sources(form: ConeForm, rows: Rows) -> tuple[str, ...]:
+    names = np.repeat(np.array(form.sources, dtype=object), [block.rows for block in form.blocks])
+    sources = np.full(rows.cones.rows, "", dtype=object)
+    sources[rows.target] = names
+    return tuple(sources.tolist())
+
+
+def _parameter_spec(parameter: cp.Parameter) -> ParameterSpec:
+    has = parameter.attributes
+    return ParameterSpec(
+        name=parameter.name(),
+        shape=tuple(parameter.shape),
+        sign=bool(has["nonneg"] or has["pos"]) - bool(has["nonpos"] or has["neg"]),
+        psd=bool(has["PSD"]) - bool(has["NSD"]),
+        symmetric=bool(has["symmetric"] or has["PSD"] or has["NSD"]),
+    )
+
+
+def _output_spec(variable: cp.Variable, problem: cp.Problem) -> OutputSpec:
+    owned = owner(variable, problem)
+    name = variable.name() if owned is None else f"dual of {brief(owned[0])}"
+    return OutputSpec(name, tuple(variable.shape), dual=owned is not None)

@@ -1,0 +1,241 @@
+"""The only module that touches CVXPY's internals: a problem in, its parametrized cone program as plain arrays out.
+
+CVXPY reduces a DPP problem to a *tensor*: a sparse matrix that takes its own parameter vector (with a trailing 1) to the entries
+of [G h], q, d and P. We stop right there, before any parameter value is needed. The reductions run on a fresh ``cvxpy.Problem``
+over the same objective and constraints, so the caches of the user's problem are neither read nor written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+from cvxpy.constraints import PSD, SOC, ExpCone, NonNeg, PowCone3D, PowConeND, Zero
+from cvxpy.reductions.cvx_attr2constr import SYMMETRIC_ATTRIBUTES, lower_value, recover_value_for_leaf
+from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
+from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
+from cvxpy.reductions.solvers.solving_chain import resolve_and_build_chain
+from cvxpy.utilities import scopes
+
+from cvxpylayers._canon.layout import Block
+from cvxpylayers._typing import NDArray
+from cvxpylayers.errors import ProblemError
+
+
+@dataclass(frozen=True)
+class ConeForm:
+    """minimize ½ xᵀP x + qᵀx + d subject to G x + h in cones; each datum is a tensor applied to CVXPY's parameter vector π.
+
+    ``P``: (n², π), entry (i, j) at row i + n j; ``q``: (n + 1, π), d last; ``G``: (r (n + 1), π), entry (i, j) at row i + r j, h last.
+    ``parameters``: (π, θ), π = parameters @ [θ; 1]. ``outputs[k]`` says where output k is found: (is it dual, positions in x or
+    in the rows of G, -1 for a constant zero), C order. ``sources`` names the origin of each block.
+    """
+
+    n: int
+    P: sp.sparray | None
+    q: sp.sparray
+    G: sp.sparray
+    blocks: tuple[Block, ...]
+    sources: tuple[str, ...]
+    parameters: sp.csr_array
+    outputs: tuple[tuple[bool, NDArray[np.int64]], ...]
+
+
+class _Target(ConicSolver):  # type: ignore[misc]
+    """A solver that solves nothing: it declares the cones we lay out and hands back the unevaluated tensors."""
+
+    SUPPORTED_CONSTRAINTS = [Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D]
+    BOUNDED_VARIABLES = False
+
+    def name(self) -> str:
+        return "CVXPYLAYERS"
+
+    def import_solver(self) -> None:
+        pass
+
+    def supports_quad_obj(self) -> bool:
+        return True
+
+    def apply(self, problem: Any) -> tuple[Any, dict[str, Any]]:
+        return problem, {}
+
+    def cite(self, data: Any) -> str:
+        return ""
+
+    def solve_via_data(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("this target only canonicalizes")
+
+
+class _NamedDcp2Cone(Dcp2Cone):  # type: ignore[misc]
+    """Remembers which atom produced each constraint."""
+
+    def __init__(self, original: Dcp2Cone) -> None:
+        super().__init__(quad_obj=original.quad_obj, solver_context=original.solver_context)
+        self.origins: dict[int, Any] = {}
+
+    def canonicalize_expr(self, expr: Any, args: Any, affine_above: bool) -> Any:
+        canonical, constraints = super().canonicalize_expr(expr, args, affine_above)
+        self.origins.update((constraint.id, expr) for constraint in constraints)
+        return canonical, constraints
+
+
+@contextmanager
+def dpp_rules(*, objective: bool) -> Iterator[None]:
+    """Within, ``is_dcp`` applies the rules of DPP; in an objective, ``quad_form(x, P)`` may hold a parameter P."""
+    with ExitStack() as stack:
+        stack.enter_context(scopes.dpp_scope())
+        if objective:
+            stack.enter_context(scopes.quad_form_dpp_scope())
+        yield
+
+
+def is_dpp(problem: cp.Problem) -> bool:
+    """Whether CVXPY can map parameters to a quadratic cone program affinely."""
+    return bool(problem.is_dpp("dcp", quad_form_dpp="qp"))
+
+
+def canonicalize(
+    problem: cp.Problem, parameters: Sequence[cp.Parameter], outputs: Sequence[cp.Variable], canon_backend: str | None
+) -> ConeForm:
+    """Reduce a validated ``problem`` to cone form; θ stacks ``parameters`` in C order."""
+    fresh = cp.Problem(problem.objective, problem.constraints)
+    chain = resolve_and_build_chain(fresh, solver=_Target(), enforce_dpp=True, canon_backend=canon_backend)
+    position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
+    named = _NamedDcp2Cone(original)
+    chain.reductions[position] = named
+    program, _ = chain.apply(fresh)
+    if not (
+        program.lower_bounds is program.upper_bounds is program.lb_tensor is program.ub_tensor is None and not program.dir_cones
+    ):
+        raise AssertionError("CVXPY handed over bounds or direct cones outside the rows of the program")
+    rows = _row_starts(program)
+    return ConeForm(
+        n=program.x.size,
+        P=program.P,
+        q=program.q,
+        G=program.A,
+        blocks=tuple(_block(constraint) for constraint in program.constraints),
+        sources=_sources(problem, program, chain, position, named.origins),
+        parameters=_parameter_map(parameters, program, chain.compose_param_id_map()),
+        outputs=tuple(_locate(output, problem, program, chain, rows) for output in outputs),
+    )
+
+
+def owner(dual: cp.Variable, problem: cp.Problem) -> tuple[cp.constraints.constraint.Constraint, int] | None:
+    """The constraint of ``problem`` whose dual variable ``dual`` is, and its position there; None if there is none."""
+    return next(
+        ((con, k) for con in problem.constraints for k, variable in enumerate(con.dual_variables) if variable.id == dual.id), None
+    )
+
+
+def _block(constraint: Any) -> Block:
+    size = constraint.args[0].size
+    match constraint:
+        case Zero():
+            return Block("zero", size)
+        case NonNeg():
+            return Block("nonneg", size)
+        case SOC():
+            return Block("soc", size, 1 + constraint.args[1].size // size)
+        case PSD():
+            return Block("psd", constraint.num_cones(), constraint.args[0].shape[-1])
+        case ExpCone():
+            return Block("exp", size, 3)
+        case PowCone3D():
+            return Block("power", size, 3, tuple(np.ravel(constraint.alpha.value, order="F").tolist()))
+    raise AssertionError(f"CVXPY handed over an undeclared cone: {type(constraint).__name__}")
+
+
+def _row_starts(program: Any) -> dict[int, NDArray[np.int64]]:
+    """First row of every argument, by the id of its constraint."""
+    starts, row = {}, 0
+    for constraint in program.constraints:
+        sizes = [argument.size for argument in constraint.args]
+        starts[constraint.id] = row + np.cumsum([0, *sizes[:-1]])
+        row += sum(sizes)
+    return starts
+
+
+def _sources(problem: cp.Problem, program: Any, chain: Any, position: int, origins: dict[int, Any]) -> tuple[str, ...]:
+    """For every constraint of the cone program, the user's constraint or the atom that it came from."""
+    origin: dict[int, Any] = {}
+    for step in chain.reductions[position + 1 :]:
+        origins = {step.cons_id_map.get(key, key): value for key, value in origins.items()}
+    origin.update(origins)
+    final = chain.compose_constr_id_map()
+    origin.update((final.get(constraint.id, constraint.id), constraint) for constraint in problem.constraints)
+    return tuple(brief(origin.get(constraint.id, constraint)) for constraint in program.constraints)
+
+
+def brief(expression: Any, width: int = 80) -> str:
+    """``str(expression)`` on one line of at most ``width`` characters."""
+    text = " ".join(str(expression).split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _parameter_map(parameters: Sequence[cp.Parameter], program: Any, renamed: dict[int, list[int]]) -> sp.csr_array:
+    """π = map @ [θ; 1].
+
+    CVXPY keeps only the independent entries of a structured parameter. The upper triangle it takes of a symmetric one is read
+    as the mean of both triangles: the same number, but a gradient that is symmetric as well.
+    """
+    total = program.total_param_size
+    rows, columns, values = [np.array([total])], [np.array([sum(p.size for p in parameters)])], [np.ones(1)]
+    start = 0
+    for parameter in parameters:
+        labels = start + np.arange(parameter.size).reshape(parameter.shape)
+        start += parameter.size
+        (key,) = renamed.get(parameter.id, [parameter.id])
+        if key not in program.param_id_to_col:
+            continue
+        views = [labels]
+        if key != parameter.id:
+            if any(parameter.attributes[name] for name in SYMMETRIC_ATTRIBUTES):
+                views.append(labels.swapaxes(-1, -2))
+            views = [lower_value(parameter, view) for view in views]
+        for view in views:
+            rows.append(program.param_id_to_col[key] + np.arange(view.size))
+            columns.append(np.ravel(view, order="F"))
+            values.append(np.full(view.size, 1 / len(views)))
+    shape = (total + 1, start + 1)
+    return sp.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=shape)
+
+
+def _locate(
+    output: cp.Variable, problem: cp.Problem, program: Any, chain: Any, rows: dict[int, NDArray[np.int64]]
+) -> tuple[bool, NDArray[np.int64]]:
+    owned = owner(output, problem)
+    if owned is None:
+        return False, _locate_primal(output, program, chain.compose_var_id_map())
+    constraint, k = owned
+    if isinstance(constraint, PowConeND):
+        raise ProblemError(
+            f"The dual of {brief(constraint)} cannot be an output: CVXPY splits this cone. Write it with cp.PowCone3D constraints."
+        )
+    key = chain.compose_constr_id_map().get(constraint.id, constraint.id)
+    if key not in rows:
+        return True, np.full(output.size, -1)
+    labels = rows[key][k] + np.arange(output.size)
+    if isinstance(constraint, SOC) and constraint.axis == 1:
+        return True, labels
+    return True, labels.reshape(output.shape, order="F").ravel()
+
+
+def _locate_primal(variable: cp.Variable, program: Any, renamed: dict[int, list[int]]) -> NDArray[np.int64]:
+    """Positions in x of the entries of ``variable``: CVXPY's own expansion of structured variables, applied to positions."""
+    (key,) = renamed.get(variable.id, [variable.id])
+    if key not in program.var_id_to_col:
+        return np.full(variable.size, -1)
+    size = program.id_to_var[key].size
+    labels = 1 + program.var_id_to_col[key] + np.arange(size, dtype=np.float64)
+    if size == variable.size:
+        full = labels.reshape(variable.shape, order="F")
+    else:
+        expanded = recover_value_for_leaf(variable, labels, project=False)
+        full = expanded.toarray() if sp.issparse(expanded) else np.asarray(expanded)
+    return np.ravel(full).astype(np.int64) - 1

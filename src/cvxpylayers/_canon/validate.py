@@ -1,0 +1,158 @@
+"""What can be wrong with the arguments of a layer; every message says what to type instead."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import cvxpy as cp
+
+from cvxpylayers._canon.cvxpy_bridge import brief, dpp_rules, is_dpp, owner
+from cvxpylayers.errors import InputTypeError, ProblemError
+
+
+def validate(problem: cp.Problem, parameters: Sequence[cp.Parameter], variables: Sequence[cp.Variable], *, gp: bool) -> None:
+    """Raise ``ProblemError`` or ``InputTypeError`` unless the arguments can make a layer."""
+    _check_types(problem, parameters, variables)
+    if gp:
+        raise ProblemError(
+            "Geometric programs (gp=True) are not supported yet; "
+            "substitute x = exp(u) and take logarithms to state the problem as a convex one, and pass gp=False."
+        )
+    _check_parameters(problem, parameters)
+    _check_variables(problem, variables)
+    _check_domains(problem)
+    _check_dcp(problem)
+    _check_dpp(problem)
+
+
+def _check_types(problem: Any, parameters: Any, variables: Any) -> None:
+    if not isinstance(problem, cp.Problem):
+        raise InputTypeError(f"problem must be a cvxpy.Problem, not {_kind(problem)}.")
+    for name, items, kind in (("parameters", parameters, cp.Parameter), ("variables", variables, cp.Variable)):
+        if not isinstance(items, (list, tuple)):
+            hint = f"; write {name}=[{items.name()}]" if isinstance(items, kind) else ""
+            raise InputTypeError(f"{name} must be a list or tuple of cvxpy.{kind.__name__} objects, not {_kind(items)}{hint}.")
+        for i, item in enumerate(items):
+            if isinstance(item, kind):
+                continue
+            hint = ""
+            if isinstance(item, cp.constraints.constraint.Constraint):
+                hint = "; for the dual of a constraint write constraint.dual_variables[0]"
+            elif isinstance(item, cp.Expression):
+                hint = f"; {brief(item)} is an expression of other objects: list those"
+            raise InputTypeError(f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {_kind(item)}{hint}.")
+
+
+def _check_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> None:
+    _refuse_repeats("parameters", parameters)
+    wanted, given = {p.id for p in problem.parameters()}, {p.id for p in parameters}
+    if missing := [p for p in problem.parameters() if p.id not in given]:
+        raise ProblemError(
+            f"parameters must list every parameter of the problem; missing: {_names(missing)}. "
+            "Add them, or replace those that never change by constants."
+        )
+    if foreign := [p for p in parameters if p.id not in wanted]:
+        raise ProblemError(f"The problem does not depend on these entries of parameters: {_names(foreign)}. Remove them from the list.")
+
+
+def _check_variables(problem: cp.Problem, variables: Sequence[cp.Variable]) -> None:
+    if not problem.variables():
+        raise ProblemError("The problem has no variables, so there is nothing to solve for.")
+    if not variables:
+        raise ProblemError(f"variables is empty; list the outputs you want, for instance variables=[{problem.variables()[0].name()}].")
+    _refuse_repeats("variables", variables)
+    known = {v.id for v in problem.variables()}
+    if foreign := [v for v in variables if v.id not in known and owner(v, problem) is None]:
+        raise ProblemError(
+            f"These entries of variables belong neither to the problem nor to the duals of its constraints: {_names(foreign)}. "
+            f"The problem's variables are {_names(problem.variables())}."
+        )
+
+
+def _check_domains(problem: cp.Problem) -> None:
+    for leaf in (*problem.variables(), *problem.parameters()):
+        if leaf.is_complex():
+            raise ProblemError(f"{leaf.name()} is complex; state the problem with its real and imaginary parts.")
+    for variable in problem.variables():
+        if variable.attributes["integer"] or variable.attributes["boolean"]:
+            raise ProblemError(
+                f"{variable.name()} is integer or boolean, and solutions of mixed-integer problems have no derivative; "
+                "relax it, for instance to cp.Variable(..., bounds=[0, 1])."
+            )
+
+
+def _check_dcp(problem: cp.Problem) -> None:
+    if problem.is_dcp():
+        return
+    culprit = _offender(problem, dpp=False)
+    raise ProblemError(
+        f"The problem is not convex by CVXPY's rules (DCP); the offending part is {brief(culprit, 200)}"
+        f"{_curvature(culprit)}. Rewrite it with atoms of known curvature; problem.is_dcp() must be True."
+    )
+
+
+def _check_dpp(problem: cp.Problem) -> None:
+    if is_dpp(problem):
+        return
+    culprit = _offender(problem, dpp=True)
+    raise ProblemError(
+        f"The problem is not DPP, that is, its data are not affine in its parameters; the offending part is {brief(culprit, 200)}. "
+        f"{_dpp_remedy(culprit)}"
+    )
+
+
+def _dpp_remedy(culprit: Any) -> str:
+    factors = culprit.args if isinstance(culprit, cp.Expression) else []
+    if isinstance(culprit, cp.atoms.quad_form.QuadForm):
+        return (
+            "A parameter matrix P is possible in quad_form(x, P) as a term of the objective only; elsewhere write "
+            "cp.sum_squares(S @ x) with a parameter S such that P = S.T @ S."
+        )
+    if len(factors) == 2 and all(factor.parameters() for factor in factors):
+        if culprit.variables():
+            return (
+                "Give the part with the variables a name: with a new variable y, add the constraint y == "
+                f"{brief(next(f for f in factors if f.variables()))} and use y in its place."
+            )
+        return "Replace this product of parameters by one new parameter, and pass its value."
+    return "Replace the parameters in it by one new parameter for the whole expression, and pass its value."
+
+
+def _offender(problem: cp.Problem, *, dpp: bool) -> Any:
+    """The smallest part of the problem that breaks the rules although all of its own parts obey them."""
+    for part in (problem.objective, *problem.constraints):
+        with dpp_rules(objective=part is problem.objective) if dpp else nullcontext():
+            if not part.is_dcp():
+                return _descend(part)
+    return problem
+
+
+def _descend(part: Any) -> Any:
+    for argument in part.args:
+        if not argument.is_dcp():
+            return _descend(argument)
+    return part
+
+
+def _curvature(culprit: Any) -> str:
+    if isinstance(culprit, (cp.Minimize, cp.Maximize)):
+        wanted = "convex" if isinstance(culprit, cp.Minimize) else "concave"
+        return f" (its expression is {culprit.expr.curvature.lower()}, {wanted} is needed)"
+    return ""
+
+
+def _refuse_repeats(name: str, items: Sequence[Any]) -> None:
+    counts = Counter(item.id for item in items)
+    if repeated := [item for item in items if counts[item.id] > 1]:
+        raise ProblemError(f"{name} lists these more than once: {_names(repeated)}. List each once.")
+
+
+def _names(items: Sequence[Any]) -> str:
+    return ", ".join(dict.fromkeys(item.name() for item in items))
+
+
+def _kind(item: Any) -> str:
+    return "None" if item is None else f"a {type(item).__module__.split('.')[0]}.{type(item).__name__}"
