@@ -1,0 +1,122 @@
+"""Arrays of a call → ``Batch``: number, shape and type of the arguments, broadcasting, and the declared domains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cvxpylayers._program import Batch, ParameterSpec
+from cvxpylayers._typing import Bool, Float64, NDArray
+from cvxpylayers.errors import InputError, InputTypeError
+
+# CVXPY's own slack when it checks a parameter's sign (cvxpy.settings.GENERAL_PROJECTION_TOL).
+_SIGN_SLACK = 1e-10
+# Largest |S - Sᵀ| relative to the largest entry: above the rounding of single precision, below any real asymmetry.
+_SYMMETRY_SLACK = 1e-6
+
+
+def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic]]) -> Batch:
+    """Broadcast one array per parameter, of shape (*batch_i, *parameter shape), into a ``Batch``; ``invalid`` is left open.
+
+    Nothing is copied that is float64 with contiguous parameter axes; axes of stride 0 keep it through every conversion.
+
+    Raises:
+        InputError: the number of arrays, a shape, or batch axes that do not broadcast.
+        InputTypeError: entries that are not real numbers.
+    """
+    if len(arrays) != len(specs):
+        expected = ", ".join(f"{s.name}: {s.shape}" for s in specs)
+        raise InputError(f"The layer takes {len(specs)} parameters ({expected}); got {len(arrays)}.")
+    flat = []
+    shape: tuple[int, ...] = ()
+    for spec, array in zip(specs, arrays, strict=True):
+        flat.append(_flatten(spec, array))
+        axes = flat[-1].shape[:-1]
+        if axes != shape:
+            shape = axes if not shape else _broadcast(specs, arrays) if axes else shape
+    return Batch(tuple(flat), shape)
+
+
+def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Float64:
+    """View ``array`` as float64 of shape (*batch_i, size) with a contiguous last axis; convert and copy only what must be."""
+    rank = array.ndim - len(spec.shape)
+    if rank < 0 or array.shape[rank:] != spec.shape:
+        batched = ", ".join(("*batch", *map(str, spec.shape)))
+        raise InputError(f"Parameter {spec.name!r} must have shape {spec.shape} or ({batched}); got {array.shape}.")
+    shape = (*array.shape[:rank], spec.size)
+    if array.dtype == np.float64 and array.flags.c_contiguous and array.flags.aligned:
+        return array.reshape(shape)  # type: ignore[return-value]
+    if array.dtype.kind not in "fiu":
+        raise InputTypeError(f"Parameter {spec.name!r} must hold real numbers (float64 is best); got {array.dtype}.")
+    compact = _compact(array, rank)
+    flat = compact.reshape(*compact.shape[:rank], spec.size)
+    if flat.dtype != np.float64 or not flat.flags.aligned or (spec.size > 1 and flat.strides[-1] != flat.itemsize):
+        flat = np.ascontiguousarray(flat, dtype=np.float64)
+    return np.broadcast_to(flat, shape)  # type: ignore[return-value]
+
+
+def _compact(array: NDArray[np.generic], rank: int) -> NDArray[np.generic]:
+    """Cut the repeated batch axes (stride 0) to length one."""
+    if 0 not in array.strides[:rank]:
+        return array
+    return array[tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides[:rank])]
+
+
+def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic]]) -> tuple[int, ...]:
+    axes = [a.shape[: a.ndim - len(s.shape)] for s, a in zip(specs, arrays, strict=True)]
+    try:
+        return np.broadcast_shapes(*axes)
+    except ValueError:
+        listed = ", ".join(f"{s.name}: {b}" for s, b in zip(specs, axes, strict=True))
+        raise InputError(f"Batch axes must broadcast against each other as in NumPy; got {listed}.") from None
+
+
+def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Bool | None:
+    """Which instances (B,) hold NaN or inf or leave a declared domain; None when all are fine.
+
+    Definiteness is judged here by the diagonal alone; engines judge the matrix where it matters.
+    """
+    invalid = None
+    for spec, array in zip(specs, batch.arrays, strict=True):
+        for _, bad in _violations(spec, _compact(array, array.ndim - 1)):  # type: ignore[arg-type]
+            invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
+            invalid |= bad
+    return None if invalid is None else invalid.reshape(-1)
+
+
+def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list[str]:
+    """What ``screen`` found wrong with one instance, in words."""
+    index = np.unravel_index(instance, batch.shape) if batch.shape else ()
+    found = []
+    for spec, array in zip(specs, batch.arrays, strict=True):
+        value = np.broadcast_to(array, (*batch.shape, spec.size))[index]
+        found += [f"parameter {spec.name!r} {what}" for what, _ in _violations(spec, value)]
+    return found
+
+
+def _violations(spec: ParameterSpec, array: Float64) -> list[tuple[str, Bool]]:
+    """The domains that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i)."""
+    found: list[tuple[str, Bool]] = []
+    if array.size == 0:
+        return found
+    # One pass decides the common case: a sum is finite only if all entries are (a finite overflow is cleared below).
+    if not math.isfinite(np.add.reduce(array, axis=None)):
+        finite = np.isfinite(array).all(axis=-1)
+        if not finite.all():
+            found.append(("holds NaN or inf", ~finite))
+            array = np.where(finite[..., None], array, 0.0)
+    if spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < -_SIGN_SLACK:
+        worst = (spec.sign * array).min(axis=-1)
+        found.append(("is negative" if spec.sign > 0 else "is positive", worst < -_SIGN_SLACK))
+    if spec.symmetric or spec.psd:
+        matrix = array.reshape(*array.shape[:-1], *spec.shape)
+        skew = np.abs(matrix - matrix.swapaxes(-1, -2)).max(axis=(-1, -2))
+        if (bad := skew > _SYMMETRY_SLACK * np.abs(matrix).max(axis=(-1, -2))).any():
+            found.append(("is not symmetric", bad))
+        if spec.psd:
+            diagonal = (spec.psd * np.diagonal(matrix, axis1=-2, axis2=-1)).min(axis=-1)
+            if (bad := diagonal < -_SIGN_SLACK).any():
+                found.append((f"is not {'positive' if spec.psd > 0 else 'negative'} semidefinite", bad))
+    return found

@@ -1,0 +1,225 @@
+"""Clarabel, one instance at a time: an engine of its own, and the second opinion that the native engine asks for."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar, Final
+
+import clarabel
+import numpy as np
+import scipy.sparse as sp
+
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._program import Batch, Cones, Solution, Status, Structure, Tape
+from cvxpylayers._typing import Bool, Float64, NDArray
+from cvxpylayers.errors import OptionError
+
+# "Solved" means 1e-8, but x is differentiated and deserves more: Clarabel goes on to here and says where it got stuck.
+_TARGET: Final = 1e-11
+_ALMOST: Final = 1e-5
+_OWN: Final = frozenset(n for n in dir(clarabel.DefaultSettings) if not n.startswith("_") and n != "default")
+
+_STATUS: Final[Mapping[str, Status]] = {
+    "Solved": Status.INSUFFICIENT_PROGRESS,  # unless our own residuals say solved
+    "AlmostSolved": Status.INSUFFICIENT_PROGRESS,
+    "InsufficientProgress": Status.INSUFFICIENT_PROGRESS,
+    "PrimalInfeasible": Status.PRIMAL_INFEASIBLE,
+    "AlmostPrimalInfeasible": Status.PRIMAL_INFEASIBLE,
+    "DualInfeasible": Status.DUAL_INFEASIBLE,
+    "AlmostDualInfeasible": Status.DUAL_INFEASIBLE,
+    "MaxIterations": Status.MAX_ITERATIONS,
+    "MaxTime": Status.MAX_ITERATIONS,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One instance: x (n), z and s (m), the status, and how well the optimality conditions hold (relative)."""
+
+    x: Float64
+    z: Float64
+    s: Float64
+    status: Status
+    iterations: int
+    primal_residual: float
+    dual_residual: float
+    gap: float
+    objective: float
+
+
+def solve_instance(structure: Structure, values: Float64, *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
+    """Solve the program with the value vector ``values`` = [P, q, A, b, d].
+
+    The status is judged by the unscaled residuals of the returned point: at most ``tolerance`` is solved, at most 1e-5 almost
+    solved; otherwise it is Clarabel's. ``settings`` are Clarabel's own names and win over what is set here.
+    """
+    P, q, A, b, d = structure.split(values)
+    Pu = sp.csc_matrix((P, structure.P.indices, structure.P.indptr), shape=(structure.n, structure.n))
+    Ac = sp.csr_matrix((A, structure.A.indices, structure.A.indptr), shape=(structure.m, structure.n))
+    if not np.isfinite(values).all():
+        return _nothing(structure, Status.INVALID_INPUT)
+    try:
+        solver = clarabel.DefaultSolver(Pu, q, Ac.tocsc(), b, _cones(structure.cones), _settings(tolerance, settings))
+    except (TypeError, AttributeError) as error:
+        raise OptionError(f"Clarabel refuses its settings: {error}") from error
+    found = solver.solve()
+    x, z, s = (np.asarray(v, dtype=np.float64) for v in (found.x, found.z, found.s))
+    return _judge((Pu, q, Ac, b, float(d)), (x, z, s), str(found.status), int(found.iterations), tolerance)
+
+
+def _judge(
+    program: tuple[sp.csc_matrix, Float64, sp.csr_matrix, Float64, float],
+    point: tuple[Float64, Float64, Float64],
+    word: str,
+    iterations: int,
+    tolerance: float,
+) -> Outcome:
+    """The termination test of Clarabel (arXiv 2405.12762, sec. 2), on the returned point and in the user's units."""
+    (Pu, q, A, b, d), (x, z, s) = program, point
+    if not (np.isfinite(x).all() and np.isfinite(z).all() and np.isfinite(s).all()):
+        return Outcome(x, z, s, _STATUS.get(word, Status.NUMERICAL_ERROR), iterations, math.inf, math.inf, math.inf, math.nan)
+    Px = Pu @ x + Pu.T @ x - Pu.diagonal() * x
+    xPx, qx, bz = x @ Px, q @ x, b @ z
+    primal = _norm(A @ x + s - b) / max(1.0, _norm(b) + _norm(x) + _norm(s))
+    dual = _norm(Px + A.T @ z + q) / max(1.0, _norm(q) + _norm(x) + _norm(z))
+    cost, bound = 0.5 * xPx + qx, -0.5 * xPx - bz
+    gap = abs(cost - bound) / max(1.0, min(abs(cost), abs(bound)))
+    worst = max(primal, dual, gap)
+    status = _STATUS.get(word, Status.NUMERICAL_ERROR)
+    if status not in (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE):
+        status = Status.SOLVED if worst <= tolerance else Status.ALMOST_SOLVED if worst <= max(_ALMOST, tolerance) else status
+    return Outcome(x, z, s, status, iterations, primal, dual, gap, cost + d)
+
+
+def _norm(v: Float64) -> float:
+    return float(np.abs(v).max(initial=0.0))
+
+
+def _nothing(structure: Structure, status: Status) -> Outcome:
+    nan = np.full(structure.n, np.nan), np.full(structure.m, np.nan), np.full(structure.m, np.nan)
+    return Outcome(*nan, status, 0, math.inf, math.inf, math.inf, math.nan)
+
+
+@lru_cache(maxsize=64)
+def _cones(cones: Cones) -> list[Any]:
+    """Our blocks as Clarabel's; its svec order and its exponential and power cones are the ones of ``_canon.layout``."""
+    return [
+        *([clarabel.ZeroConeT(cones.zero)] if cones.zero else []),
+        *([clarabel.NonnegativeConeT(cones.nonneg)] if cones.nonneg else []),
+        *(clarabel.SecondOrderConeT(k) for k in cones.soc),
+        *(clarabel.PSDTriangleConeT(k) for k in cones.psd),
+        *(clarabel.ExponentialConeT() for _ in range(cones.exp)),
+        *(clarabel.PowerConeT(a) for a in cones.power),
+    ]
+
+
+def _settings(tolerance: float, own: Mapping[str, Any]) -> clarabel.DefaultSettings:
+    settings = clarabel.DefaultSettings()
+    target = min(tolerance, _TARGET)
+    defaults = {"verbose": False, "max_threads": 1, "tol_feas": target, "tol_gap_abs": target, "tol_gap_rel": target}
+    for name, value in {**defaults, **own}.items():
+        setattr(settings, name, value)
+    return settings
+
+
+class ClarabelEngine(Engine):
+    """Every cone, each instance by itself on a pool of threads; derivatives by the native kernel.
+
+    Options: ``tolerance``, ``max_iterations``, ``threads``, and every setting of Clarabel under its own name.
+    """
+
+    name: ClassVar[str] = "CLARABEL"
+
+    @classmethod
+    def option_names(cls) -> frozenset[str]:
+        """The common options and Clarabel's own settings."""
+        return _OWN | {"tolerance", "max_iterations", "threads"}
+
+    def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
+        """Solve every instance; nothing of one reaches another."""
+        settings = {**self.options, **options}
+        threads = settings.pop("threads", 0) or len(os.sched_getaffinity(0))
+        if "max_iterations" in settings:
+            settings["max_iter"] = settings.pop("max_iterations")
+        outcomes = self._map(lambda i: self._solve(batch, i, settings), batch.size, threads)
+        return self._collect(outcomes, tape)
+
+    def _map(self, solve: Any, size: int, threads: int) -> list[Outcome]:
+        if min(size, threads) <= 1:
+            return [solve(i) for i in range(size)]
+        pool = ThreadPoolExecutor(min(size, threads))
+        try:
+            return list(pool.map(solve, range(size)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _solve(self, batch: Batch, i: int, settings: Mapping[str, Any]) -> Outcome:
+        structure = self.compiled.structure
+        if batch.invalid is not None and batch.invalid[i]:
+            return _nothing(structure, Status.INVALID_INPUT)
+        values = self.compiled.M @ batch.theta([i])[0]
+        if self._convexity_varies and not _convex(structure, values):
+            return _nothing(structure, Status.INVALID_INPUT)
+        return solve_instance(structure, values, **settings)
+
+    @cached_property
+    def _convexity_varies(self) -> bool:
+        """Whether a parameter reaches P."""
+        M, nnz = self.compiled.M, self.compiled.structure.P.nnz
+        return bool((M.indices[: M.indptr[nnz]] < M.shape[1] - 1).any())
+
+    def _collect(self, outcomes: Sequence[Outcome], tape: bool) -> Solution:
+        structure, sign = self.compiled.structure, self.compiled.objective_sign
+        size = len(outcomes)
+
+        def stack(name: str, width: int) -> Float64:
+            return np.array([getattr(o, name) for o in outcomes], dtype=np.float64).reshape(size, width)
+
+        def column(name: str, dtype: Any) -> NDArray[Any]:
+            return np.array([getattr(o, name) for o in outcomes], dtype=dtype)
+
+        x, z, s = stack("x", structure.n), stack("z", structure.m), stack("s", structure.m)
+        status = column("status", np.int8)
+        return Solution(
+            outputs=np.ascontiguousarray((self.compiled.R @ np.concatenate([x, z], axis=1).T).T),
+            status=status,
+            iterations=column("iterations", np.int32),
+            primal_residual=column("primal_residual", np.float64),
+            dual_residual=column("dual_residual", np.float64),
+            gap=column("gap", np.float64),
+            objective=sign * column("objective", np.float64),
+            fallback=np.zeros(size, dtype=np.bool_),
+            tape=Tape(x, z, s, status) if tape else None,
+        )
+
+    def vjp(self, batch: Batch, tape: Tape, outputs: Float64, wanted: Sequence[bool]) -> tuple[list[Float64 | None], Bool]:
+        """By the native kernel: the derivative knows nothing of how the point was found."""
+        return self._native.vjp(batch, tape, outputs, wanted)
+
+    def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
+        """By the native kernel."""
+        return self._native.jvp(batch, tape, arrays)
+
+    @cached_property
+    def _native(self) -> Engine:
+        from cvxpylayers._engines.native import NativeEngine  # the extension is not needed to solve
+
+        return NativeEngine(self.compiled, {})
+
+    def describe(self) -> Mapping[str, Any]:
+        """Name and version of the solver."""
+        return {"name": self.name, "version": clarabel.__version__}
+
+
+def _convex(structure: Structure, values: Float64) -> bool:
+    """Whether P is positive semidefinite up to rounding."""
+    P = structure.split(values)[0]
+    lower = sp.csr_array((P, structure.P.indices, structure.P.indptr), shape=(structure.n, structure.n))
+    used = np.union1d(structure.P.rows, structure.P.indices)
+    eigenvalues = np.linalg.eigvalsh(lower[used][:, used].toarray())
+    return bool(eigenvalues[0] >= -1e-9 * max(1.0, eigenvalues[-1]))

@@ -1,0 +1,114 @@
+"""What a solve reports about every instance of its batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from cvxpylayers._program import Solution, Status
+from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray
+
+
+class Statuses(Sequence[Status]):
+    """The statuses of a batch: indexed like an array of its shape, each entry a ``Status``, made when asked for.
+
+    ``statuses == Status.SOLVED`` compares per instance. A single instance without batch axes is entry 0.
+    """
+
+    __slots__ = ("codes",)
+
+    def __init__(self, codes: Int8) -> None:
+        self.codes = codes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The batch shape."""
+        return self.codes.shape
+
+    @overload
+    def __getitem__(self, index: int) -> Status: ...
+    @overload
+    def __getitem__(self, index: slice) -> Statuses: ...
+    def __getitem__(self, index: int | slice) -> Status | Statuses:
+        entry = np.atleast_1d(self.codes)[index]
+        return Statuses(entry) if isinstance(entry, np.ndarray) else Status(int(entry))
+
+    def __len__(self) -> int:
+        return len(np.atleast_1d(self.codes))
+
+    def __iter__(self) -> Iterator[Status]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> Bool:  # type: ignore[override]
+        codes = other.codes if isinstance(other, Statuses) else other
+        return np.asarray(self.codes == codes, dtype=bool)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def counts(self) -> dict[Status, int]:
+        """How many instances have each status that occurs, most favourable first."""
+        return {Status(code): count for code, count in sorted(Counter(self.codes.ravel().tolist()).items())}
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{count} {status}" for status, count in self.counts().items()) or "empty batch"
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class SolveInfo:
+    """Outcome of a batch; every array has the batch shape.
+
+    ``primal_residual``, ``dual_residual`` and ``gap`` are relative (the termination test of Clarabel, arXiv 2405.12762, sec. 2),
+    ``objective`` is in the user's sense, ``fallback`` marks instances that a second solver finished. ``degenerate`` is False until
+    a derivative of this call has been taken; then it marks the instances where the solution is not differentiable and a
+    regularized derivative was given.
+    """
+
+    codes: Int8
+    iterations: Int32
+    primal_residual: Float64
+    dual_residual: Float64
+    gap: Float64
+    objective: Float64
+    fallback: Bool
+    degenerate: Bool
+
+    @classmethod
+    def of(cls, solution: Solution, shape: tuple[int, ...]) -> SolveInfo:
+        """Give the flat arrays of ``solution`` the batch shape."""
+        s = solution
+        flat = (s.status, s.iterations, s.primal_residual, s.dual_residual, s.gap, s.objective, s.fallback)
+        return cls(*[a.reshape(shape) for a in flat], degenerate=np.zeros(shape, dtype=np.bool_))  # type: ignore[arg-type]
+
+    @property
+    def status(self) -> Statuses:
+        """``status[i]`` is a ``Status``: ``str`` gives its word, ``help`` what to do."""
+        return Statuses(self.codes)
+
+    @property
+    def solved(self) -> Bool:
+        """Which instances have a solution that can be used and differentiated."""
+        return np.asarray(self.codes <= Status.ALMOST_SOLVED)
+
+    @property
+    def failed(self) -> NDArray[np.intp]:
+        """Positions of the instances without a solution, in the batch flattened in C order."""
+        return np.flatnonzero(self.codes > Status.ALMOST_SOLVED)
+
+    def record(self, degenerate: Bool) -> None:
+        """Note the flags (B,) of a derivative of this call; flags of several derivatives are united."""
+        self.degenerate[...] |= degenerate.reshape(self.degenerate.shape)
+
+    def __repr__(self) -> str:
+        parts = [repr(self.status)]
+        if (solved := self.solved).any():
+            iterations = self.iterations[solved]
+            parts.append(f"iterations median {np.median(iterations):g}, max {iterations.max()}")
+            residual = np.maximum(self.primal_residual, self.dual_residual)[solved].max()
+            parts.append(f"residuals ≤ {residual:.1e}, gap ≤ {self.gap[solved].max():.1e}")
+        marks = ((self.fallback, "by fallback"), (self.degenerate, "degenerate"))
+        parts += [f"{int(flags.sum())} {word}" for flags, word in marks if flags.any()]
+        return f"SolveInfo({'; '.join(parts)})"

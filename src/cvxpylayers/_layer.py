@@ -1,0 +1,192 @@
+"""The layer without a tensor framework: arrays in, arrays out; front ends only turn tensors into arrays and back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Final, Literal, NamedTuple, Self, get_args
+
+import cvxpy as cp
+import numpy as np
+
+from cvxpylayers._arrays import reasons, screen, to_batch
+from cvxpylayers._canon import compile_problem
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.registry import resolve
+from cvxpylayers._info import SolveInfo
+from cvxpylayers._options import normalize
+from cvxpylayers._program import Batch, Cones, Solution, Status, Tape
+from cvxpylayers._typing import Float64, NDArray
+from cvxpylayers.errors import OptionError, SolverError
+
+OnFailure = Literal["raise", "nan", "warn"]
+_MODES: Final = get_args(OnFailure)
+_LISTED = 8  # failing instances that a message names
+
+
+class Call(NamedTuple):
+    """One solved batch. ``outputs[i]``: (*batch, *shape of output i); ``tape`` is None where no derivative was asked for."""
+
+    outputs: tuple[Float64, ...]
+    info: SolveInfo
+    tape: Tape | None
+
+
+class Layer:
+    """A compiled problem and the engine that solves it; immutable, picklable, safe to call from several threads."""
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        *,
+        solver: str | type[Engine] | Engine | None = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        on_failure: OnFailure = "raise",
+    ) -> None:
+        kind, preset = resolve(solver)
+        self._option_names = kind.option_names()
+        options = {**preset, **normalize(solver_args, self._option_names)}
+        self.on_failure = _mode(on_failure)
+        self.verbose = verbose
+        self.compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
+        self.engine = kind(self.compiled, options)
+        cuts = list(accumulate((o.size for o in self.compiled.outputs), initial=0))
+        self._slices = tuple((slice(a, b), o.shape) for a, b, o in zip(cuts, cuts[1:], self.compiled.outputs, strict=False))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # immutable
+
+    def batch(self, arrays: Sequence[NDArray[np.generic]]) -> Batch:
+        """Check and broadcast one array per parameter, of shape (*batch_i, *parameter shape).
+
+        Raises:
+            InputError, InputTypeError: as ``_arrays.to_batch``.
+        """
+        return to_batch(self.compiled.parameters, arrays)
+
+    def solve(
+        self,
+        arrays: Sequence[NDArray[np.generic]],
+        *,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+        tape: bool = False,
+    ) -> Call:
+        """Solve every instance; parameters as for ``batch``.
+
+        Raises:
+            SolverError: in mode "raise", when an instance has no solution.
+            OptionError: ``solver_args`` or ``on_failure`` are not understood.
+        """
+        mode = self.on_failure if on_failure is None else _mode(on_failure)
+        options = normalize(solver_args, self._option_names) if solver_args else {}
+        if warm_start:
+            warnings.warn("This engine starts every solve cold; warm_start=True has no effect.", UserWarning, stacklevel=2)
+        batch = self.batch(arrays)
+        if (invalid := screen(self.compiled.parameters, batch)) is not None:
+            batch = Batch(batch.arrays, batch.shape, invalid)
+        solution = self.engine.solve(batch, options, tape=tape)
+        info = SolveInfo.of(solution, batch.shape)
+        if self.verbose:
+            print(info)
+        failed = info.failed
+        if not len(failed):
+            return Call(self._split(solution, batch), info, solution.tape)
+        if mode != "warn":
+            solution.outputs[failed] = np.nan
+        outputs = self._split(solution, batch)
+        if mode != "nan":
+            message = self._failure(batch, info, failed)
+            if mode == "raise":
+                raise SolverError(message, info, outputs)
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return Call(outputs, info, solution.tape)
+
+    def vjp(
+        self, batch: Batch, tape: Tape, info: SolveInfo, cotangents: Sequence[Float64 | None], wanted: Sequence[bool]
+    ) -> list[Float64 | None]:
+        """Pull one cotangent per output (*batch, *shape; None for zero) back to the wanted parameters.
+
+        Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
+        """
+        total = self._slices[-1][0].stop if self._slices else 0
+        joint = np.zeros((batch.size, total))
+        for cotangent, (columns, _) in zip(cotangents, self._slices, strict=True):
+            if cotangent is not None:
+                joint[:, columns] = cotangent.reshape(batch.size, -1)
+        # 0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter.
+        joint[info.failed] = 0.0
+        gradients, degenerate = self.engine.vjp(batch, tape, joint, wanted)
+        info.record(degenerate)
+        return gradients
+
+    def jvp(self, batch: Batch, tape: Tape, info: SolveInfo, tangents: Sequence[NDArray[np.generic] | None]) -> tuple[Float64, ...]:
+        """Push one tangent per parameter (shaped like its array; None for zero) to the outputs."""
+        flat = [
+            None if t is None else to_batch((spec,), (t,)).arrays[0]
+            for spec, t in zip(self.compiled.parameters, tangents, strict=True)
+        ]
+        outputs, degenerate = self.engine.jvp(batch, tape, flat)
+        info.record(degenerate)
+        return self._cut(outputs, batch)
+
+    def _split(self, solution: Solution, batch: Batch) -> tuple[Float64, ...]:
+        return self._cut(solution.outputs, batch)
+
+    def _cut(self, outputs: Float64, batch: Batch) -> tuple[Float64, ...]:
+        """Columns (B, outputs) → one contiguous array (*batch, *shape) per output."""
+        return tuple(np.ascontiguousarray(outputs[:, columns]).reshape(batch.shape + shape) for columns, shape in self._slices)
+
+    def _failure(self, batch: Batch, info: SolveInfo, failed: NDArray[np.intp]) -> str:
+        """Which instances failed, how, and what to do about it."""
+        lines = [f"{len(failed)} of {batch.size} instances have no solution:"]
+        codes = info.codes.reshape(-1)
+        for status in sorted({Status(int(code)) for code in codes[failed]}):
+            members = failed[codes[failed] == status]
+            where = ", ".join(self._place(batch, i, status) for i in members[:_LISTED])
+            more = f", … ({len(members)} in all)" if len(members) > _LISTED else ""
+            lines.append(f"  {status} at {where}{more}. {status.help}")
+        lines.append('on_failure="nan" or "warn" lets the other instances through; layer.solve(...) returns the statuses.')
+        return "\n".join(lines)
+
+    def _place(self, batch: Batch, instance: np.intp, status: Status) -> str:
+        index = tuple(int(k) for k in np.unravel_index(instance, batch.shape)) if batch.shape else ()
+        place = f"index {index[0] if len(index) == 1 else index}" if index else "the only instance"
+        why = reasons(self.compiled.parameters, batch, int(instance)) if status is Status.INVALID_INPUT else []
+        return f"{place} ({'; '.join(why)})" if why else place
+
+    def describe(self) -> str:
+        """Variables, parameters, cones, sizes and engine, for ``repr``."""
+        c, s = self.compiled, self.compiled.structure
+        inputs = ", ".join(f"{p.name}{_shape(p.shape)}" for p in c.parameters)
+        outputs = ", ".join(f"{o.name}{_shape(o.shape)}" for o in c.outputs)
+        engine = ", ".join(f"{k}={v}" if k != "name" else str(v) for k, v in self.engine.describe().items())
+        return (
+            f"({inputs}) → ({outputs})\n"
+            f"n={s.n}, m={s.m}, nnz(P)={s.P.nnz}, nnz(A)={s.A.nnz}; cones: {_cones(s.cones)}\n"
+            f"engine: {engine}; on_failure={self.on_failure!r}"
+        )
+
+
+def _mode(on_failure: str) -> OnFailure:
+    if on_failure not in _MODES:
+        raise OptionError(f"on_failure must be one of {', '.join(map(repr, _MODES))}; got {on_failure!r}.")
+    return on_failure  # type: ignore[return-value]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]" if shape else ""
+
+
+def _cones(cones: Cones) -> str:
+    parts = [f"{word} {count}" for word, count in (("zero", cones.zero), ("nonneg", cones.nonneg)) if count]
+    parts += [f"{word} {', '.join(map(str, sizes))}" for word, sizes in (("soc", cones.soc), ("psd", cones.psd)) if sizes]
+    parts += [f"{len(cones.power)} power"] if cones.power else []
+    return "; ".join([*parts, f"{cones.exp} exp"] if cones.exp else parts) or "none"

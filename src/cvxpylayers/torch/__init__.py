@@ -1,0 +1,12 @@
+"""PyTorch front end: ``CvxpyLayer`` is a ``torch.nn.Module``."""
+
+from __future__ import annotations
+
+try:
+    import torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("cvxpylayers.torch needs PyTorch; install it with: pip install 'cvxpylayers[torch]'") from error
+
+from cvxpylayers.torch._module import CvxpyLayer
+
+__all__ = ["CvxpyLayer"]

@@ -1,0 +1,119 @@
+"""One solve as a differentiable function of tensors: reverse mode once, forward mode, nothing kept but arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd import forward_ad
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from cvxpylayers._info import SolveInfo
+from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers._program import Batch, Tape
+from cvxpylayers._typing import NDArray
+from cvxpylayers.errors import InputError, InputTypeError, SolverError
+
+
+@dataclass(slots=True)
+class Request:
+    """What a call asks for besides its tensors, and the info it gets back."""
+
+    layer: Layer
+    solver_args: Mapping[str, Any] | None
+    warm_start: bool
+    on_failure: OnFailure | None
+    info: SolveInfo | None = None
+
+
+class Solve(torch.autograd.Function):
+    """(request, *parameters) → one tensor per output."""
+
+    @staticmethod
+    def forward(ctx: Any, request: Request, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        dtype, device = _kind(request.layer, parameters)
+        wanted = any(ctx.needs_input_grad) or forward_ad._current_level >= 0
+        try:
+            call = request.layer.solve(
+                [_array(p) for p in parameters],
+                solver_args=request.solver_args,
+                warm_start=request.warm_start,
+                on_failure=request.on_failure,
+                tape=wanted,
+            )
+        except SolverError as error:
+            error.outputs = tuple(_tensor(a, dtype, device) for a in error.outputs)
+            raise
+        request.info = call.info
+        if call.tape is not None:
+            t = call.tape
+            saved = (*parameters, *(torch.from_numpy(a) for a in (t.x, t.z, t.s, t.status)))
+            ctx.save_for_backward(*saved)
+            ctx.save_for_forward(*saved)
+            ctx.layer, ctx.info = request.layer, call.info
+            ctx.dtype, ctx.device = dtype, device
+            ctx.set_materialize_grads(False)
+        return tuple(_tensor(a, dtype, device) for a in call.outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        parameters, batch, tape = _recall(ctx)
+        arrays = [None if c is None else _float64(c) for c in cotangents]
+        gradients = ctx.layer.vjp(batch, tape, ctx.info, arrays, ctx.needs_input_grad[1:])
+        pairs = zip(gradients, parameters, strict=True)
+        return None, *(None if g is None else _tensor(g.reshape(p.shape), p.dtype, p.device) for g, p in pairs)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        _, batch, tape = _recall(ctx)
+        arrays = [None if t is None else _array(t) for t in tangents]
+        return tuple(_tensor(a, ctx.dtype, ctx.device) for a in ctx.layer.jvp(batch, tape, ctx.info, arrays))
+
+
+def _recall(ctx: FunctionCtx) -> tuple[Sequence[torch.Tensor], Batch, Tape]:
+    """The parameters, the batch and the tape of the solve."""
+    saved = ctx.saved_tensors  # type: ignore[attr-defined]
+    parameters, tape = saved[:-4], Tape(*(t.numpy() for t in saved[-4:]))
+    return parameters, ctx.layer.batch([_array(p) for p in parameters]), tape  # type: ignore[attr-defined]
+
+
+def _kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.device]:
+    """The dtype and device of the outputs: the promoted floating type of the parameters, and the one device they share."""
+    dtype, device = None, None
+    for position, p in enumerate(parameters):
+        if not isinstance(p, torch.Tensor):
+            name = _name(layer, position)
+            raise InputTypeError(f"Parameter {name} must be a torch.Tensor; got {type(p).__name__}: use torch.as_tensor(value).")
+        if device is None:
+            device = p.device
+        elif p.device != device:
+            name = _name(layer, position)
+            raise InputError(f"All parameters must be on one device: {name} is on {p.device}, the first on {device}.")
+        if p.dtype is not dtype and p.dtype.is_floating_point:
+            dtype = p.dtype if dtype is None else torch.promote_types(dtype, p.dtype)
+    return dtype or torch.get_default_dtype(), device or torch.device("cpu")
+
+
+def _name(layer: Layer, position: int) -> str:
+    specs = layer.compiled.parameters
+    return repr(specs[position].name) if position < len(specs) else f"number {position + 1}"
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.generic]:
+    """A view of the tensor's memory where it has one that NumPy can see, else a copy."""
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    return tensor.numpy(force=True)  # type: ignore[no-any-return]
+
+
+def _float64(tensor: torch.Tensor) -> NDArray[np.float64]:
+    return tensor.to(torch.float64).numpy(force=True)  # type: ignore[no-any-return]
+
+
+def _tensor(array: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor if dtype is torch.float64 and device.type == "cpu" else tensor.to(device=device, dtype=dtype)

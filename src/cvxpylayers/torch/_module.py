@@ -1,0 +1,98 @@
+"""The PyTorch module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cvxpy as cp
+import torch
+
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._info import SolveInfo
+from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers.torch._function import Request, Solve
+
+
+class CvxpyLayer(torch.nn.Module):
+    """A convex optimization problem as a differentiable function of its parameters.
+
+        layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
+        (x_star,) = layer(A_batch, b_shared)
+
+    Args:
+        problem: a DPP problem (DGP with ``gp=True``).
+        parameters: exactly the problem's parameters, in the order in which calls pass them.
+        variables: the outputs: variables of the problem, or dual variables of its constraints (``con.dual_variables[0]``).
+        solver: None for the native engine, or the name of another one, an ``Engine`` class or instance.
+        gp: whether the problem is a geometric program.
+        verbose: print one line for each call.
+        canon_backend: passed to CVXPY.
+        solver_args: options of the engine, for example ``{"tolerance": 1e-10}``; calls can override them.
+        on_failure: what happens when an instance has no solution. "raise": ``SolverError``; "nan": its outputs are NaN;
+            "warn": its best iterate is returned, with a warning. In the last two its gradients are zero.
+
+    Raises:
+        ProblemError: the problem, parameters or variables cannot make a layer.
+        OptionError: an option is not understood.
+    """
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        solver: str | type[Engine] | Engine | None = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        on_failure: OnFailure = "raise",
+    ) -> None:
+        super().__init__()
+        self._layer = Layer(
+            problem,
+            parameters,
+            variables,
+            solver=solver,
+            gp=gp,
+            verbose=verbose,
+            canon_backend=canon_backend,
+            solver_args=solver_args,
+            on_failure=on_failure,
+        )
+
+    def forward(
+        self,
+        *params: torch.Tensor,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Solve for one tensor per parameter, of shape (*batch_i, *parameter shape); batch axes broadcast as in NumPy.
+
+        Returns one tensor (*batch, *shape) per output, in the promoted floating type of the parameters and on their device.
+        Gradients reach every parameter and are summed over the axes along which it was broadcast.
+
+        Raises:
+            InputError, InputTypeError: a parameter has the wrong number, shape, type or device.
+            SolverError: an instance has no solution and ``on_failure`` is "raise".
+        """
+        return Solve.apply(Request(self._layer, solver_args, warm_start, on_failure), *params)  # type: ignore[no-any-return, no-untyped-call]
+
+    def solve(
+        self,
+        *params: torch.Tensor,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+    ) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
+        """As a call, and the outcome of every instance with it."""
+        request = Request(self._layer, solver_args, warm_start, on_failure)
+        outputs = Solve.apply(request, *params)  # type: ignore[no-untyped-call]
+        assert request.info is not None
+        return outputs, request.info
+
+    def extra_repr(self) -> str:
+        """Variables, parameters, cones, sizes and engine."""
+        return self._layer.describe()

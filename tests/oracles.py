@@ -1,0 +1,134 @@
+"""What results are compared with: Clarabel at tight tolerances, and dense implicit derivatives in NumPy.
+
+The derivative is that of the optimality conditions at (x, z, s) with w = s - z, D = DΠ_K(w), E = (I - D)^½:
+
+    [ P    AᵀE ] [dx]     [ -(dP x + dq + dAᵀz) ]
+    [ E A   -D ] [ζ ]  =  [ -E (dA x - db)      ],     dz = E ζ,
+
+solved by the pseudoinverse, so that degenerate instances get the minimum-norm answer. Slow and short on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cvxpylayers._engines.clarabel import ClarabelEngine, Outcome, solve_instance
+from cvxpylayers._program import Batch, CompiledProblem, Cones, Tape
+from cvxpylayers._typing import Bool, Float64
+
+TIGHT: Mapping[str, float] = {"tol_feas": 1e-12, "tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12}
+
+
+def reference(compiled: CompiledProblem, theta: Float64) -> Outcome:
+    """One instance, as precisely as Clarabel can; ``theta`` (p,)."""
+    return solve_instance(compiled.structure, compiled.M @ np.append(theta, 1.0), **TIGHT)
+
+
+def projection_derivative(cones: Cones, s: Float64, z: Float64) -> Float64:
+    """D = DΠ_K(s - z), dense (m, m); ties of a nonnegative row count as active."""
+    assert not cones.exp, "no closed form here"
+    assert not cones.power, "no closed form here"
+    D = np.zeros((len(s), len(s)))
+    row = cones.zero
+    for i in range(row, row + cones.nonneg):
+        D[i, i] = s[i] > z[i]
+    row += cones.nonneg
+    for k, block in [(k, _soc) for k in cones.soc] + [(k, _psd) for k in cones.psd]:
+        width = k if block is _soc else k * (k + 1) // 2
+        at = slice(row, row + width)
+        D[at, at] = block(s[at] - z[at], k)
+        row += width
+    return D
+
+
+def _soc(w: Float64, k: int) -> Float64:
+    t, u = w[0], w[1:]
+    norm = np.linalg.norm(u)
+    if abs(t) >= norm:
+        return np.eye(k) * (t > 0)
+    h = u / norm
+    return 0.5 * np.block([[np.ones((1, 1)), h[None]], [h[:, None], (1 + t / norm) * np.eye(k - 1) - t / norm * np.outer(h, h)]])
+
+
+def _psd(w: Float64, k: int) -> Float64:
+    column, row = np.tril_indices(k)  # the upper triangle by columns
+    off = np.where(row == column, 1.0, np.sqrt(2))
+    W = np.zeros((k, k))
+    W[row, column] = W[column, row] = w / off
+    values, Q = np.linalg.eigh(W)
+    positive = np.maximum(values, 0.0)
+    gap = values[:, None] - values[None]
+    equal = np.abs(gap) < 1e-12
+    mask = np.where(equal, (values[:, None] > 0) * 1.0, (positive[:, None] - positive[None]) / np.where(equal, 1.0, gap))
+    D = np.empty((len(w), len(w)))
+    for j in range(len(w)):
+        H = np.zeros((k, k))
+        H[row[j], column[j]] = H[column[j], row[j]] = 1 / off[j]
+        D[:, j] = (Q @ (mask * (Q.T @ H @ Q)) @ Q.T)[row, column] * off
+    return D
+
+
+def jacobian(compiled: CompiledProblem, theta: Float64, x: Float64, z: Float64, s: Float64) -> Float64:
+    """∂outputs/∂θ of one instance, dense (outputs, p)."""
+    st, p = compiled.structure, len(theta)
+    M = compiled.M.toarray()
+    programs = [_dense(compiled, M @ np.append(theta, 1.0)), *(_dense(compiled, column) for column in M[:, :p].T)]
+    P, _, A, _ = programs[0]
+    D = projection_derivative(st.cones, s, z)
+    values, Q = np.linalg.eigh(np.eye(st.m) - D)
+    E = Q * np.sqrt(np.maximum(values, 0.0)) @ Q.T
+    K = np.block([[P, A.T @ E], [E @ A, -D]])
+    right = [np.concatenate([-(dP @ x + dq + dA.T @ z), -E @ (dA @ x - db)]) for dP, dq, dA, db in programs[1:]]
+    solution = np.linalg.pinv(K, rcond=1e-11, hermitian=True) @ np.array(right).reshape(p, st.n + st.m).T
+    return np.asarray(compiled.R @ np.concatenate([solution[: st.n], E @ solution[st.n :]]))
+
+
+def _dense(compiled: CompiledProblem, values: Float64) -> tuple[Float64, Float64, Float64, Float64]:
+    """(P, q, A, b) of a value vector, P with both triangles."""
+    st = compiled.structure
+    p, q, a, b, _ = st.split(values)
+    P, A = np.zeros((st.n, st.n)), np.zeros((st.m, st.n))
+    P[st.P.rows, st.P.indices] = P[st.P.indices, st.P.rows] = p
+    A[st.A.rows, st.A.indices] = a
+    return P, q, A, b
+
+
+class OracleEngine(ClarabelEngine):
+    """Clarabel forward and the dense derivative: what front ends are tested with where the native engine is not the subject."""
+
+    name: ClassVar[str] = "ORACLE"
+
+    def _jacobians(self, batch: Batch, tape: Tape) -> Float64:
+        c, theta = self.compiled, batch.theta()[:, :-1]
+        size = (sum(o.size for o in c.outputs), theta.shape[1])
+        found = [
+            jacobian(c, theta[i], tape.x[i], tape.z[i], tape.s[i]) if tape.status[i] <= 1 else np.zeros(size)
+            for i in range(batch.size)
+        ]
+        return np.array(found).reshape(batch.size, *size)
+
+    def vjp(self, batch: Batch, tape: Tape, outputs: Float64, wanted: Sequence[bool]) -> tuple[list[Float64 | None], Bool]:
+        full = np.einsum("bo,bop->bp", outputs, self._jacobians(batch, tape))
+        cuts = np.cumsum([spec.size for spec in self.compiled.parameters])[:-1]
+        gradients: list[Float64 | None] = []
+        for part, array, want in zip(np.split(full, cuts, axis=1), batch.arrays, wanted, strict=True):
+            gradients.append(unbroadcast(part.reshape(*batch.shape, -1), array.shape) if want else None)
+        return gradients, np.zeros(batch.size, dtype=np.bool_)
+
+    def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
+        zero = tuple(np.zeros(p.size) if a is None else a for p, a in zip(self.compiled.parameters, arrays, strict=True))
+        tangent = Batch(zero, batch.shape).theta()[:, :-1]
+        return np.einsum("bop,bp->bo", self._jacobians(batch, tape), tangent), np.zeros(batch.size, dtype=np.bool_)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"name": self.name}
+
+
+def unbroadcast(array: Float64, shape: tuple[int, ...]) -> Float64:
+    """Sum ``array`` over the axes along which ``shape`` was broadcast to it."""
+    lead = array.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and array.shape[lead + i] != 1)
+    return array.sum(axis=axes).reshape(shape)
