@@ -12,7 +12,8 @@ from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, owner
 from cvxpylayers._canon.layout import Rows, lay_out
 from cvxpylayers._canon.validate import validate
 from cvxpylayers._program import CompiledProblem, OutputSpec, ParameterSpec, Pattern, Structure
-from cvxpylayers._typing import Float64, NDArray
+from cvxpylayers._typing import Float64
+from cvxpylayers._typing import Int32 as Index
 
 
 def compile_problem(
@@ -48,54 +49,55 @@ def compile_problem(
 def _value_map(form: ConeForm, rows: Rows) -> tuple[Structure, sp.csr_array]:
     """The patterns of P and A, and M."""
     n, m = form.n, rows.cones.rows
-    P_cell, P_column, P_value = _entries(form.P)
-    j, i = np.divmod(P_cell, n)
     # The lower triangle holds the mean of P_ij and P_ji: P's symmetric part is all that ½ xᵀP x sees.
+    i, j, P_column, P_value = _entries(form.P, n)
+    P_value[i != j] /= 2
     P, P_slot = _pattern(np.maximum(i, j), np.minimum(i, j), (n, n))
-    P_value = np.where(i == j, P_value, P_value / 2)
 
-    cell, column, value = _entries(form.G)
-    j, r = np.divmod(cell, max(len(rows.target), 1))
-    value = value * (rows.sign * rows.coefficient)[r]
-    target, linear = rows.target[r], j < n
-    A, A_slot = _pattern(target[linear], j[linear], (m, n))
-    slot = np.where(linear, 0, P.nnz + n + A.nnz + target)
-    slot[linear] = P.nnz + n + A_slot
+    row, j, column, value = _entries(form.G, len(rows.target))
+    value *= (rows.sign * rows.coefficient)[row]
+    row = rows.target[row]
+    linear = j < n
     value[linear] *= -1
+    A, A_slot = _pattern(row[linear], j[linear], (m, n))
+    slot = P.nnz + n + A.nnz + row
+    slot[linear] = P.nnz + n + A_slot
+    del row, j, linear, A_slot
 
-    q_cell, q_column, q_value = _entries(form.q)
+    q_cell, _, q_column, q_value = _entries(form.q, n + 1)
     structure = Structure(n, m, rows.cones, P, A)
     q_slot = np.where(q_cell < n, P.nnz + q_cell, structure.values - 1)
-    M = sp.csr_array(
-        (
-            np.concatenate([P_value, q_value, value]),
-            (np.concatenate([P_slot, q_slot, slot]), np.concatenate([P_column, q_column, column])),
-        ),
-        shape=(structure.values, form.parameters.shape[0]),
-    )
-    M = M @ form.parameters
+    values = np.concatenate([P_value, q_value, value])
+    slots = np.concatenate([P_slot, q_slot, slot]), np.concatenate([P_column, q_column, column])
+    del P_value, P_slot, P_column, value, slot, column
+    M = sp.csr_array((values, slots), shape=(structure.values, form.parameters.shape[0])) @ form.parameters
     M.sort_indices()
     return structure, M
 
 
-def _entries(tensor: sp.sparray | None) -> tuple[NDArray[np.int64], NDArray[np.int64], Float64]:
-    """(row, column, value) of the nonzeros of a tensor; a zero coefficient is structure that no parameter can reach."""
-    if tensor is None:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    coo = tensor.tocoo()
-    kept = coo.data != 0
-    return coo.row[kept].astype(np.int64), coo.col[kept].astype(np.int64), coo.data[kept].astype(np.float64)
+def _entries(tensor: sp.sparray | None, height: int) -> tuple[Index, Index, Index, Float64]:
+    """(i, j, column, value) of the nonzeros of a tensor whose row i + height j stands for cell (i, j).
+
+    A zero coefficient is dropped: no parameter reaches through it. Everything but the cell number fits in 32 bits, which
+    halves the memory of the largest arrays of the construction.
+    """
+    tensor = sp.csc_array((0, 0)) if tensor is None else sp.csc_array(tensor)
+    column = np.repeat(np.arange(tensor.shape[1], dtype=np.int32), np.diff(tensor.indptr))
+    cell, value = tensor.indices, tensor.data
+    kept = value != 0
+    if not kept.all():
+        cell, column, value = cell[kept], column[kept], value[kept]
+    j, i = np.divmod(cell, max(height, 1))
+    return i.astype(np.int32), j.astype(np.int32), column, value.astype(np.float64)
 
 
-def _pattern(
-    row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int]
-) -> tuple[Pattern, NDArray[np.int64]]:
+def _pattern(row: Index, column: Index, shape: tuple[int, int]) -> tuple[Pattern, Index]:
     """The pattern that holds all cells, by rows with ascending columns, and the position of each cell in it."""
-    cells, slot = np.unique(row * shape[1] + column, return_inverse=True)
+    cells, slot = np.unique(row.astype(np.int64) * shape[1] + column, return_inverse=True)
     rows, indices = np.divmod(cells, max(shape[1], 1))
     indptr = np.zeros(shape[0] + 1, dtype=np.int32)
     np.cumsum(np.bincount(rows, minlength=shape[0]), out=indptr[1:])
-    return Pattern(indptr, indices.astype(np.int32)), slot
+    return Pattern(indptr, indices.astype(np.int32)), slot.astype(np.int32)
 
 
 def _output_map(form: ConeForm, rows: Rows) -> sp.csr_array:

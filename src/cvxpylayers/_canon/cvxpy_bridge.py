@@ -15,7 +15,13 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
-from cvxpy.constraints import PSD, SOC, ExpCone, NonNeg, PowCone3D, PowConeND, Zero
+from cvxpy.atoms.quad_form import QuadForm
+from cvxpy.constraints.exponential import ExpCone
+from cvxpy.constraints.nonpos import NonNeg
+from cvxpy.constraints.power import PowCone3D, PowConeND
+from cvxpy.constraints.psd import PSD
+from cvxpy.constraints.second_order import SOC
+from cvxpy.constraints.zero import Zero
 from cvxpy.reductions.cvx_attr2constr import SYMMETRIC_ATTRIBUTES, lower_value, recover_value_for_leaf
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
@@ -31,9 +37,9 @@ from cvxpylayers.errors import ProblemError
 class ConeForm:
     """minimize ½ xᵀP x + qᵀx + d subject to G x + h in cones; each datum is a tensor applied to CVXPY's parameter vector π.
 
-    ``P``: (n², π), entry (i, j) at row i + n j; ``q``: (n + 1, π), d last; ``G``: (r (n + 1), π), entry (i, j) at row i + r j, h last.
-    ``parameters``: (π, θ), π = parameters @ [θ; 1]. ``outputs[k]`` says where output k is found: (is it dual, positions in x or
-    in the rows of G, -1 for a constant zero), C order. ``sources`` names the origin of each block.
+    ``P``: (n², π), entry (i, j) at row i + n j; ``q``: (n + 1, π), d last; ``G``: (r (n + 1), π), entry (i, j) at row i + r j,
+    h last. ``parameters``: (π, θ), π = parameters @ [θ; 1]. ``outputs[k]`` says where output k is found: (is it dual, positions
+    in x or in the rows of G, -1 for a constant zero), C order. ``sources`` names the origin of each block.
     """
 
     n: int
@@ -46,11 +52,15 @@ class ConeForm:
     outputs: tuple[tuple[bool, NDArray[np.int64]], ...]
 
 
-class _Target(ConicSolver):  # type: ignore[misc]
+class _Target(ConicSolver):
     """A solver that solves nothing: it declares the cones we lay out and hands back the unevaluated tensors."""
 
-    SUPPORTED_CONSTRAINTS = [Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D]
     BOUNDED_VARIABLES = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        supported: list[Any] = [Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D]
+        self.SUPPORTED_CONSTRAINTS = supported
 
     def name(self) -> str:
         return "CVXPYLAYERS"
@@ -71,14 +81,14 @@ class _Target(ConicSolver):  # type: ignore[misc]
         raise NotImplementedError("this target only canonicalizes")
 
 
-class _NamedDcp2Cone(Dcp2Cone):  # type: ignore[misc]
+class _NamedDcp2Cone(Dcp2Cone):
     """Remembers which atom produced each constraint."""
 
     def __init__(self, original: Dcp2Cone) -> None:
         super().__init__(quad_obj=original.quad_obj, solver_context=original.solver_context)
         self.origins: dict[int, Any] = {}
 
-    def canonicalize_expr(self, expr: Any, args: Any, affine_above: bool) -> Any:
+    def canonicalize_expr(self, expr: Any, args: Any, affine_above: bool = False) -> Any:
         canonical, constraints = super().canonicalize_expr(expr, args, affine_above)
         self.origins.update((constraint.id, expr) for constraint in constraints)
         return canonical, constraints
@@ -94,9 +104,14 @@ def dpp_rules(*, objective: bool) -> Iterator[None]:
         yield
 
 
-def is_dpp(problem: cp.Problem) -> bool:
+def is_dpp(problem: Any) -> bool:
     """Whether CVXPY can map parameters to a quadratic cone program affinely."""
     return bool(problem.is_dpp("dcp", quad_form_dpp="qp"))
+
+
+def is_quad_form(expression: Any) -> bool:
+    """Whether ``expression`` is ``quad_form(x, P)``."""
+    return isinstance(expression, QuadForm)
 
 
 def canonicalize(
@@ -104,7 +119,7 @@ def canonicalize(
 ) -> ConeForm:
     """Reduce a validated ``problem`` to cone form; θ stacks ``parameters`` in C order."""
     fresh = cp.Problem(problem.objective, problem.constraints)
-    chain = resolve_and_build_chain(fresh, solver=_Target(), enforce_dpp=True, canon_backend=canon_backend)
+    chain: Any = resolve_and_build_chain(fresh, solver=_Target(), enforce_dpp=True, canon_backend=canon_backend)
     position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
     named = _NamedDcp2Cone(original)
     chain.reductions[position] = named
@@ -163,13 +178,20 @@ def _row_starts(program: Any) -> dict[int, NDArray[np.int64]]:
 
 def _sources(problem: cp.Problem, program: Any, chain: Any, position: int, origins: dict[int, Any]) -> tuple[str, ...]:
     """For every constraint of the cone program, the user's constraint or the atom that it came from."""
-    origin: dict[int, Any] = {}
     for step in chain.reductions[position + 1 :]:
-        origins = {step.cons_id_map.get(key, key): value for key, value in origins.items()}
-    origin.update(origins)
-    final = chain.compose_constr_id_map()
-    origin.update((final.get(constraint.id, constraint.id), constraint) for constraint in problem.constraints)
-    return tuple(brief(origin.get(constraint.id, constraint)) for constraint in program.constraints)
+        origins = {step.cons_id_map.get(key, key): origin for key, origin in origins.items()}
+    renamed = chain.compose_constr_id_map()
+    origins |= {renamed.get(constraint.id, constraint.id): constraint for constraint in problem.constraints}
+    final = chain.compose_var_id_map()
+    leaves = {key: variable for variable in problem.variables() for key in final.get(variable.id, [variable.id])}
+    return tuple(_source(constraint, origins, leaves) for constraint in program.constraints)
+
+
+def _source(constraint: Any, origins: dict[int, Any], leaves: dict[int, cp.Variable]) -> str:
+    if constraint.id in origins:
+        return brief(origins[constraint.id])
+    owners = [leaves[variable.id].name() for variable in constraint.variables() if variable.id in leaves]
+    return f"attributes of variable {', '.join(owners)}" if owners else brief(constraint)
 
 
 def brief(expression: Any, width: int = 80) -> str:

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 
 from cvxpylayers._program import Cones
-from cvxpylayers._typing import Float64, NDArray
+from cvxpylayers._typing import Float64, Int32
 
 Kind = Literal["zero", "nonneg", "soc", "psd", "exp", "power"]
 _ORDER: tuple[Kind, ...] = ("zero", "nonneg", "soc", "psd", "exp", "power")
@@ -58,7 +58,7 @@ class Rows:
     """The map T: caller's row r goes to row ``target[r]`` with ``coefficient[r]``; ``sign[r]`` is σ."""
 
     cones: Cones
-    target: NDArray[np.int64]
+    target: Int32
     coefficient: Float64
     sign: Float64
 
@@ -67,7 +67,7 @@ def lay_out(blocks: Sequence[Block]) -> Rows:
     """Rows of ``blocks``, whose caller's rows follow each other, in engine order (kinds as in ``Cones``, stable within a kind)."""
     local = [_local(block) for block in blocks]
     heights = [int(target.max(initial=-1)) + 1 for target, _ in local]
-    starts = np.zeros(len(blocks), dtype=np.int64)
+    starts = np.zeros(len(blocks), dtype=np.int32)
     ranked = sorted(range(len(blocks)), key=lambda i: _ORDER.index(blocks[i].kind))
     row = 0
     for i in ranked:
@@ -84,7 +84,7 @@ def lay_out(blocks: Sequence[Block]) -> Rows:
     )
     return Rows(
         cones,
-        target=np.concatenate([np.zeros(0, np.int64), *(start + t for start, (t, _) in zip(starts, local, strict=True))]),
+        target=np.concatenate([np.zeros(0, np.int32), *(start + t for start, (t, _) in zip(starts, local, strict=True))]),
         coefficient=np.concatenate([np.zeros(0), *(c for _, c in local)]),
         sign=np.concatenate([np.zeros(0), *(np.full(len(t), _sign(b)) for b, (t, _) in zip(blocks, local, strict=True))]),
     )
@@ -94,14 +94,14 @@ def _sign(block: Block) -> float:
     return -1.0 if block.kind == "zero" else 1.0
 
 
-def _local(block: Block) -> tuple[NDArray[np.int64], Float64]:
+def _local(block: Block) -> tuple[Int32, Float64]:
     """Target rows, counted from the start of the block, and coefficients of the block's caller's rows."""
-    cone = np.arange(block.count, dtype=np.int64)
+    cone = np.arange(block.count, dtype=np.int32)
     match block.kind:
         case "zero" | "nonneg":
             target = cone
         case "soc":
-            tails = block.dim * cone[:, None] + np.arange(1, block.dim)
+            tails = block.dim * cone[:, None] + np.arange(1, block.dim, dtype=np.int32)
             target = np.concatenate([block.dim * cone, tails.ravel()])
         case "exp" | "power":
             target = np.concatenate([3 * cone, 3 * cone + 1, 3 * cone + 2])
@@ -110,8 +110,8 @@ def _local(block: Block) -> tuple[NDArray[np.int64], Float64]:
     return target, np.ones(len(target))
 
 
-def _svec(count: int, k: int) -> tuple[NDArray[np.int64], Float64]:
+def _svec(count: int, k: int) -> tuple[Int32, Float64]:
     b, a, i = np.meshgrid(np.arange(k), np.arange(k), np.arange(count), indexing="ij")
     column = np.maximum(a, b)
     target = i * (k * (k + 1) // 2) + column * (column + 1) // 2 + np.minimum(a, b)
-    return target.ravel().astype(np.int64), np.where(a == b, 1.0, 1 / sqrt(2)).ravel()
+    return target.ravel().astype(np.int32), np.where(a == b, 1.0, 1 / sqrt(2)).ravel()

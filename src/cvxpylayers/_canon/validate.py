@@ -9,7 +9,7 @@ from typing import Any
 
 import cvxpy as cp
 
-from cvxpylayers._canon.cvxpy_bridge import brief, dpp_rules, is_dpp, owner
+from cvxpylayers._canon.cvxpy_bridge import brief, dpp_rules, is_dpp, is_quad_form, owner
 from cvxpylayers.errors import InputTypeError, ProblemError
 
 
@@ -55,14 +55,15 @@ def _check_parameters(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -
             "Add them, or replace those that never change by constants."
         )
     if foreign := [p for p in parameters if p.id not in wanted]:
-        raise ProblemError(f"The problem does not depend on these entries of parameters: {_names(foreign)}. Remove them from the list.")
+        raise ProblemError(f"The problem does not depend on these parameters: {_names(foreign)}. Remove them from the list.")
 
 
 def _check_variables(problem: cp.Problem, variables: Sequence[cp.Variable]) -> None:
     if not problem.variables():
         raise ProblemError("The problem has no variables, so there is nothing to solve for.")
     if not variables:
-        raise ProblemError(f"variables is empty; list the outputs you want, for instance variables=[{problem.variables()[0].name()}].")
+        example = problem.variables()[0].name()
+        raise ProblemError(f"variables is empty; list the outputs you want, for instance variables=[{example}].")
     _refuse_repeats("variables", variables)
     known = {v.id for v in problem.variables()}
     if foreign := [v for v in variables if v.id not in known and owner(v, problem) is None]:
@@ -90,7 +91,7 @@ def _check_dcp(problem: cp.Problem) -> None:
     culprit = _offender(problem, dpp=False)
     raise ProblemError(
         f"The problem is not convex by CVXPY's rules (DCP); the offending part is {brief(culprit, 200)}"
-        f"{_curvature(culprit)}. Rewrite it with atoms of known curvature; problem.is_dcp() must be True."
+        f"{_curvature(culprit)}. {_dcp_remedy(culprit)}"
     )
 
 
@@ -104,9 +105,16 @@ def _check_dpp(problem: cp.Problem) -> None:
     )
 
 
+def _dcp_remedy(culprit: Any) -> str:
+    unsigned = [p for p in culprit.parameters() if not (p.is_nonneg() or p.is_nonpos())] if isinstance(culprit, cp.Expression) else []
+    if unsigned and len(culprit.args) == 2:
+        return f"If {_names(unsigned)} cannot be negative, declare it: cp.Parameter(..., nonneg=True)."
+    return "Rewrite it with atoms of known curvature, until problem.is_dcp() is True."
+
+
 def _dpp_remedy(culprit: Any) -> str:
     factors = culprit.args if isinstance(culprit, cp.Expression) else []
-    if isinstance(culprit, cp.atoms.quad_form.QuadForm):
+    if is_quad_form(culprit):
         return (
             "A parameter matrix P is possible in quad_form(x, P) as a term of the objective only; elsewhere write "
             "cp.sum_squares(S @ x) with a parameter S such that P = S.T @ S."
@@ -155,4 +163,7 @@ def _names(items: Sequence[Any]) -> str:
 
 
 def _kind(item: Any) -> str:
-    return "None" if item is None else f"a {type(item).__module__.split('.')[0]}.{type(item).__name__}"
+    if item is None:
+        return "None"
+    package = type(item).__module__.partition(".")[0]
+    return f"a {type(item).__name__}" if package == "builtins" else f"a {package}.{type(item).__name__}"
