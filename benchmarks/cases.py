@@ -1,0 +1,61 @@
+"""Cases for the workers, and the errors of what they return against the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.canonical import Canonical, canonicalize, evaluate, reference
+from benchmarks.contenders import Array, Case
+from benchmarks.families import Arrays, Family
+
+SEED = 20
+
+
+class Cases:
+    """The cases of one family: parameters, cotangents and cone programs, the same for every contender."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        problem = family.make()
+        self.program: Canonical = canonicalize(problem)
+        self.shapes = [p.shape for p in problem.parameters]
+        self.variables = [v.shape for v in problem.variables]
+
+    def _draw(self, batch: int) -> tuple[Arrays, Arrays]:
+        rng = np.random.default_rng(SEED)
+        return self.family.sample(batch, SEED), tuple(rng.normal(size=(batch, *shape)) for shape in self.variables)
+
+    def make(self, batch: int) -> Case:
+        """The case of this batch size; the same arrays every time."""
+        values, cotangents = self._draw(batch)
+        program, theta = self.program, self.program.theta(values, self.shapes)
+        arrays: dict[str, Array] = {f"param{i}": a for i, a in enumerate(values)}
+        arrays |= {f"cotangent{i}": a for i, a in enumerate(cotangents)} | {"x_cotangent": program.join(cotangents)}
+        arrays |= {k: np.ascontiguousarray(v) for k, v in evaluate(program, theta).items()}
+        for part, pattern in program.patterns.items():
+            arrays |= {f"{part}_indptr": pattern.indptr, f"{part}_indices": pattern.indices}
+        constant = tuple(part for part, matrix in program.maps.items() if not matrix[:, :-1].nnz)
+        return Case(self.family.name, batch, program.n, program.m, program.zero, constant, arrays)
+
+    def reference(self, batch: int) -> tuple[Arrays, Arrays]:
+        """Solution (one array per variable) and gradient (one per parameter) of the case ``make(batch)``, to about 1e-10."""
+        values, cotangents = self._draw(batch)
+        x, pulled = reference(self.program, self.program.theta(values, self.shapes), self.program.join(cotangents))
+        return self.program.split(x), self.program.pull(pulled, values, self.shapes)
+
+    def errors(self, result: dict[str, Array], expected: tuple[Arrays, Arrays]) -> tuple[float, float]:
+        """Largest absolute error of the solution; Euclidean error of the whole gradient relative to its size.
+
+        ``result`` is what ``Contender.arrays`` gives for the case of the reference.
+        """
+        if "x" in result:
+            batch = len(result["x"])
+            values, _ = self._draw(batch)
+            cotangents = {part: np.broadcast_to(result[part], (batch, m.shape[0])) for part, m in self.program.maps.items()}
+            outputs, gradients = self.program.split(result["x"]), self.program.pull(cotangents, values, self.shapes)
+        else:
+            outputs = tuple(result[f"output{i}"] for i in range(len(self.variables)))
+            gradients = tuple(result[f"gradient{i}"] for i in range(len(self.shapes)))
+        solution = max(float(np.abs(a - b).max()) for a, b in zip(outputs, expected[0], strict=True))
+        difference = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(gradients, expected[1], strict=True)))
+        return solution, float(difference / np.sqrt(sum(np.sum(b**2) for b in expected[1])))

@@ -1,0 +1,245 @@
+"""What is measured: one class per way of solving and differentiating a batch, each in its best published mode.
+
+Contenders are built inside worker processes, one per virtual environment, from the arrays of a ``Case``. ``forward`` and
+``gradient`` are the timed user calls; ``arrays`` turns what they return into arrays for the check, untimed. Layers get the
+parameters; the others get the evaluated cone program (``P, q, A, b`` of every instance), so that canonicalization is free for them.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class UnsupportedError(Exception):
+    """The contender cannot take this family; the message says why."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One family at one batch size, as the runner wrote it.
+
+    ``arrays`` holds param0 …, cotangent0 … (of the variables), x_cotangent (B, n), and the evaluated P, q, A, b with the patterns
+    P_indptr, P_indices, A_indptr, A_indices; parts in ``constant`` depend on no parameter, parts without a batch axis are shared.
+    """
+
+    family: str
+    batch: int
+    n: int
+    m: int
+    zero: int
+    constant: tuple[str, ...]
+    arrays: dict[str, Array]
+
+    def save(self, path: Path) -> None:
+        """Write to ``path`` (npz)."""
+        facts = {k: v for k, v in vars(self).items() if k != "arrays"}
+        np.savez(path, facts=np.array(json.dumps(facts)), **self.arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Case:
+        """Read what ``save`` wrote."""
+        with np.load(path) as file:
+            return cls(arrays={k: file[k] for k in file.files if k != "facts"}, **json.loads(str(file["facts"])))
+
+    def numbered(self, prefix: str) -> list[Array]:
+        """The arrays prefix0, prefix1, …"""
+        return [self.arrays[f"{prefix}{i}"] for i in range(len(self.arrays)) if f"{prefix}{i}" in self.arrays]
+
+    def dense(self, part: str, rows: slice) -> Array:
+        """P or A as (B, rows, n), or (rows, n) if shared."""
+        values, indptr, indices = (self.arrays[key] for key in (part, f"{part}_indptr", f"{part}_indices"))
+        full = np.zeros((*values.shape[:-1], len(indptr) - 1, self.n))
+        full[..., np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices] = values
+        return np.ascontiguousarray(full[..., rows, :])
+
+
+class Contender(ABC):
+    """Built once per case, untimed."""
+
+    @abstractmethod
+    def forward(self) -> Any:
+        """Solve the batch without preparing a derivative."""
+
+    @abstractmethod
+    def gradient(self) -> Any:
+        """Solve the batch and pull the cotangent back to all parameters."""
+
+    @abstractmethod
+    def arrays(self, result: Any) -> dict[str, Array]:
+        """Of a ``gradient`` call: output0 …, gradient0 … (variables, parameters); or x and P, q, A, b (cone program)."""
+
+
+class Layer(Contender):
+    """``cvxpylayers.torch.CvxpyLayer`` of whichever release the environment holds, called as users call it."""
+
+    def __init__(self, case: Case, **options: Any) -> None:
+        import torch
+        from cvxpylayers.torch import CvxpyLayer
+
+        from benchmarks.families import FAMILIES, SMALL
+
+        self.torch = torch
+        problem, parameters, variables = {**SMALL, **FAMILIES}[case.family].make()
+        self.layer = CvxpyLayer(problem, parameters=parameters, variables=variables, **options)
+        self.parameters = [torch.from_numpy(a) for a in case.numbered("param")]
+        self.cotangents = [torch.from_numpy(a) for a in case.numbered("cotangent")]
+
+    def forward(self) -> Any:
+        with self.torch.no_grad():
+            return self.layer(*self.parameters)
+
+    def gradient(self) -> Any:
+        leaves = [p.detach().requires_grad_() for p in self.parameters]
+        outputs = self.layer(*leaves)
+        sum((c * o).sum() for c, o in zip(self.cotangents, outputs, strict=True)).backward()
+        return outputs, leaves
+
+    def arrays(self, result: Any) -> dict[str, Array]:
+        outputs, leaves = result
+        solution = {f"output{i}": o.detach().numpy() for i, o in enumerate(outputs)}
+        return solution | {f"gradient{i}": p.grad.numpy() for i, p in enumerate(leaves)}
+
+
+class Moreau(Contender):
+    """``moreau.CompiledSolver`` on NumPy arrays with its own backward; P and A are set up once if no parameter reaches them.
+
+    ``auto_tune`` lets it pick its factorization in the first, untimed call.
+    """
+
+    def __init__(self, case: Case, solver: str) -> None:
+        import moreau
+
+        self.case, values = case, case.arrays
+        # Both shared or both batched: a mixture is not accepted.
+        lead = () if values["P"].ndim == values["A"].ndim == 1 else (case.batch,)
+        self.matrices = tuple(np.ascontiguousarray(np.broadcast_to(values[k], (*lead, values[k].shape[-1]))) for k in "PA")
+        self.vectors = tuple(np.ascontiguousarray(np.broadcast_to(values[k], (case.batch, values[k].shape[-1]))) for k in "qb")
+        self.fixed = {"P", "A"} <= set(case.constant)
+        structure = {
+            "n": case.n,
+            "m": case.m,
+            "P_row_offsets": values["P_indptr"].astype(np.int64),
+            "P_col_indices": values["P_indices"].astype(np.int64),
+            "A_row_offsets": values["A_indptr"].astype(np.int64),
+            "A_col_indices": values["A_indices"].astype(np.int64),
+            "cones": moreau.Cones(num_zero_cones=case.zero, num_nonneg_cones=case.m - case.zero),
+        }
+        self.solvers = []
+        for grad in (False, True):
+            settings = moreau.Settings(solver=solver, device="cpu", batch_size=case.batch, enable_grad=grad, auto_tune=True)
+            self.solvers.append(moreau.CompiledSolver(**structure, settings=settings))
+            self.solvers[-1].setup(*self.matrices)
+
+    def _solve(self, solver: Any) -> Any:
+        if not self.fixed:
+            solver.setup(*self.matrices)
+        return solver.solve(*self.vectors)
+
+    def forward(self) -> Any:
+        return self._solve(self.solvers[0])
+
+    def gradient(self) -> Any:
+        solution = self._solve(self.solvers[1])
+        return solution, self.solvers[1].backward(self.case.arrays["x_cotangent"])
+
+    def arrays(self, result: Any) -> dict[str, Array]:
+        solution, gradient = result
+        parts = {"P": "dP_values", "q": "dq", "A": "dA_values", "b": "db"}
+        return {"x": np.asarray(solution.x)} | {part: np.asarray(gradient[key]) for part, key in parts.items()}
+
+
+class Qpth(Contender):
+    """``qpth.qp.QPFunction`` on dense tensors; it needs P ≻ 0.
+
+    Shared matrices are expanded first: given without a batch axis, qpth would return the mean of their gradients, not the sum.
+    """
+
+    def __init__(self, case: Case) -> None:
+        import torch
+        from qpth.qp import QPFunction
+
+        equalities, inequalities = slice(0, case.zero), slice(case.zero, case.m)
+        Q = case.dense("P", slice(None))
+        if Q.ndim != 2 or np.linalg.eigvalsh(Q)[0] < 1e-9:
+            raise UnsupportedError("qpth needs a positive definite P")
+        b = case.arrays["b"]
+        data = [
+            Q,
+            case.arrays["q"],
+            case.dense("A", inequalities),
+            b[..., inequalities],
+            case.dense("A", equalities),
+            b[..., equalities],
+        ]
+        self.case, self.torch, self.solve = case, torch, QPFunction(verbose=-1, check_Q_spd=False)
+        self.data = [torch.from_numpy(np.ascontiguousarray(a)) if a.size else torch.zeros(0, dtype=torch.float64) for a in data]
+        self.varying = [part not in case.constant for part in "PqAbAb"]
+        self.cotangent = torch.from_numpy(case.arrays["x_cotangent"])
+
+    def _expand(self, leaves: list[Any]) -> list[Any]:
+        matrix = (True, False, True, False, True, False)
+        return [
+            a.expand(self.case.batch, *a.shape) if a.numel() and a.ndim < 2 + is_matrix else a
+            for a, is_matrix in zip(leaves, matrix, strict=True)
+        ]
+
+    def forward(self) -> Any:
+        with self.torch.no_grad():
+            return self.solve(*self._expand(self.data))
+
+    def gradient(self) -> Any:
+        leaves = [a.detach().requires_grad_(varies) for a, varies in zip(self.data, self.varying, strict=True)]
+        x = self.solve(*self._expand(leaves))
+        (self.cotangent * x).sum().backward()
+        return x, leaves
+
+    def arrays(self, result: Any) -> dict[str, Array]:
+        x, leaves = result
+        P, q, G, h, A, b = (np.zeros(a.shape) if a.grad is None else a.grad.numpy() for a in leaves)
+        stacked = [(A, G), (b, h)]
+        A, b = (
+            np.concatenate([part for part in parts if part.size], axis=-1 - k) for k, parts in zip((1, 0), stacked, strict=True)
+        )
+        return {"x": x.detach().numpy(), "P": self._sparse("P", P), "q": q, "A": self._sparse("A", A), "b": b}
+
+    def _sparse(self, part: str, dense: Array) -> Array:
+        indptr, indices = self.case.arrays[f"{part}_indptr"], self.case.arrays[f"{part}_indices"]
+        return dense[..., np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender: where it runs (a folder with bin/python), how it is built, which packages to report, how it is named."""
+
+    environment: str
+    build: Callable[[Case], Contender]
+    packages: tuple[str, ...]
+    title: str
+
+
+OURS = "ours"
+CONTENDERS = {
+    OURS: Entry(".venv", Layer, ("cvxpylayers", "torch", "cvxpy"), "this package"),
+    "1x": Entry(".venvs/peers", Layer, ("cvxpylayers", "diffcp", "torch"), "cvxpylayers 1.x (default)"),
+    "1x-clarabel": Entry(
+        ".venvs/peers",
+        lambda case: Layer(case, solver_args={"solve_method": "Clarabel"}),
+        ("cvxpylayers", "diffcp", "clarabel"),
+        "cvxpylayers 1.x, Clarabel",
+    ),
+    "1x-moreau": Entry(
+        ".venvs/peers", lambda case: Layer(case, solver="MOREAU"), ("cvxpylayers", "moreau"), "cvxpylayers 1.x, Moreau"
+    ),
+    "moreau-auto": Entry(".venvs/peers", lambda case: Moreau(case, "auto"), ("moreau",), "Moreau, auto"),
+    "moreau-ipm": Entry(".venvs/peers", lambda case: Moreau(case, "ipm"), ("moreau",), "Moreau, IPM"),
+    "qpth": Entry(".venvs/qpth", Qpth, ("qpth", "torch"), "qpth"),
+}

@@ -1,0 +1,213 @@
+"""Runs contenders side by side: one process each, the same arrays for all, repeats interleaved round-robin.
+
+For one family and batch, every contender is built and warmed up; then rounds follow in which each is timed once, so that a noisy
+moment of the machine falls on all of them. A contender whose call would exceed the limit (judged by its previous batch size) is
+skipped, and the result says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Cases
+from benchmarks.contenders import CONTENDERS
+from benchmarks.environments import REQUIREMENTS, ROOT, ensure, python_of
+from benchmarks.families import FAMILIES
+
+CHECK_BATCH = 8
+MODES = ("forward", "gradient")
+SAMPLE_SECONDS = 0.01  # a sample repeats calls until it is about this long
+
+
+@dataclass
+class Cell:
+    """One contender on one family at one batch: quartiles of seconds per call by mode, or a note why there are none."""
+
+    family: str
+    batch: int
+    contender: str
+    note: str = ""
+    construction: float | None = None
+    times: dict[str, list[float]] = field(default_factory=dict)
+    samples: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Accuracy:
+    """Errors on the check batch: of the solution (largest absolute), of the gradient (relative, all parameters at once)."""
+
+    family: str
+    contender: str
+    solution: float | None = None
+    gradient: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. ``budget``: seconds of samples per cell and mode; ``limit``: seconds that one call may take."""
+
+    families: Sequence[str]
+    batches: Sequence[int]
+    contenders: Sequence[str]
+    budget: float
+    limit: float
+    repeats: tuple[int, int]  # fewest and most samples
+
+
+class WorkerError(Exception):
+    """The contender failed, does not support the family, or took too long."""
+
+
+class Remote:
+    """A worker process: started when first asked, killed when it exceeds a time limit."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name, self.log = name, log
+        self.process: subprocess.Popen[str] | None = None
+
+    def _start(self) -> subprocess.Popen[str]:
+        environment = CONTENDERS[self.name].environment
+        ensure(environment)
+        # Every contender may use all cores; the peers must not see this package's sources.
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "OPENBLAS_"))}
+        env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([] if environment in REQUIREMENTS else [env.get("PYTHONPATH", "")])])
+        command = [str(python_of(environment)), "-m", "benchmarks.worker", self.name]
+        with self.log.open("a") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=env, cwd=ROOT
+            )
+
+    def ask(self, op: str, timeout: float, **arguments: Any) -> Any:
+        """Send a request, wait for the value. Raises WorkerError with a message for the report."""
+        if self.process is None or self.process.poll() is not None:
+            self.process = self._start()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps({"op": op, **arguments}), file=self.process.stdin, flush=True)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                self.close()
+                raise WorkerError(f"more than {timeout:.0f} s")
+        line = self.process.stdout.readline()
+        if not line:
+            raise WorkerError("the process died")
+        reply = json.loads(line)
+        if "value" not in reply:
+            raise WorkerError(reply.get("unsupported") or reply["error"])
+        return reply["value"]
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Run:
+    """One execution of a plan; ``cells`` and ``accuracies`` grow as it goes, ``tell`` hears a line per step."""
+
+    def __init__(self, plan: Plan, tell: Callable[[str], None]) -> None:
+        self.plan, self.tell = plan, tell
+        self.cells: list[Cell] = []
+        self.accuracies: list[Accuracy] = []
+        self.folder = tempfile.TemporaryDirectory(prefix="cvxpylayers-bench-")
+        self.path = Path(self.folder.name)
+        self.remotes = {name: Remote(name, self.path / f"{name}.log") for name in plan.contenders}
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for remote in self.remotes.values():
+            remote.close()
+        self.folder.cleanup()
+
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Versions of the packages behind each contender; starts all workers, so that a missing environment is found at once."""
+        return {name: remote.ask("versions", 120.0) for name, remote in self.remotes.items()}
+
+    def run(self) -> None:
+        """Measure everything in the plan."""
+        for family in self.plan.families:
+            cases = Cases(FAMILIES[family])
+            pace = self._check(cases)
+            for batch in self.plan.batches:
+                self._measure(cases, batch, pace)
+
+    def _check(self, cases: Cases) -> dict[str, float]:
+        """Accuracy of every contender, and the seconds per instance that its check took (none for those that cannot run)."""
+        case, name = self.path / "case.npz", cases.family.name
+        cases.make(CHECK_BATCH).save(case)
+        expected, pace = cases.reference(CHECK_BATCH), {}
+        for contender, remote in self.remotes.items():
+            accuracy = Accuracy(name, contender)
+            self.accuracies.append(accuracy)
+            try:
+                remote.ask("load", 300.0, path=str(case))
+                remote.ask("check", 300.0, path=str(self.path / "result.npz"))
+                with np.load(self.path / "result.npz") as file:
+                    accuracy.solution, accuracy.gradient = cases.errors(dict(file), expected)
+                pace[contender] = remote.ask("time", 300.0, mode="gradient", number=1) / CHECK_BATCH
+                self.tell(f"{name:22} check {contender:12} solution {accuracy.solution:.0e}  gradient {accuracy.gradient:.0e}")
+            except WorkerError as error:
+                accuracy.note = str(error)
+                self.tell(f"{name:22} check {contender:12} {error}")
+        return pace
+
+    def _measure(self, cases: Cases, batch: int, pace: dict[str, float]) -> None:
+        """Add one cell per contender that passed the check; ``pace`` is updated for the next batch size."""
+        case = self.path / "case.npz"
+        cases.make(batch).save(case)
+        cells = {name: Cell(cases.family.name, batch, name) for name in pace}
+        self.cells += cells.values()
+        warm: dict[tuple[str, str], float] = {}
+        for name, cell in cells.items():
+            if pace[name] * batch > self.plan.limit:
+                cell.note = f"skipped: a call would take about {pace[name] * batch:.0f} s"
+                continue
+            try:
+                cell.construction = self.remotes[name].ask("load", 300.0, path=str(case))
+                for mode in MODES:  # twice: the first call tunes, allocates and loads code
+                    warm[name, mode] = min(self._time(name, mode, 1) for _ in range(2 if pace[name] * batch < 1.0 else 1))
+                pace[name] = warm[name, "gradient"] / batch
+            except WorkerError as error:
+                cell.note = str(error)
+        self._rounds(cells, warm)
+        speeds = [
+            f"{n} {c.times['gradient'][1] / batch * 1e6:.3g}" if "gradient" in c.times else f"{n} -" for n, c in cells.items()
+        ]
+        self.tell(f"{cases.family.name:22} × {batch:<5} µs/instance, forward + backward: {'  '.join(speeds)}")
+
+    def _time(self, name: str, mode: str, number: int) -> float:
+        return float(self.remotes[name].ask("time", max(4 * self.plan.limit, 60.0) * number, mode=mode, number=number))
+
+    def _rounds(self, cells: dict[str, Cell], warm: dict[tuple[str, str], float]) -> None:
+        """Interleave: each round times every contender and mode that still has samples to take."""
+        fewest, most = self.plan.repeats
+        wanted = {key: int(np.clip(self.plan.budget / max(t, SAMPLE_SECONDS), fewest, most)) for key, t in warm.items()}
+        wanted = {key: 1 if warm[key] > self.plan.budget else count for key, count in wanted.items()}
+        samples: dict[tuple[str, str], list[float]] = {key: [] for key in warm}
+        for round_ in range(max(wanted.values(), default=0)):
+            for (name, mode), count in wanted.items():
+                if round_ < count and not cells[name].note:
+                    try:
+                        samples[name, mode].append(self._time(name, mode, max(1, round(SAMPLE_SECONDS / warm[name, mode]))))
+                    except WorkerError as error:
+                        cells[name].note = str(error)
+        for (name, mode), values in samples.items():
+            if values:
+                cells[name].times[mode] = [float(q) for q in np.quantile(values, (0.25, 0.5, 0.75))]
+                cells[name].samples[mode] = len(values)

@@ -1,0 +1,92 @@
+"""One contender in its own process: answers one JSON request per line on standard input, ``python -m benchmarks.worker NAME``.
+
+Requests: ``load`` a case, ``check`` (run once, write the arrays), ``time`` (mean seconds of ``number`` calls), ``memory``
+(growth of the peak resident size over calls, bytes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contenders import CONTENDERS, Case, Contender, UnsupportedError
+
+
+def peak() -> int:
+    """Peak resident size of this process, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Worker:
+    """Holds at most one contender."""
+
+    def __init__(self, name: str) -> None:
+        self.entry = CONTENDERS[name]
+        self.contender: Contender | None = None
+
+    def versions(self) -> dict[str, str]:
+        return {package: version(package) for package in self.entry.packages}
+
+    def load(self, path: str) -> float:
+        """Build the contender for a case; seconds of construction."""
+        self.contender = None
+        case = Case.load(Path(path))
+        start = time.perf_counter()
+        self.contender = self.entry.build(case)
+        return time.perf_counter() - start
+
+    def call(self, mode: str) -> Callable[[], Any]:
+        if self.contender is None:
+            raise RuntimeError("no case is loaded")
+        return {"forward": self.contender.forward, "gradient": self.contender.gradient}[mode]
+
+    def check(self, path: str) -> None:
+        assert self.contender is not None
+        np.savez(path, **self.contender.arrays(self.call("gradient")()))
+
+    def time(self, mode: str, number: int) -> float:
+        call = self.call(mode)
+        start = time.perf_counter()
+        for _ in range(number):
+            call()
+        return (time.perf_counter() - start) / number
+
+    def memory(self, mode: str) -> int:
+        before = peak()
+        self.call(mode)()
+        return peak() - before
+
+
+def requests() -> Iterator[dict[str, Any]]:
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def main() -> None:
+    # Solvers print; replies go to a private copy of standard output, and whatever is printed to standard error.
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker(sys.argv[1])
+    for request in requests():
+        try:
+            reply = {"value": getattr(worker, request.pop("op"))(**request)}
+        except UnsupportedError as error:
+            reply = {"unsupported": str(error)}
+        except Exception as error:  # noqa: BLE001 - a contender that fails is a result, not the end of the run
+            traceback.print_exc()
+            reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
