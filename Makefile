@@ -55,9 +55,9 @@ sanitize: $(DEPENDENCIES)
 	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	  python -S -m pytest -q -p no:cacheprovider -m isa
-	cmake -S . -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_SANITIZE=thread
+	cmake -S . -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_PYTHON=OFF -DCVXL_SANITIZE=thread
 	cmake --build build/tsan
-	TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build/tsan --output-on-failure -R 'pool|batch'
+	TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build/tsan --output-on-failure
 
 ## make clean     remove what was built; .venv stays
 clean:
@@ -77,5 +77,5 @@ $(EXTENSION): $(DEPENDENCIES) $(CPP)
 	@touch $@
 
 build/tests/build.ninja: $(DEPENDENCIES) CMakeLists.txt
-	cmake -S . -B build/tests -G Ninja -DCMAKE_BUILD_TYPE=Release -DCVXL_TESTS=ON
+	cmake -S . -B build/tests -G Ninja -DCMAKE_BUILD_TYPE=Release -DCVXL_TESTS=ON -DCVXL_PYTHON=OFF
 	@touch $@
