@@ -13,7 +13,7 @@ from cvxpylayers._canon.cvxpy_bridge import brief, dpp_rules, is_dpp, is_quad_fo
 from cvxpylayers.errors import InputTypeError, ProblemError
 
 
-def validate(problem: cp.Problem, parameters: Sequence[cp.Parameter], variables: Sequence[cp.Variable], *, gp: bool) -> None:
+def validate(problem: Any, parameters: Any, variables: Any, *, gp: bool = False) -> None:
     """Raise ``ProblemError`` or ``InputTypeError`` unless the arguments can make a layer."""
     _check_types(problem, parameters, variables)
     if gp:
@@ -106,8 +106,8 @@ def _check_dpp(problem: cp.Problem) -> None:
 
 
 def _dcp_remedy(culprit: Any) -> str:
-    unsigned = [p for p in culprit.parameters() if not (p.is_nonneg() or p.is_nonpos())] if isinstance(culprit, cp.Expression) else []
-    if unsigned and len(culprit.args) == 2:
+    unsigned = [p for p in culprit.parameters() if not (p.is_nonneg() or p.is_nonpos())]
+    if unsigned and isinstance(culprit, cp.Expression) and len(culprit.args) == 2:
         return f"If {_names(unsigned)} cannot be negative, declare it: cp.Parameter(..., nonneg=True)."
     return "Rewrite it with atoms of known curvature, until problem.is_dcp() is True."
 

@@ -1,0 +1,318 @@
+"""Laws of canonicalization over a table of problems: evaluated at any θ and solved, M and R agree with ``problem.solve()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import clarabel
+import cvxpy as cp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from cvxpylayers._canon import compile_problem
+from cvxpylayers._program import CompiledProblem
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*sparse CVXPY expression.*:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:.*dimension greater than 2.*:UserWarning"),
+]
+
+TIGHT = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
+Sampler = Callable[[np.random.Generator], Any]
+
+
+class Case(NamedTuple):
+    """A problem and how to draw each of its parameters."""
+
+    problem: cp.Problem
+    samples: dict[cp.Parameter, Sampler]
+
+    @property
+    def parameters(self) -> list[cp.Parameter]:
+        return list(self.samples)
+
+    @property
+    def outputs(self) -> list[cp.Variable]:
+        duals = [dual for constraint in self.problem.constraints for dual in constraint.dual_variables]
+        return [*self.problem.variables(), *duals]
+
+    def draw(self, seed: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        return [np.asarray(sample(rng), dtype=np.float64) for sample in self.samples.values()]
+
+
+def normal(*shape: int) -> Sampler:
+    return lambda rng: rng.standard_normal(shape)
+
+
+def positive(*shape: int) -> Sampler:
+    return lambda rng: rng.uniform(0.5, 1.5, shape)
+
+
+def symmetric(k: int) -> Sampler:
+    return lambda rng: (a := rng.standard_normal((k, k))) + a.T
+
+
+def definite(k: int) -> Sampler:
+    return lambda rng: (a := rng.standard_normal((k, k))) @ a.T + np.eye(k)
+
+
+CASES: dict[str, Callable[[], Case]] = {}
+
+
+def case(build: Callable[[], Case]) -> Callable[[], Case]:
+    CASES[build.__name__] = build
+    return build
+
+
+@case
+def linear_program() -> Case:
+    x, c = cp.Variable(4), cp.Parameter(4)
+    return Case(cp.Problem(cp.Minimize(c @ x), [cp.sum(x) == 1, x >= 0]), {c: normal(4)})
+
+
+@case
+def nonnegative_least_squares() -> Case:
+    x, A, b = cp.Variable(4), cp.Parameter((6, 4)), cp.Parameter(6)
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [x >= 0]), {A: normal(6, 4), b: normal(6)})
+
+
+@case
+def quadratic_with_parameter_matrix() -> Case:
+    x, P, q, g = cp.Variable(4), cp.Parameter((4, 4), PSD=True), cp.Parameter(4), cp.Parameter(nonneg=True)
+    objective = cp.quad_form(x, 2 * P + np.eye(4)) + q @ x + g * cp.norm1(x)
+    return Case(cp.Problem(cp.Minimize(objective), [cp.sum(x) == 1]), {q: normal(4), P: definite(4), g: positive()})
+
+
+@case
+def portfolio() -> Case:
+    x, mu, gamma = cp.Variable(4), cp.Parameter(4), cp.Parameter(nonneg=True)
+    covariance = definite(4)(np.random.default_rng(5))
+    objective = cp.Maximize(mu @ x - gamma * cp.quad_form(x, covariance) + 3)
+    return Case(cp.Problem(objective, [cp.sum(x) == 1, x >= 0, x <= 0.6]), {mu: normal(4), gamma: positive()})
+
+
+@case
+def matrix_projection() -> Case:
+    X, C = cp.Variable((3, 4)), cp.Parameter((3, 4))
+    constraints = [X >= 0, cp.sum(X, axis=0) == np.ones(4), X.T <= 0.7]
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(X - C)), constraints), {C: normal(3, 4)})
+
+
+@case
+def matrix_maximization() -> Case:
+    X, C = cp.Variable((3, 4)), cp.Parameter((3, 4))
+    objective = cp.Maximize(cp.sum(cp.multiply(C, X)) - cp.sum_squares(X))
+    return Case(cp.Problem(objective, [X >= -0.5, cp.sum(X, axis=1) == np.ones(3)]), {C: normal(3, 4)})
+
+
+@case
+def reshapes_of_both_orders() -> Case:
+    X, C, D = cp.Variable((2, 6)), cp.Parameter((3, 4)), cp.Parameter((4, 3))
+    objective = cp.sum_squares(cp.reshape(X, (3, 4), order="C") - C) + cp.sum_squares(cp.reshape(X, (4, 3), order="F") - D)
+    return Case(cp.Problem(cp.Minimize(objective), [X <= 0.3]), {D: normal(4, 3), C: normal(3, 4)})
+
+
+@case
+def equalities_only() -> Case:
+    x, A, b, c = cp.Variable(4), cp.Parameter((2, 4)), cp.Parameter(2), cp.Parameter(4)
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [A @ x == b]), {A: normal(2, 4), b: normal(2), c: normal(4)})
+
+
+@case
+def no_constraints() -> Case:
+    x, c = cp.Variable(3), cp.Parameter(3)
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(x - c))), {c: normal(3)})
+
+
+@case
+def no_parameters() -> Case:
+    x = cp.Variable((2, 2))
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(x - np.arange(4.0).reshape(2, 2))), [cp.sum(x) <= 1]), {})
+
+
+@case
+def scalars_and_a_parametric_constant() -> Case:
+    x, p = cp.Variable(), cp.Parameter()
+    return Case(cp.Problem(cp.Minimize((x - p) ** 2 + 3 * p + 2), [x >= p + 1]), {p: normal()})
+
+
+@case
+def parameter_times_affine() -> Case:
+    x, p, q = cp.Variable(3), cp.Parameter(), cp.Parameter(3)
+    constraints = [cp.multiply(q, x) + p * (x[0] + 2) <= 1, p * cp.sum(x) + q[0] >= -2]
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(x - 2 * q + p)), constraints), {p: normal(), q: normal(3)})
+
+
+@case
+def functions_of_parameters_alone() -> Case:
+    x, p, g = cp.Variable(3), cp.Parameter(3), cp.Parameter(nonneg=True)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - p) + cp.sum_squares(p) + cp.abs(g)), [g >= -1, x >= g])
+    return Case(problem, {p: normal(3), g: positive()})
+
+
+@case
+def piecewise() -> Case:
+    x, c, g = cp.Variable(4), cp.Parameter(4), cp.Parameter(nonneg=True)
+    objective = cp.sum(cp.huber(x - c)) + cp.max(x) + cp.norm_inf(cp.multiply(g, x)) + cp.sum_squares(x)
+    return Case(cp.Problem(cp.Minimize(objective), [x >= 0.1 * g]), {c: normal(4), g: positive()})
+
+
+@case
+def bounds() -> Case:
+    upper = np.array([[1, 2, np.inf], [0.3, 0.2, 0.1]])
+    X, D, low = cp.Variable((2, 3), bounds=[-0.5, upper]), cp.Parameter((2, 3)), cp.Parameter((2, 3))
+    Y = cp.Variable((2, 3), bounds=[low, None])
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(X - D) + cp.sum_squares(Y - X))), {D: normal(2, 3), low: normal(2, 3)})
+
+
+@case
+def structured_variables() -> Case:
+    S, D, E = cp.Variable((3, 3), symmetric=True), cp.Variable((3, 3), diag=True), cp.Parameter((3, 3))
+    Z, v = cp.Variable((3, 3), sparsity=[(0, 1, 2), (1, 2, 0)]), cp.Variable(3, nonneg=True)
+    objective = cp.sum_squares(S - E) + cp.sum_squares(D - E) + cp.sum_squares(Z - E) + cp.sum_squares(v - E[0])
+    constraints = [S <= 0.4, cp.trace(D) == 1, cp.sum(Z) == 1, v[0] + S[0, 1] <= 0.2]
+    return Case(cp.Problem(cp.Minimize(objective), constraints), {E: normal(3, 3)})
+
+
+@case
+def structured_parameters() -> Case:
+    X, S, D = cp.Variable((3, 3)), cp.Parameter((3, 3), symmetric=True), cp.Parameter((3, 3), diag=True)
+    mask = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    Z, N = cp.Parameter((3, 3), sparsity=np.nonzero(mask)), cp.Parameter(3, nonpos=True)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(X - S - 2 * D + Z)), [X @ np.arange(3.0) == S @ np.ones(3), X[0] <= 1 - N])
+    samples: dict[cp.Parameter, Sampler] = {
+        N: lambda rng: -rng.uniform(0.5, 1, 3),
+        Z: lambda rng: mask * rng.standard_normal((3, 3)),
+        S: symmetric(3),
+        D: lambda rng: np.diag(rng.standard_normal(3)),
+    }
+    return Case(problem, samples)
+
+
+@case
+def explicit_cone_constraints() -> Case:
+    x, N = cp.Variable(3), cp.Parameter(3)
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(x - N)), [cp.NonNeg(x + 3), cp.Zero(x[0] + 2)]), {N: normal(3)})
+
+
+@case
+def idle_and_empty_variables() -> Case:
+    x, idle, empty, c = cp.Variable(3), cp.Variable(), cp.Variable(0), cp.Parameter(3)
+    objective = cp.sum_squares(x - c) + 0 * idle + cp.sum(empty)
+    return Case(cp.Problem(cp.Minimize(objective), [empty >= 0, x >= 0]), {c: normal(3)})
+
+
+@case
+def second_order() -> Case:
+    x, c, g = cp.Variable(4), cp.Parameter(4), cp.Parameter(nonneg=True)
+    square = cp.reshape(x, (2, 2), order="F")
+    constraints = [
+        cp.norm(x) <= g,
+        cp.SOC(2 * g, x + 0.1),
+        cp.SOC(g * np.ones(2) + cp.sum(x[:2]) + 1, square, axis=0),
+        cp.SOC(g * np.ones(2) - 0.2, square - 1, axis=1),
+    ]
+    return Case(cp.Problem(cp.Minimize(c @ x), constraints), {c: normal(4), g: lambda rng: rng.uniform(2, 3)})
+
+
+@case
+def semidefinite() -> Case:
+    S, X, V = cp.Variable((3, 3), symmetric=True), cp.Variable((3, 3)), cp.Variable((3, 3), PSD=True)
+    E = cp.Parameter((3, 3))
+    constraints = [S >> np.eye(3), S << 3 * np.eye(3), X >> 0, cp.trace(X) <= 2, cp.trace(V) == 1]
+    objective = cp.sum_squares(S - E) + cp.sum_squares(X - E) + cp.sum_squares(V - E)
+    return Case(cp.Problem(cp.Minimize(objective), constraints), {E: normal(3, 3)})
+
+
+@case
+def semidefinite_stack() -> Case:
+    X, E = cp.Variable((2, 3, 3)), cp.Parameter((2, 3, 3))
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(X - E)), [X >> 0]), {E: normal(2, 3, 3)})
+
+
+@case
+def entropy() -> Case:
+    x, c = cp.Variable(4), cp.Parameter(4)
+    return Case(cp.Problem(cp.Maximize(cp.sum(cp.entr(x)) + c @ x), [cp.sum(x) == 1]), {c: normal(4)})
+
+
+@case
+def exponential() -> Case:
+    X, Y, W, E = cp.Variable((2, 2)), cp.Variable((2, 2)), cp.Variable((2, 2)), cp.Parameter((2, 2))
+    return Case(cp.Problem(cp.Minimize(cp.sum(W) + cp.sum_squares(X - E)), [cp.ExpCone(X, Y, W), Y >= 1]), {E: normal(2, 2)})
+
+
+@case
+def power() -> Case:
+    X, Y, W, E = cp.Variable((2, 2)), cp.Variable((2, 2)), cp.Variable((2, 2)), cp.Parameter((2, 2))
+    objective = cp.Maximize(cp.sum(W) - cp.sum_squares(X - E) - cp.sum_squares(Y - 1))
+    return Case(cp.Problem(objective, [cp.PowCone3D(X, Y, W, np.array([[0.3, 0.4], [0.5, 0.6]]))]), {E: positive(2, 2)})
+
+
+def solve(compiled: CompiledProblem, values: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
+    """Objective and outputs of one instance, from nothing but the compiled problem."""
+    structure, cones = compiled.structure, compiled.structure.cones
+    theta = np.concatenate([*(np.ravel(value) for value in values), [1.0]])
+    P, q, A, b, d = structure.split(compiled.M @ theta)
+    upper = sp.csc_matrix((P, structure.P.indices, structure.P.indptr), shape=(structure.n, structure.n))
+    rows = sp.csr_matrix((A, structure.A.indices, structure.A.indptr), shape=(structure.m, structure.n))
+    blocks = [
+        *([clarabel.ZeroConeT(cones.zero)] if cones.zero else []),
+        *([clarabel.NonnegativeConeT(cones.nonneg)] if cones.nonneg else []),
+        *map(clarabel.SecondOrderConeT, cones.soc),
+        *map(clarabel.PSDTriangleConeT, cones.psd),
+        *(clarabel.ExponentialConeT() for _ in range(cones.exp)),
+        *map(clarabel.PowerConeT, cones.power),
+    ]
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    for name, value in TIGHT.items():
+        setattr(settings, name, value)
+    found = clarabel.DefaultSolver(upper, q, rows.tocsc(), b, blocks, settings).solve()
+    outputs = compiled.R @ np.concatenate([found.x, found.z])
+    cuts = np.cumsum([output.size for output in compiled.outputs])[:-1]
+    shaped = [part.reshape(output.shape) for part, output in zip(np.split(outputs, cuts), compiled.outputs, strict=True)]
+    return compiled.objective_sign * (found.obj_val + d), shaped
+
+
+def dense(value: Any) -> np.ndarray:
+    return value.toarray() if sp.issparse(value) else np.asarray(value)
+
+
+@pytest.mark.parametrize("build", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_agrees_with_cvxpy(build: Callable[[], Case], seed: int) -> None:
+    made = build()
+    compiled = compile_problem(made.problem, made.parameters, made.outputs)
+    values = made.draw(seed)
+    objective, outputs = solve(compiled, values)
+    for parameter, value in zip(made.parameters, values, strict=True):
+        parameter.value = value
+    made.problem.solve(solver=cp.CLARABEL, **TIGHT)
+    assert made.problem.status == cp.OPTIMAL
+    assert objective == pytest.approx(made.problem.value, abs=1e-6)
+    for output, spec, wanted in zip(outputs, compiled.outputs, made.outputs, strict=True):
+        assert output.shape == wanted.shape
+        np.testing.assert_allclose(output, dense(wanted.value).reshape(wanted.shape), atol=1e-6, err_msg=spec.name)
+
+
+@pytest.mark.parametrize("build", CASES.values(), ids=CASES)
+def test_shapes_and_orders(build: Callable[[], Case]) -> None:
+    made = build()
+    compiled = compile_problem(made.problem, made.parameters, made.outputs)
+    structure = compiled.structure
+    assert structure.m == structure.cones.rows == len(compiled.row_sources)
+    assert all(compiled.row_sources)
+    assert compiled.M.shape == (structure.values, 1 + sum(spec.size for spec in compiled.parameters))
+    assert compiled.R.shape == (sum(spec.size for spec in compiled.outputs), structure.n + structure.m)
+    for pattern, height in ((structure.P, structure.n), (structure.A, structure.m)):
+        assert len(pattern.indptr) == height + 1
+        assert pattern.indptr[-1] == pattern.nnz
+        cells = pattern.rows.astype(np.int64) * structure.n + pattern.indices
+        assert np.all(np.diff(cells) > 0), "rows in order, columns ascending, none twice"
+    assert np.all(structure.P.indices <= structure.P.rows)
+    assert compiled.M.has_sorted_indices
+    assert np.isfinite(compiled.M.data).all()
