@@ -22,7 +22,7 @@ PARTS = ("P", "q", "A", "b")
 
 @dataclass(frozen=True)
 class Canonical:
-    """Structure and maps. Rows and columns of P (both triangles) and of A are those of ``maps["P"]`` and ``maps["A"]``, row-major."""
+    """Structure and maps; the entries of P (both triangles) and of A are row-major."""
 
     n: int
     m: int
@@ -109,42 +109,59 @@ def evaluate(program: Canonical, theta: Array) -> dict[str, Array]:
 
 
 def reference(program: Canonical, theta: Array, cotangents: Array) -> tuple[Array, dict[str, Array]]:
-    """Solutions x (B, n) by Clarabel at 1e-10, and cotangents of P, q, A, b by implicit differentiation in dense linear algebra.
+    """Exact solutions x (B, n), and cotangents of P, q, A, b by implicit differentiation, in dense linear algebra.
 
-    With strict complementarity the active rows (z > s, and equalities) stay active nearby, so that x follows from
+    Clarabel at 1e-10 finds the active rows. With strict complementarity they stay active nearby, so that x follows from
     K (x, y) = (-q, b_active), K = [P Aᵀ; A 0] on those rows. For a cotangent c and K (u, v) = (c, 0):
     q̄ = -u, b̄ = v, P̄ = -u xᵀ, Ā = -(v xᵀ + y uᵀ); inactive rows get zero.
     """
     values = {part: np.atleast_2d(v) for part, v in evaluate(program, theta).items()}
     rows = {part: np.repeat(np.arange(p.shape[0]), np.diff(p.indptr)) for part, p in program.patterns.items()}
     solutions, result = [], {part: np.zeros((len(theta), matrix.shape[0])) for part, matrix in program.maps.items()}
+    columns = {part: p.indices for part, p in program.patterns.items()}
     for i in range(len(theta)):
         one = {part: v[min(i, len(v) - 1)] for part, v in values.items()}
-        P, A = (sp.csr_array((one[k], p.indices, p.indptr), shape=p.shape) for k, p in program.patterns.items())
-        x, z, s = _clarabel(program, P, one["q"], A, one["b"])
-        active = np.flatnonzero((np.arange(program.m) < program.zero) | (z > s))
-        dense = A[active].toarray()
-        system = np.block([[P.toarray(), dense.T], [dense, np.zeros((len(active),) * 2)]])
-        solution = np.linalg.lstsq(
-            system, np.stack([np.r_[-one["q"], one["b"][active]], np.r_[cotangents[i], np.zeros(len(active))]], 1)
-        )[0]
-        x, u, y, v = solution[: program.n, 0], solution[: program.n, 1], np.zeros(program.m), np.zeros(program.m)
-        y[active], v[active] = solution[program.n :].T
+        active, K, x, y = _active_rows(program, one)
+        solution = np.linalg.lstsq(K, np.r_[cotangents[i], np.zeros(len(active))])[0]
+        u, v = solution[: program.n], np.zeros(program.m)
+        v[active] = solution[program.n :]
         result["q"][i], result["b"][i] = -u, v
-        result["P"][i] = -u[rows["P"]] * x[program.patterns["P"].indices]
-        columns = program.patterns["A"].indices
-        result["A"][i] = -(v[rows["A"]] * x[columns] + y[rows["A"]] * u[columns])
+        result["P"][i] = -u[rows["P"]] * x[columns["P"]]
+        result["A"][i] = -(v[rows["A"]] * x[columns["A"]] + y[rows["A"]] * u[columns["A"]])
         solutions.append(x)
     return np.stack(solutions), result
 
 
-def _clarabel(program: Canonical, P: sp.csr_array, q: Array, A: sp.csr_array, b: Array) -> tuple[Any, Any, Any]:
+def _active_rows(program: Canonical, values: dict[str, Array]) -> tuple[Any, Array, Array, Array]:
+    """Active rows of the solution, the matrix K on them, and the exact x and y (m).
+
+    Where Clarabel leaves a row in doubt (a slack and a multiplier both near its tolerance), rows with y < 0 are dropped and
+    violated ones added until the optimality conditions hold. Raises RuntimeError if that does not settle.
+    """
+    P, A = (sp.csr_array((values[k], p.indices, p.indptr), shape=p.shape) for k, p in program.patterns.items())
+    equality = np.arange(program.m) < program.zero
+    z, s = _clarabel(program, P, values["q"], A, values["b"])
+    chosen = equality | (z > s)
+    for _ in range(10):
+        active = np.flatnonzero(chosen)
+        dense = A[active].toarray()
+        K = np.block([[P.toarray(), dense.T], [dense, np.zeros((len(active), len(active)))]])
+        solution = np.linalg.lstsq(K, np.r_[-values["q"], values["b"][active]])[0]
+        x, y = solution[: program.n], np.zeros(program.m)
+        y[active] = solution[program.n :]
+        wrong = ~equality & ((y < -1e-12) | (values["b"] - A @ x < -1e-12))
+        if not wrong.any():
+            return active, K, x, y
+        chosen = chosen ^ wrong
+    raise RuntimeError("no consistent active set: the instance is degenerate")
+
+
+def _clarabel(program: Canonical, P: sp.csr_array, q: Array, A: sp.csr_array, b: Array) -> tuple[Array, Array]:
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-10
     cones = [clarabel.ZeroConeT(program.zero), clarabel.NonnegativeConeT(program.m - program.zero)]
-    upper = sp.csc_matrix(sp.triu(P))
-    solution = clarabel.DefaultSolver(upper, q, sp.csc_matrix(A), b, cones, settings).solve()
+    solution = clarabel.DefaultSolver(sp.csc_matrix(sp.triu(P)), q, sp.csc_matrix(A), b, cones, settings).solve()
     if "Solved" not in str(solution.status):
         raise RuntimeError(f"Clarabel: {solution.status}")
-    return np.array(solution.x), np.array(solution.z), np.array(solution.s)
+    return np.array(solution.z), np.array(solution.s)

@@ -43,19 +43,27 @@ class Cases:
         x, pulled = reference(self.program, self.program.theta(values, self.shapes), self.program.join(cotangents))
         return self.program.split(x), self.program.pull(pulled, values, self.shapes)
 
-    def errors(self, result: dict[str, Array], expected: tuple[Arrays, Arrays]) -> tuple[float, float]:
-        """Largest absolute error of the solution; Euclidean error of the whole gradient relative to its size.
+    def solution_error(self, result: dict[str, Array], expected: Arrays) -> float:
+        """Largest absolute error of ``Contender.solution`` on the case of the reference."""
+        outputs = self.program.split(result["x"]) if "x" in result else tuple(result[f"output{i}"] for i in range(len(expected)))
+        return max(float(np.abs(a - b).max()) for a, b in zip(outputs, expected, strict=True))
 
-        ``result`` is what ``Contender.arrays`` gives for the case of the reference.
-        """
-        if "x" in result:
-            batch = len(result["x"])
-            values, _ = self._draw(batch)
-            cotangents = {part: np.broadcast_to(result[part], (batch, m.shape[0])) for part, m in self.program.maps.items()}
-            outputs, gradients = self.program.split(result["x"]), self.program.pull(cotangents, values, self.shapes)
+    def gradient_error(self, result: dict[str, Array], expected: Arrays, batch: int) -> float:
+        """Euclidean error of ``Contender.pulled``, all parameters as one vector, relative to the size of the reference."""
+        if "q" in result:
+            pulled = {part: _spread(result[part], batch) for part in self.program.maps}
+            gradients = self.program.pull(pulled, self._draw(batch)[0], self.shapes)
         else:
-            outputs = tuple(result[f"output{i}"] for i in range(len(self.variables)))
-            gradients = tuple(result[f"gradient{i}"] for i in range(len(self.shapes)))
-        solution = max(float(np.abs(a - b).max()) for a, b in zip(outputs, expected[0], strict=True))
-        difference = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(gradients, expected[1], strict=True)))
-        return solution, float(difference / np.sqrt(sum(np.sum(b**2) for b in expected[1])))
+            gradients = tuple(result[f"gradient{i}"] for i in range(len(expected)))
+        difference = sum(float(np.sum((a - b) ** 2)) for a, b in zip(gradients, expected, strict=True))
+        return float(np.sqrt(difference / sum(float(np.sum(b**2)) for b in expected)))
+
+
+def _spread(cotangent: Array, batch: int) -> Array:
+    """A cotangent (B, k) as it is; one already summed over the batch (k) as that of the first instance, with zeros after it.
+
+    Only shared parameters reach a part without a batch axis, and theirs are summed anyway.
+    """
+    if cotangent.ndim == 2:
+        return cotangent
+    return np.concatenate([cotangent[None], np.zeros((batch - 1, len(cotangent)))])

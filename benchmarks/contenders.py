@@ -1,8 +1,8 @@
 """What is measured: one class per way of solving and differentiating a batch, each in its best published mode.
 
 Contenders are built inside worker processes, one per virtual environment, from the arrays of a ``Case``. ``forward`` and
-``gradient`` are the timed user calls; ``arrays`` turns what they return into arrays for the check, untimed. Layers get the
-parameters; the others get the evaluated cone program (``P, q, A, b`` of every instance), so that canonicalization is free for them.
+``gradient`` are the timed user calls; what they return becomes arrays for the check outside of the timing. Layers get the
+parameters; the others get the evaluated cone program (P, q, A, b of every instance), so that canonicalization is free for them.
 """
 
 from __future__ import annotations
@@ -74,8 +74,12 @@ class Contender(ABC):
         """Solve the batch and pull the cotangent back to all parameters."""
 
     @abstractmethod
-    def arrays(self, result: Any) -> dict[str, Array]:
-        """Of a ``gradient`` call: output0 …, gradient0 … (variables, parameters); or x and P, q, A, b (cone program)."""
+    def solution(self, result: Any) -> dict[str, Array]:
+        """What ``forward`` returned as arrays: output0, … (variables), or x of the cone program."""
+
+    @abstractmethod
+    def pulled(self, result: Any) -> dict[str, Array]:
+        """What ``gradient`` returned as arrays: gradient0, … (parameters), or P, q, A, b of the cone program."""
 
 
 class Layer(Contender):
@@ -83,9 +87,9 @@ class Layer(Contender):
 
     def __init__(self, case: Case, **options: Any) -> None:
         import torch
-        from cvxpylayers.torch import CvxpyLayer
 
         from benchmarks.families import FAMILIES, SMALL
+        from cvxpylayers.torch import CvxpyLayer
 
         self.torch = torch
         problem, parameters, variables = {**SMALL, **FAMILIES}[case.family].make()
@@ -101,12 +105,13 @@ class Layer(Contender):
         leaves = [p.detach().requires_grad_() for p in self.parameters]
         outputs = self.layer(*leaves)
         sum((c * o).sum() for c, o in zip(self.cotangents, outputs, strict=True)).backward()
-        return outputs, leaves
+        return leaves
 
-    def arrays(self, result: Any) -> dict[str, Array]:
-        outputs, leaves = result
-        solution = {f"output{i}": o.detach().numpy() for i, o in enumerate(outputs)}
-        return solution | {f"gradient{i}": p.grad.numpy() for i, p in enumerate(leaves)}
+    def solution(self, result: Any) -> dict[str, Array]:
+        return {f"output{i}": o.numpy() for i, o in enumerate(result)}
+
+    def pulled(self, result: Any) -> dict[str, Array]:
+        return {f"gradient{i}": p.grad.numpy() for i, p in enumerate(result)}
 
 
 class Moreau(Contender):
@@ -148,13 +153,15 @@ class Moreau(Contender):
         return self._solve(self.solvers[0])
 
     def gradient(self) -> Any:
-        solution = self._solve(self.solvers[1])
-        return solution, self.solvers[1].backward(self.case.arrays["x_cotangent"])
+        self._solve(self.solvers[1])
+        return self.solvers[1].backward(self.case.arrays["x_cotangent"])
 
-    def arrays(self, result: Any) -> dict[str, Array]:
-        solution, gradient = result
-        parts = {"P": "dP_values", "q": "dq", "A": "dA_values", "b": "db"}
-        return {"x": np.asarray(solution.x)} | {part: np.asarray(gradient[key]) for part, key in parts.items()}
+    def solution(self, result: Any) -> dict[str, Array]:
+        return {"x": np.asarray(result.x)}
+
+    def pulled(self, result: Any) -> dict[str, Array]:
+        names = {"P": "dP_values", "q": "dq", "A": "dA_values", "b": "db"}
+        return {part: np.asarray(result[name]) for part, name in names.items()}
 
 
 class Qpth(Contender):
@@ -167,30 +174,20 @@ class Qpth(Contender):
         import torch
         from qpth.qp import QPFunction
 
-        equalities, inequalities = slice(0, case.zero), slice(case.zero, case.m)
-        Q = case.dense("P", slice(None))
-        if Q.ndim != 2 or np.linalg.eigvalsh(Q)[0] < 1e-9:
+        equal, unequal = slice(0, case.zero), slice(case.zero, case.m)
+        P, q, b = case.dense("P", slice(None)), case.arrays["q"], case.arrays["b"]
+        if P.ndim != 2 or np.linalg.eigvalsh(P)[0] < 1e-9:
             raise UnsupportedError("qpth needs a positive definite P")
-        b = case.arrays["b"]
-        data = [
-            Q,
-            case.arrays["q"],
-            case.dense("A", inequalities),
-            b[..., inequalities],
-            case.dense("A", equalities),
-            b[..., equalities],
-        ]
+        data = (P, q, case.dense("A", unequal), b[..., unequal], case.dense("A", equal), b[..., equal])
         self.case, self.torch, self.solve = case, torch, QPFunction(verbose=-1, check_Q_spd=False)
         self.data = [torch.from_numpy(np.ascontiguousarray(a)) if a.size else torch.zeros(0, dtype=torch.float64) for a in data]
         self.varying = [part not in case.constant for part in "PqAbAb"]
         self.cotangent = torch.from_numpy(case.arrays["x_cotangent"])
 
     def _expand(self, leaves: list[Any]) -> list[Any]:
-        matrix = (True, False, True, False, True, False)
-        return [
-            a.expand(self.case.batch, *a.shape) if a.numel() and a.ndim < 2 + is_matrix else a
-            for a, is_matrix in zip(leaves, matrix, strict=True)
-        ]
+        ranks = (3, 2, 3, 2, 3, 2)
+        shared = [a.numel() > 0 and a.ndim < rank for a, rank in zip(leaves, ranks, strict=True)]
+        return [a.expand(self.case.batch, *a.shape) if expand else a for a, expand in zip(leaves, shared, strict=True)]
 
     def forward(self) -> Any:
         with self.torch.no_grad():
@@ -200,16 +197,16 @@ class Qpth(Contender):
         leaves = [a.detach().requires_grad_(varies) for a, varies in zip(self.data, self.varying, strict=True)]
         x = self.solve(*self._expand(leaves))
         (self.cotangent * x).sum().backward()
-        return x, leaves
+        return leaves
 
-    def arrays(self, result: Any) -> dict[str, Array]:
-        x, leaves = result
-        P, q, G, h, A, b = (np.zeros(a.shape) if a.grad is None else a.grad.numpy() for a in leaves)
-        stacked = [(A, G), (b, h)]
-        A, b = (
-            np.concatenate([part for part in parts if part.size], axis=-1 - k) for k, parts in zip((1, 0), stacked, strict=True)
-        )
-        return {"x": x.detach().numpy(), "P": self._sparse("P", P), "q": q, "A": self._sparse("A", A), "b": b}
+    def solution(self, result: Any) -> dict[str, Array]:
+        return {"x": result.numpy()}
+
+    def pulled(self, result: Any) -> dict[str, Array]:
+        P, q, G, h, A, b = (np.zeros(a.shape) if a.grad is None else a.grad.numpy() for a in result)
+        if A.size:
+            G, h = np.concatenate([A, G], axis=-2), np.concatenate([b, h], axis=-1)
+        return {"P": self._sparse("P", P), "q": q, "A": self._sparse("A", G), "b": h}
 
     def _sparse(self, part: str, dense: Array) -> Array:
         indptr, indices = self.case.arrays[f"{part}_indptr"], self.case.arrays[f"{part}_indices"]
@@ -237,7 +234,10 @@ CONTENDERS = {
         "cvxpylayers 1.x, Clarabel",
     ),
     "1x-moreau": Entry(
-        ".venvs/peers", lambda case: Layer(case, solver="MOREAU"), ("cvxpylayers", "moreau"), "cvxpylayers 1.x, Moreau"
+        ".venvs/peers",
+        lambda case: Layer(case, solver="MOREAU"),
+        ("cvxpylayers", "moreau"),
+        "cvxpylayers 1.x, Moreau",
     ),
     "moreau-auto": Entry(".venvs/peers", lambda case: Moreau(case, "auto"), ("moreau",), "Moreau, auto"),
     "moreau-ipm": Entry(".venvs/peers", lambda case: Moreau(case, "ipm"), ("moreau",), "Moreau, IPM"),

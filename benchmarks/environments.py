@@ -1,4 +1,4 @@
-"""The peers' virtual environments, made once from pinned requirements: ``python -m benchmarks.environments`` or the runner itself."""
+"""The peers' virtual environments, made from pinned requirements by the runner, or by ``python -m benchmarks.environments``."""
 
 from __future__ import annotations
 

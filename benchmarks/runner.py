@@ -83,10 +83,9 @@ class Remote:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "OPENBLAS_"))}
         env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([] if environment in REQUIREMENTS else [env.get("PYTHONPATH", "")])])
         command = [str(python_of(environment)), "-m", "benchmarks.worker", self.name]
+        pipe = subprocess.PIPE
         with self.log.open("a") as log:
-            return subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=env, cwd=ROOT
-            )
+            return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env, cwd=ROOT)
 
     def ask(self, op: str, timeout: float, **arguments: Any) -> Any:
         """Send a request, wait for the value. Raises WorkerError with a message for the report."""
@@ -143,53 +142,61 @@ class Run:
         """Measure everything in the plan."""
         for family in self.plan.families:
             cases = Cases(FAMILIES[family])
-            pace = self._check(cases)
+            paces = self._check(cases)
             for batch in self.plan.batches:
-                self._measure(cases, batch, pace)
+                self._measure(cases, batch, paces)
 
-    def _check(self, cases: Cases) -> dict[str, float]:
-        """Accuracy of every contender, and the seconds per instance that its check took (none for those that cannot run)."""
+    def _check(self, cases: Cases) -> dict[str, dict[str, float]]:
+        """Accuracy of every contender; gives the seconds per instance of the modes in which it works."""
         case, name = self.path / "case.npz", cases.family.name
         cases.make(CHECK_BATCH).save(case)
-        expected, pace = cases.reference(CHECK_BATCH), {}
+        solution, gradient = cases.reference(CHECK_BATCH)
+        paces: dict[str, dict[str, float]] = {}
         for contender, remote in self.remotes.items():
             accuracy = Accuracy(name, contender)
             self.accuracies.append(accuracy)
             try:
                 remote.ask("load", 300.0, path=str(case))
-                remote.ask("check", 300.0, path=str(self.path / "result.npz"))
-                with np.load(self.path / "result.npz") as file:
-                    accuracy.solution, accuracy.gradient = cases.errors(dict(file), expected)
-                pace[contender] = remote.ask("time", 300.0, mode="gradient", number=1) / CHECK_BATCH
-                self.tell(f"{name:22} check {contender:12} solution {accuracy.solution:.0e}  gradient {accuracy.gradient:.0e}")
+                accuracy.solution = cases.solution_error(self._result(remote, "forward"), solution)
+                paces[contender] = {"forward": self._time(contender, "forward", 1) / CHECK_BATCH}
+                accuracy.gradient = cases.gradient_error(self._result(remote, "gradient"), gradient, CHECK_BATCH)
+                paces[contender]["gradient"] = self._time(contender, "gradient", 1) / CHECK_BATCH
             except WorkerError as error:
                 accuracy.note = str(error)
-                self.tell(f"{name:22} check {contender:12} {error}")
-        return pace
+            errors = f"solution {accuracy.solution or np.nan:.0e}  gradient {accuracy.gradient or np.nan:.0e}"
+            self.tell(f"{name:22} check  {contender:12} {errors}  {accuracy.note}")
+        return paces
 
-    def _measure(self, cases: Cases, batch: int, pace: dict[str, float]) -> None:
-        """Add one cell per contender that passed the check; ``pace`` is updated for the next batch size."""
+    def _result(self, remote: Remote, mode: str) -> dict[str, Any]:
+        path = self.path / "result.npz"
+        remote.ask("check", 300.0, mode=mode, path=str(path))
+        with np.load(path) as file:
+            return dict(file)
+
+    def _measure(self, cases: Cases, batch: int, paces: dict[str, dict[str, float]]) -> None:
+        """Add one cell per contender that passed the check; its pace is updated for the next batch size."""
         case = self.path / "case.npz"
         cases.make(batch).save(case)
-        cells = {name: Cell(cases.family.name, batch, name) for name in pace}
+        cells = {name: Cell(cases.family.name, batch, name) for name in paces}
         self.cells += cells.values()
         warm: dict[tuple[str, str], float] = {}
         for name, cell in cells.items():
-            if pace[name] * batch > self.plan.limit:
-                cell.note = f"skipped: a call would take about {pace[name] * batch:.0f} s"
+            expected = max(paces[name].values()) * batch
+            if expected > self.plan.limit:
+                cell.note = f"skipped: a call would take about {expected:.0f} s"
                 continue
             try:
                 cell.construction = self.remotes[name].ask("load", 300.0, path=str(case))
-                for mode in MODES:  # twice: the first call tunes, allocates and loads code
-                    warm[name, mode] = min(self._time(name, mode, 1) for _ in range(2 if pace[name] * batch < 1.0 else 1))
-                pace[name] = warm[name, "gradient"] / batch
+                for mode in paces[name]:  # twice: the first call tunes, allocates and loads code
+                    warm[name, mode] = min(self._time(name, mode, 1) for _ in range(2 if expected < 1.0 else 1))
+                    paces[name][mode] = warm[name, mode] / batch
             except WorkerError as error:
                 cell.note = str(error)
         self._rounds(cells, warm)
-        speeds = [
-            f"{n} {c.times['gradient'][1] / batch * 1e6:.3g}" if "gradient" in c.times else f"{n} -" for n, c in cells.items()
-        ]
-        self.tell(f"{cases.family.name:22} × {batch:<5} µs/instance, forward + backward: {'  '.join(speeds)}")
+        for mode in MODES:
+            medians = {name: cell.times[mode][1] / batch * 1e6 if mode in cell.times else np.nan for name, cell in cells.items()}
+            speeds = "  ".join(f"{name} {median:.3g}" for name, median in medians.items())
+            self.tell(f"{cases.family.name:22} × {batch:<5} {mode:8} µs/instance: {speeds}")
 
     def _time(self, name: str, mode: str, number: int) -> float:
         return float(self.remotes[name].ask("time", max(4 * self.plan.limit, 60.0) * number, mode=mode, number=number))

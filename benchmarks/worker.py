@@ -1,6 +1,6 @@
 """One contender in its own process: answers one JSON request per line on standard input, ``python -m benchmarks.worker NAME``.
 
-Requests: ``load`` a case, ``check`` (run once, write the arrays), ``time`` (mean seconds of ``number`` calls), ``memory``
+Requests: ``load`` a case, ``check`` (run once and write the arrays), ``time`` (mean seconds of ``number`` calls), ``memory``
 (growth of the peak resident size over calls, bytes).
 """
 
@@ -50,9 +50,11 @@ class Worker:
             raise RuntimeError("no case is loaded")
         return {"forward": self.contender.forward, "gradient": self.contender.gradient}[mode]
 
-    def check(self, path: str) -> None:
+    def check(self, mode: str, path: str) -> None:
+        """Write what one call returned as arrays (npz)."""
+        result = self.call(mode)()
         assert self.contender is not None
-        np.savez(path, **self.contender.arrays(self.call("gradient")()))
+        np.savez(path, **(self.contender.solution(result) if mode == "forward" else self.contender.pulled(result)))
 
     def time(self, mode: str, number: int) -> float:
         call = self.call(mode)
@@ -82,7 +84,7 @@ def main() -> None:
             reply = {"value": getattr(worker, request.pop("op"))(**request)}
         except UnsupportedError as error:
             reply = {"unsupported": str(error)}
-        except Exception as error:  # noqa: BLE001 - a contender that fails is a result, not the end of the run
+        except Exception as error:
             traceback.print_exc()
             reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
         print(json.dumps(reply), file=replies, flush=True)

@@ -1,0 +1,70 @@
+"""``python -m benchmarks``: measure, then write results.json and results.png and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.families import FAMILIES
+from benchmarks.plot import plot
+from benchmarks.report import Results, machine, table
+from benchmarks.runner import Plan, Run
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="batch 128 only, few repeats: under five minutes")
+    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=list(FAMILIES), metavar="NAME", help=", ".join(FAMILIES))
+    parser.add_argument(
+        "--contender", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME", help=", ".join(CONTENDERS)
+    )
+    parser.add_argument("--batch", nargs="+", type=int, metavar="B", help="batch sizes, ascending (1 16 128 1024; quick: 128)")
+    parser.add_argument(
+        "--limit", type=float, metavar="S", help="skip a contender whose one call would take longer (120; quick: 3)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/benchmark"), help="folder for results.json and results.png (%(default)s)"
+    )
+    parser.add_argument("--show", type=Path, metavar="JSON", help="measure nothing: table and plot of an earlier run")
+    return parser.parse_args()
+
+
+def measure(options: argparse.Namespace, console: Console) -> Results:
+    """Run the plan that the options ask for."""
+    batches = sorted(options.batch or ([128] if options.quick else [1, 16, 128, 1024]))
+    limit = options.limit or (3.0 if options.quick else 120.0)
+    budget, repeats = (0.5, (3, 11)) if options.quick else (5.0, (3, 41))
+    before = machine()
+    with Run(Plan(options.family, batches, options.contender, budget, limit, repeats), console.log) as run:
+        versions = run.versions()
+        try:
+            run.run()
+        except KeyboardInterrupt:
+            console.log("interrupted; reporting what was measured")
+        return Results.of(run, versions, before)
+
+
+def main() -> int:
+    """Measure or load, then report."""
+    options = arguments()
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.show:
+        results = Results.load(options.show)
+    else:
+        results = measure(options, console)
+        results.save(options.out / "results.json")
+    console.print(table(results))
+    if results.cells:
+        plot(results, options.out / "results.png")
+        console.print(f"written: {options.out / 'results.json'}, {options.out / 'results.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
