@@ -282,10 +282,7 @@ def dense(value: Any) -> np.ndarray:
     return value.toarray() if sp.issparse(value) else np.asarray(value)
 
 
-@pytest.mark.parametrize("build", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_agrees_with_cvxpy(build: Callable[[], Case], seed: int) -> None:
-    made = build()
+def agrees_with_cvxpy(made: Case, seed: int) -> None:
     compiled = compile_problem(made.problem, made.parameters, made.outputs)
     values = made.draw(seed)
     objective, outputs = solve(compiled, values)
@@ -297,6 +294,12 @@ def test_agrees_with_cvxpy(build: Callable[[], Case], seed: int) -> None:
     for output, spec, wanted in zip(outputs, compiled.outputs, made.outputs, strict=True):
         assert output.shape == wanted.shape
         np.testing.assert_allclose(output, dense(wanted.value).reshape(wanted.shape), atol=1e-6, err_msg=spec.name)
+
+
+@pytest.mark.parametrize("build", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_agrees_with_cvxpy(build: Callable[[], Case], seed: int) -> None:
+    agrees_with_cvxpy(build(), seed)
 
 
 @pytest.mark.parametrize("build", CASES.values(), ids=CASES)

@@ -12,7 +12,8 @@ import scipy.sparse as sp
 
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._program import CompiledProblem
-from tests.test_canon import CASES, Case
+from cvxpylayers.errors import ProblemError
+from tests.test_canon import CASES, Case, agrees_with_cvxpy
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 every_case = pytest.mark.parametrize("build", CASES.values(), ids=CASES)
@@ -131,6 +132,21 @@ def test_rows_know_the_constraint_or_atom_they_came_from() -> None:
     assert (cones.zero, cones.soc, cones.psd, cones.exp) == (1, (4,), (2,), 1)
     conic = iter(sources[cones.zero + cones.nonneg :])
     assert sources[0] == str(constraints[1])
-    assert {next(conic) for _ in range(4)} == {str(constraints[0].args[0])}
+    assert {next(conic) for _ in range(4)} == {"Pnorm(x, 2)"}
     assert {next(conic) for _ in range(3)} == {"attributes of variable V"}
     assert {next(conic) for _ in range(3)} == {"log(x[0])"}
+
+
+def test_bounds_that_never_bind_have_no_rows() -> None:
+    x, p, upper = cp.Variable((2, 2)), cp.Parameter((2, 2)), np.array([[0.1, np.inf], [0.2, 0.3]])
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [x <= upper, x >= -np.inf, x[0] + p[0] <= upper[1]])
+    made = Case(problem, {p: lambda rng: rng.standard_normal((2, 2))})
+    assert compiled(made).structure.cones.nonneg == 5
+    agrees_with_cvxpy(made, 0)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf])
+def test_other_constants_must_be_finite(wrong: float) -> None:
+    x = cp.Variable(2)
+    with pytest.raises(ProblemError, match="NaN or infinite"):
+        compile_problem(cp.Problem(cp.Minimize(cp.sum_squares(x)), [x <= np.array([1.0, wrong])]), [], [x])

@@ -65,9 +65,10 @@ REFUSED: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
     "integer": (lambda o: (minimize(cp.sum_squares(i := cp.Variable(2, integer=True, name="i"))), [], [i]), "i is integer"),
     "boolean": (lambda o: (minimize(cp.sum_squares(b := cp.Variable(boolean=True, name="b"))), [], [b]), r"bounds=\[0, 1\]"),
     "complex": (lambda o: (minimize(cp.sum_squares(z := cp.Variable(2, complex=True, name="z"))), [], [z]), "z is complex"),
+    "finite set": (lambda o: (minimize(o.y, cp.FiniteSet(o.y, [1, 2])), [], [o.y]), "mixed-integer"),
     "wrong sense": (lambda o: (cp.Problem(cp.Maximize(cp.sum_squares(o.x))), [], [o.x]), "convex, concave is needed"),
-    "not convex": (lambda o: (minimize(o.y + cp.sqrt(cp.sum_squares(o.x))), [], [o.x]), r"offending part is Power.*quad_over_lin"),
-    "wrong side": (lambda o: (minimize(o.p @ o.x, cp.norm(o.x) >= 1), [o.p], [o.x]), r"offending part is 1.0 <= Pnorm.*\(x, 2\)"),
+    "not convex": (lambda o: (minimize(o.y + cp.sqrt(cp.sum_squares(o.x))), [], [o.x]), r"offending part is Power\(quad_over_lin"),
+    "wrong side": (lambda o: (minimize(o.p @ o.x, cp.norm(o.x) >= 1), [o.p], [o.x]), r"offending part is 1.0 <= Pnorm\(x, 2\)"),
     "unknown sign": (lambda o: (minimize(o.q * cp.sum_squares(o.x)), [o.q], [o.x]), "If q cannot be negative, declare it"),
     "two parameters": (lambda o: (minimize(cp.sum(o.q * o.r * o.x)), [o.q, o.r], [o.x]), r"part is q \* r. Replace this product"),
     "nested products": (lambda o: (minimize(o.q * (o.p @ o.x)), [o.p, o.q], [o.x]), "constraint y == p @ x"),
@@ -94,6 +95,12 @@ def test_geometric_programs_are_refused_for_now() -> None:
     o = pieces()
     with pytest.raises(ProblemError, match="gp=True"):
         compile_problem(o.good, [o.p, o.q], [o.x], gp=True)
+
+
+def test_unknown_backends_are_refused() -> None:
+    o = pieces()
+    with pytest.raises(ProblemError, match="CPP, SCIPY, COO, not 'FAST'"):
+        compile_problem(o.good, [o.p, o.q], [o.x], canon_backend="FAST")
 
 
 def test_duals_of_split_power_cones_are_refused() -> None:

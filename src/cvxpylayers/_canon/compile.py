@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
 from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, owner
-from cvxpylayers._canon.layout import Rows, lay_out
+from cvxpylayers._canon.layout import Block, Rows, lay_out
 from cvxpylayers._canon.validate import validate
 from cvxpylayers._program import CompiledProblem, OutputSpec, ParameterSpec, Pattern, Structure
 from cvxpylayers._typing import Float64
 from cvxpylayers._typing import Int32 as Index
+from cvxpylayers.errors import ProblemError
 
 
 def compile_problem(
@@ -31,8 +34,8 @@ def compile_problem(
 
     Raises ``ProblemError`` or ``InputTypeError``, before anything is built, where the arguments cannot make a layer.
     """
-    validate(problem, parameters, variables, gp=gp)
-    form = canonicalize(problem, parameters, variables, canon_backend)
+    validate(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
+    form = _free_vacuous_rows(canonicalize(problem, parameters, variables, canon_backend))
     rows = lay_out(form.blocks)
     structure, M = _value_map(form, rows)
     return CompiledProblem(
@@ -46,6 +49,31 @@ def compile_problem(
     )
 
 
+def _free_vacuous_rows(form: ConeForm) -> ConeForm:
+    """Turn rows such as x ≤ +inf, which hold for every x, into free ones; refuse every other constant that is not finite."""
+    stray = sum(np.count_nonzero(~np.isfinite(tensor.data)) for tensor in (form.P, form.q, form.G) if tensor is not None)
+    if not stray:
+        return form
+    height = sum(block.rows for block in form.blocks)
+    constants = form.G[:, [-1]].toarray().reshape(height, form.n + 1, order="F")[:, -1]
+    kinds = np.repeat([block.kind for block in form.blocks], [block.rows for block in form.blocks])
+    vacuous = (constants == np.inf) & (kinds == "nonneg")
+    if np.count_nonzero(vacuous) < stray:
+        raise ProblemError("A constant of the problem is NaN or infinite; only bounds that never bind, as in x <= np.inf, may be.")
+    blocks, sources, start = [], [], 0
+    for block, source in zip(form.blocks, form.sources, strict=True):
+        free = vacuous[start : start + block.rows]
+        start += block.rows
+        if not free.any():
+            runs = [block]
+        else:
+            cuts = [0, *(1 + np.flatnonzero(free[1:] != free[:-1])).tolist(), block.rows]
+            runs = [Block("free" if free[a] else "nonneg", b - a) for a, b in pairwise(cuts)]
+        blocks += runs
+        sources += [source] * len(runs)
+    return replace(form, blocks=tuple(blocks), sources=tuple(sources))
+
+
 def _value_map(form: ConeForm, rows: Rows) -> tuple[Structure, sp.csr_array]:
     """The patterns of P and A, and M."""
     n, m = form.n, rows.cones.rows
@@ -57,6 +85,9 @@ def _value_map(form: ConeForm, rows: Rows) -> tuple[Structure, sp.csr_array]:
     row, j, column, value = _entries(form.G, len(rows.target))
     value *= (rows.sign * rows.coefficient)[row]
     row = rows.target[row]
+    if rows.target.min(initial=0) < 0:
+        placed = row >= 0
+        row, j, column, value = row[placed], j[placed], column[placed], value[placed]
     linear = j < n
     value[linear] *= -1
     A, A_slot = _pattern(row[linear], j[linear], (m, n))
@@ -105,6 +136,8 @@ def _output_map(form: ConeForm, rows: Rows) -> sp.csr_array:
     outputs, columns, values, start = [], [], [], 0
     for dual, where in form.outputs:
         found = np.flatnonzero(where >= 0)
+        if dual:
+            found = found[rows.target[where[found]] >= 0]
         position = where[found]
         outputs.append(start + found)
         columns.append(form.n + rows.target[position] if dual else position)
@@ -117,7 +150,8 @@ def _output_map(form: ConeForm, rows: Rows) -> sp.csr_array:
 def _row_sources(form: ConeForm, rows: Rows) -> tuple[str, ...]:
     names = np.repeat(np.array(form.sources, dtype=object), [block.rows for block in form.blocks])
     sources = np.full(rows.cones.rows, "", dtype=object)
-    sources[rows.target] = names
+    placed = rows.target >= 0
+    sources[rows.target[placed]] = names[placed]
     return tuple(sources.tolist())
 
 

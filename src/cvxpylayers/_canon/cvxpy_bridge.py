@@ -7,6 +7,7 @@ over the same objective and constraints, so the caches of the user's problem are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from cvxpy import settings
 from cvxpy.atoms.quad_form import QuadForm
 from cvxpy.constraints.exponential import ExpCone
 from cvxpy.constraints.nonpos import NonNeg
@@ -31,6 +33,8 @@ from cvxpy.utilities import scopes
 from cvxpylayers._canon.layout import Block
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import ProblemError
+
+BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
 
 
 @dataclass(frozen=True)
@@ -195,8 +199,8 @@ def _source(constraint: Any, origins: dict[int, Any], leaves: dict[int, cp.Varia
 
 
 def brief(expression: Any, width: int = 80) -> str:
-    """``str(expression)`` on one line of at most ``width`` characters."""
-    text = " ".join(str(expression).split())
+    """``str(expression)`` on one line of at most ``width`` characters, atoms under the names that users type."""
+    text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", " ".join(str(expression).split()))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -27,8 +27,8 @@ import numpy as np
 from cvxpylayers._program import Cones
 from cvxpylayers._typing import Float64, Int32
 
-Kind = Literal["zero", "nonneg", "soc", "psd", "exp", "power"]
-_ORDER: tuple[Kind, ...] = ("zero", "nonneg", "soc", "psd", "exp", "power")
+Kind = Literal["free", "zero", "nonneg", "soc", "psd", "exp", "power"]
+_ORDER: tuple[Kind, ...] = ("free", "zero", "nonneg", "soc", "psd", "exp", "power")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Block:
     """``count`` cones of one kind in the caller's rows, all of dimension ``dim``.
 
     Rows of the caller, by kind (i counts cones):
+    free: ``count`` rows that constrain nothing and have no place in the engine.
     zero, nonneg: ``count`` rows, ``dim`` is 1.
     soc: the ``count`` heads t_i, then the tails, ``dim - 1`` rows for each i.
     psd: ``dim`` is the order k; entry (i, a, b) at row i + count (a + k b).
@@ -55,7 +56,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Rows:
-    """The map T: caller's row r goes to row ``target[r]`` with ``coefficient[r]``; ``sign[r]`` is σ."""
+    """The map T: caller's row r goes to row ``target[r]`` (-1: to none) with ``coefficient[r]``; ``sign[r]`` is σ."""
 
     cones: Cones
     target: Int32
@@ -98,6 +99,8 @@ def _local(block: Block) -> tuple[Int32, Float64]:
     """Target rows, counted from the start of the block, and coefficients of the block's caller's rows."""
     cone = np.arange(block.count, dtype=np.int32)
     match block.kind:
+        case "free":
+            target = np.full(block.count, -1, dtype=np.int32)  # free blocks come first, at row 0, so that this stays -1
         case "zero" | "nonneg":
             target = cone
         case "soc":

@@ -9,11 +9,11 @@ from typing import Any
 
 import cvxpy as cp
 
-from cvxpylayers._canon.cvxpy_bridge import brief, dpp_rules, is_dpp, is_quad_form, owner
+from cvxpylayers._canon.cvxpy_bridge import BACKENDS, brief, dpp_rules, is_dpp, is_quad_form, owner
 from cvxpylayers.errors import InputTypeError, ProblemError
 
 
-def validate(problem: Any, parameters: Any, variables: Any, *, gp: bool = False) -> None:
+def validate(problem: Any, parameters: Any, variables: Any, *, gp: bool = False, canon_backend: str | None = None) -> None:
     """Raise ``ProblemError`` or ``InputTypeError`` unless the arguments can make a layer."""
     _check_types(problem, parameters, variables)
     if gp:
@@ -21,6 +21,8 @@ def validate(problem: Any, parameters: Any, variables: Any, *, gp: bool = False)
             "Geometric programs (gp=True) are not supported yet; "
             "substitute x = exp(u) and take logarithms to state the problem as a convex one, and pass gp=False."
         )
+    if canon_backend not in (None, *BACKENDS):
+        raise ProblemError(f"canon_backend must be None or one of {', '.join(BACKENDS)}, not {canon_backend!r}.")
     _check_parameters(problem, parameters)
     _check_variables(problem, variables)
     _check_domains(problem)
@@ -83,6 +85,10 @@ def _check_domains(problem: cp.Problem) -> None:
                 f"{variable.name()} is integer or boolean, and solutions of mixed-integer problems have no derivative; "
                 "relax it, for instance to cp.Variable(..., bounds=[0, 1])."
             )
+    if finite := [constraint for constraint in problem.constraints if isinstance(constraint, cp.FiniteSet)]:
+        raise ProblemError(
+            f"{brief(finite[0])} makes the problem mixed-integer, and solutions of those have no derivative; relax it to bounds."
+        )
 
 
 def _check_dcp(problem: cp.Problem) -> None:
