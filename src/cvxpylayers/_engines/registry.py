@@ -15,6 +15,11 @@ _ENGINES: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
+def names() -> tuple[str, ...]:
+    """What ``solver`` may name."""
+    return tuple(_ENGINES)
+
+
 def resolve(solver: str | type[Engine] | Engine | None) -> tuple[type[Engine], dict[str, Any]]:
     """The engine class that ``solver`` asks for, and the options it brings.
 
@@ -30,7 +35,7 @@ def resolve(solver: str | type[Engine] | Engine | None) -> tuple[type[Engine], d
         return solver, {}
     name = "NATIVE" if solver is None else str(solver).upper()
     if name not in _ENGINES:
-        known = ", ".join(repr(n) for n in _ENGINES)
+        known = ", ".join(map(repr, names()))
         raise OptionError(f"No engine {solver!r}; use solver=None for the default, one of {known}, or an Engine class.")
     module, attribute = _ENGINES[name]
     engine: type[Engine] = getattr(importlib.import_module(module), attribute)

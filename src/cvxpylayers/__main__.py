@@ -1,0 +1,106 @@
+"""``python -m cvxpylayers``: what is installed, what this machine runs it with, and whether the answers are right."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import platform
+import sys
+import time
+from collections.abc import Iterator
+
+import cvxpy as cp
+import numpy as np
+from cvxpy.atoms.sum_squares import sum_squares
+
+from cvxpylayers import _core
+from cvxpylayers._engines import registry
+from cvxpylayers._layer import Layer
+from cvxpylayers._typing import Float64, NDArray
+
+_REQUIRED = ("numpy", "scipy", "cvxpy", "clarabel")
+_FRONT_ENDS = ("torch", "jax", "mlx")
+_BATCH, _ROWS, _COLUMNS = 256, 12, 8
+_TOLERANCE = 1e-5
+
+
+def _versions(names: tuple[str, ...]) -> str:
+    """Names with versions, from the metadata: nothing is imported for it."""
+    words = []
+    for name in names:
+        try:
+            words.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            words.append(f"{name} not installed")
+    return ", ".join(words)
+
+
+def _about() -> Iterator[tuple[str, str]]:
+    yield "versions", f"{_versions(('cvxpylayers',))}, python {platform.python_version()}, {_versions(_REQUIRED)}"
+    yield "front ends", _versions(_FRONT_ENDS)
+    yield "engines", ", ".join(registry.names())
+    yield "instruction sets", ", ".join(_core.available_instruction_sets())
+    yield "threads", str(_core.hardware_threads())
+
+
+def _layer(solver: str | None, tolerance: float) -> Layer:
+    """Least squares over the simplex, with every number a parameter."""
+    F, g, x = cp.Parameter((_ROWS, _COLUMNS), name="F"), cp.Parameter(_ROWS, name="g"), cp.Variable(_COLUMNS, name="x")
+    problem = cp.Problem(cp.Minimize(sum_squares(F @ x - g)), [x.sum() == 1, x >= 0])
+    return Layer(problem, [F, g], [x], solver=solver, solver_args={"tolerance": tolerance})
+
+
+def _self_check() -> Iterator[tuple[str, str, bool]]:
+    """Solutions against Clarabel at 1e-10, a directional derivative against central differences of Clarabel's solutions."""
+    rng = np.random.default_rng(0)
+    point: list[Float64] = [rng.standard_normal((_BATCH, _ROWS, _COLUMNS)), rng.standard_normal((_BATCH, _ROWS))]
+    direction: list[Float64] = [rng.standard_normal(array.shape) for array in point]
+    cotangent = rng.standard_normal((_BATCH, _COLUMNS))
+    layer, peer = _layer(None, 1e-8), _layer("CLARABEL", 1e-10)
+    yield "engine", ", ".join(f"{name} {value}" for name, value in layer.engine.describe().items()), True
+
+    layer.solve(point)
+    began = time.perf_counter()
+    (found,), info, tape = layer.solve(point, tape=True)
+    assert tape is not None
+    gradients = layer.vjp(layer.batch(point), tape, info, [cotangent], [True, True])
+    rate = _BATCH / (time.perf_counter() - began)
+    yield "solved", f"{int(info.solved.sum())} of {_BATCH}, {int(info.fallback.sum())} by fallback", bool(info.solved.all())
+
+    def solution(step: float) -> Float64:
+        arrays: list[NDArray[np.generic]] = [array + step * towards for array, towards in zip(point, direction, strict=True)]
+        return peer.solve(arrays).outputs[0]
+
+    error = float(np.abs(found - solution(0.0)).max())
+    yield "solution", f"differs from Clarabel's by at most {error:.1e}", error < _TOLERANCE
+
+    step = 1e-4
+    expected = ((solution(step) - solution(-step)) / (2 * step) * cotangent).sum(axis=1)
+    pulled = [np.zeros(0) if gradient is None else gradient.reshape(_BATCH, -1) for gradient in gradients]
+    derivative = sum((g * d.reshape(_BATCH, -1)).sum(axis=1) for g, d in zip(pulled, direction, strict=True))
+    # An active set that changes within the step makes the difference, not the derivative, meaningless: hence the median.
+    error = float(np.median(np.abs(derivative - expected) / (1 + np.abs(expected))))
+    yield "gradient", f"differs from central differences by {error:.1e}", error < _TOLERANCE
+    yield "speed", f"{rate:,.0f} problems of {_COLUMNS} variables a second, solved and differentiated", True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the report; 0 where every check passed."""
+    parser = argparse.ArgumentParser(prog="python -m cvxpylayers", description=__doc__)
+    parser.add_argument("--instruction-sets", action="store_true", help="print the instruction sets of this machine, one a line")
+    if parser.parse_args(arguments).instruction_sets:
+        print("\n".join(_core.available_instruction_sets()))
+        return 0
+    for name, text in _about():
+        print(f"{name:<17}{text}")
+    print("\nself-check")
+    failed = []
+    for name, text, passed in _self_check():
+        print(f"{name:<17}{text}{'' if passed else '   WRONG'}")
+        failed += [] if passed else [name]
+    print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'All well.'}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
