@@ -31,6 +31,8 @@ def compile_problem(
 
     ``parameters`` must be exactly the problem's, in the order in which calls will pass them. ``variables`` are the outputs:
     variables of the problem, or dual variables of its constraints (``constraint.dual_variables[0]``). ``problem`` is not modified.
+    All parameters and outputs have full shape: of a symmetric parameter both triangles are read, half each; entries outside the
+    structure of a diagonal or sparse one are not read.
 
     Raises ``ProblemError`` or ``InputTypeError``, before anything is built, where the arguments cannot make a layer.
     """
