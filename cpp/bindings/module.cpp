@@ -1,0 +1,235 @@
+// The extension module: arrays become spans, the GIL is released, Ctrl-C is noticed. No decisions are taken here.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "cvxl/engine.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+using Parameter = nb::ndarray<const double, nb::numpy, nb::device::cpu>;
+template <class T>
+using Array = nb::ndarray<T, nb::numpy, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Vector = nb::ndarray<const T, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+std::span<T> span(const std::optional<Array<T>>& array) {
+  return array ? std::span<T>(array->data(), array->size()) : std::span<T>();
+}
+
+template <class T>
+std::vector<T> copy(const Vector<T>& v) {
+  return {v.data(), v.data() + v.size()};
+}
+
+// Views of arrays (*batch_i, size); batch axes are aligned on the right, as NumPy broadcasts.
+cvxl::BatchView view(const std::vector<std::optional<Parameter>>& arrays, const std::vector<std::int64_t>& shape,
+                     const std::vector<cvxl::Index>& sizes) {
+  cvxl::BatchView batch{shape, {}};
+  if (arrays.size() != sizes.size()) throw std::invalid_argument("one array per parameter is needed");
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    cvxl::ParameterView p;
+    if (arrays[i]) {
+      const Parameter& a = *arrays[i];
+      const std::size_t axes = a.ndim() - 1;
+      if (a.ndim() == 0 || axes > shape.size() || a.shape(axes) != static_cast<std::size_t>(sizes[i]) ||
+          (sizes[i] > 1 && a.stride(axes) != 1))
+        throw std::invalid_argument("a parameter must have shape (*batch, size) with a contiguous last axis");
+      p.data = a.data();
+      p.strides.assign(shape.size(), 0);
+      for (std::size_t k = 0; k < axes; ++k) {
+        const std::size_t axis = shape.size() - axes + k;
+        if (a.shape(k) == static_cast<std::size_t>(shape[axis]))
+          p.strides[axis] = a.shape(k) == 1 ? 0 : a.stride(k);
+        else if (a.shape(k) != 1)
+          throw std::invalid_argument("a parameter's batch axes do not broadcast to the batch shape");
+      }
+    }
+    batch.parameters.push_back(std::move(p));
+  }
+  return batch;
+}
+
+template <class T>
+void check(std::span<T> s, std::size_t size, bool optional, const char* message) {
+  if (s.size() != size && !(optional && s.empty())) throw std::invalid_argument(message);
+}
+
+// Python sees signals only when asked, and only with the GIL.
+bool interrupted() {
+  const nb::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+template <class F>
+void run(F&& call) {
+  bool completed;
+  {
+    const nb::gil_scoped_release release;
+    completed = call();
+  }
+  if (!completed) throw nb::python_error();
+}
+
+class Kernel {
+ public:
+  Kernel(cvxl::Index n, cvxl::Index m, cvxl::Index zero, std::vector<cvxl::Index> parameter_sizes, const Vector<cvxl::Index>& P_indptr,
+         const Vector<cvxl::Index>& P_indices, const Vector<cvxl::Index>& A_indptr, const Vector<cvxl::Index>& A_indices,
+         const Vector<cvxl::Index>& M_indptr, const Vector<cvxl::Index>& M_indices, const Vector<double>& M_data,
+         const Vector<cvxl::Index>& R_indptr, const Vector<cvxl::Index>& R_indices, const Vector<double>& R_data, bool check_convexity,
+         double objective_sign, int lane_width)
+      : engine_(
+            cvxl::Problem{{n, m, zero, {copy(P_indptr), copy(P_indices)}, {copy(A_indptr), copy(A_indices)}},
+                          {{copy(M_indptr), copy(M_indices)}, copy(M_data)},
+                          {{copy(R_indptr), copy(R_indices)}, copy(R_data)},
+                          std::move(parameter_sizes),
+                          check_convexity,
+                          objective_sign},
+            lane_width) {}
+
+  void solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const nb::dict& options,
+             std::optional<Array<const bool>> invalid, Array<double> outputs, std::optional<Array<double>> x,
+             std::optional<Array<double>> z, std::optional<Array<double>> s, Array<std::int8_t> status, Array<cvxl::Index> iterations,
+             Array<double> residuals) const {
+    const cvxl::BatchView batch = view(parameters, shape, sizes());
+    const auto B = static_cast<std::size_t>(batch.size());
+    cvxl::SolveRequest request{{},
+                               {outputs.data(), outputs.size()},
+                               span(x),
+                               span(z),
+                               span(s),
+                               {status.data(), status.size()},
+                               {iterations.data(), iterations.size()},
+                               {residuals.data(), residuals.size()}};
+    if (invalid) request.invalid = {reinterpret_cast<const std::uint8_t*>(invalid->data()), invalid->size()};
+    const auto& problem = engine_.problem();
+    check(request.invalid, B, true, "invalid must have one entry per instance");
+    check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
+    check(request.x, B * static_cast<std::size_t>(problem.structure.n), true, "x must be (B, n)");
+    check(request.z, B * static_cast<std::size_t>(problem.structure.m), true, "z must be (B, m)");
+    check(request.s, B * static_cast<std::size_t>(problem.structure.m), true, "s must be (B, m)");
+    if (request.z.size() != request.s.size() || (request.x.empty() && !request.z.empty())) throw std::invalid_argument("x, z, s go together");
+    check(request.status, B, false, "status must be (B,)");
+    check(request.iterations, B, false, "iterations must be (B,)");
+    check(request.residuals, 4 * B, false, "residuals must be (B, 4)");
+    const cvxl::Settings settings = parse(options);
+    run([&] { return engine_.solve(batch, settings, request, interrupted); });
+  }
+
+  void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
+           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, Array<const double> outputs,
+           const std::vector<std::optional<Array<double>>>& gradients, Array<bool> degenerate, int threads) const {
+    const cvxl::BatchView batch = view(parameters, shape, sizes());
+    const auto B = static_cast<std::size_t>(batch.size());
+    cvxl::VjpRequest request{tape(B, x, z, s, status),
+                             {outputs.data(), outputs.size()},
+                             {},
+                             {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
+    check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
+    check(request.degenerate, B, false, "degenerate must be (B,)");
+    if (gradients.size() != sizes().size()) throw std::invalid_argument("one gradient (or None) per parameter is needed");
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      const std::span<double> g = span(gradients[i]);
+      const auto size = static_cast<std::size_t>(sizes()[i]);
+      if (g.size() != size) check(g, B * size, true, "a gradient must be (B, size) or (size,)");
+      request.gradients.push_back(g);
+    }
+    run([&] { return engine_.vjp(batch, request, threads, interrupted); });
+  }
+
+  void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
+           Array<const double> z, Array<const double> s, Array<const std::int8_t> status,
+           const std::vector<std::optional<Parameter>>& tangents, Array<double> outputs, Array<bool> degenerate, int threads) const {
+    const cvxl::BatchView batch = view(parameters, shape, sizes());
+    const auto B = static_cast<std::size_t>(batch.size());
+    cvxl::JvpRequest request{tape(B, x, z, s, status),
+                             view(tangents, shape, sizes()),
+                             {outputs.data(), outputs.size()},
+                             {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
+    check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
+    check(request.degenerate, B, false, "degenerate must be (B,)");
+    run([&] { return engine_.jvp(batch, request, threads, interrupted); });
+  }
+
+  nb::dict describe() const {
+    const cvxl::Description d = engine_.describe();
+    nb::dict facts;
+    facts["isa"] = d.isa;
+    facts["ordering"] = d.ordering;
+    facts["lane_width"] = d.lane_width;
+    facts["kkt_dimension"] = d.kkt_dimension;
+    facts["condensed_rows"] = d.condensed_rows;
+    facts["supernodes"] = d.supernodes;
+    facts["factor_nonzeros"] = d.factor_nonzeros;
+    facts["factor_flops"] = d.factor_flops;
+    facts["arena_bytes"] = d.arena_bytes;
+    return facts;
+  }
+
+ private:
+  const std::vector<cvxl::Index>& sizes() const { return engine_.problem().parameter_sizes; }
+  std::size_t outputs_per_instance() const { return static_cast<std::size_t>(engine_.problem().R.pattern.rows()); }
+
+  cvxl::TapeView tape(std::size_t B, const Array<const double>& x, const Array<const double>& z, const Array<const double>& s,
+                      const Array<const std::int8_t>& status) const {
+    const cvxl::TapeView t{{x.data(), x.size()}, {z.data(), z.size()}, {s.data(), s.size()}, {status.data(), status.size()}};
+    const auto& structure = engine_.problem().structure;
+    check(t.x, B * static_cast<std::size_t>(structure.n), false, "x must be (B, n)");
+    check(t.z, B * static_cast<std::size_t>(structure.m), false, "z must be (B, m)");
+    check(t.s, B * static_cast<std::size_t>(structure.m), false, "s must be (B, m)");
+    check(t.status, B, false, "status must be (B,)");
+    return t;
+  }
+
+  static cvxl::Settings parse(const nb::dict& options) {
+    cvxl::Settings settings;
+    const auto read = [&](const char* name, auto& value) {
+      if (options.contains(name)) value = nb::cast<std::decay_t<decltype(value)>>(options[name]);
+    };
+    read("max_iterations", settings.max_iterations);
+    read("tolerance", settings.tolerance);
+    read("target", settings.target);
+    read("reduced_tolerance", settings.reduced_tolerance);
+    read("infeasibility_tolerance", settings.infeasibility_tolerance);
+    read("step_fraction", settings.step_fraction);
+    read("regularization", settings.regularization);
+    read("polish", settings.polish);
+    read("equilibrate", settings.equilibrate);
+    read("threads", settings.threads);
+    return settings;
+  }
+
+  cvxl::Engine engine_;
+};
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.doc() = "Native engine: batches of cone programs of one structure, solved and differentiated in SIMD lanes.";
+  nb::class_<Kernel>(m, "Kernel", "One compiled problem; immutable, usable from several threads.")
+      .def(nb::init<cvxl::Index, cvxl::Index, cvxl::Index, std::vector<cvxl::Index>, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
+                    const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
+                    const Vector<double>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<double>&, bool, double,
+                    int>(),
+           "n"_a, "m"_a, "zero"_a, "parameter_sizes"_a, "P_indptr"_a, "P_indices"_a, "A_indptr"_a, "A_indices"_a, "M_indptr"_a,
+           "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "lane_width"_a = 0)
+      .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
+           "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a)
+      .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
+           "threads"_a = 0)
+      .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
+           "threads"_a = 0)
+      .def("describe", &Kernel::describe);
+  m.def("available_instruction_sets", &cvxl::available_instruction_sets, "Instruction sets this machine runs, best first.");
+  m.def("hardware_threads", &cvxl::hardware_threads, "Threads the process may run on.");
+}

@@ -1,0 +1,99 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cvxl/program.hpp"
+#include "cvxl/settings.hpp"
+#include "cvxl/status.hpp"
+
+namespace cvxl {
+
+// One parameter of a batch: `data` points at the entries of instance 0; `strides[k]` (in doubles) moves along batch axis k and
+// is 0 where the parameter is shared. The entries of one instance are contiguous.
+struct ParameterView {
+  const double* data = nullptr;
+  std::vector<std::int64_t> strides;
+};
+
+struct BatchView {
+  std::vector<std::int64_t> shape;        // batch axes
+  std::vector<ParameterView> parameters;  // data may be null in a tangent: zero
+  std::int64_t size() const;
+};
+
+// Where a solve writes. Every span is row-major over instances and either full or empty (not wanted), but for `outputs`,
+// `status` and `iterations`, which are always full. `invalid` marks instances not to be solved.
+struct SolveRequest {
+  std::span<const std::uint8_t> invalid;
+  std::span<double> outputs;            // B × outputs
+  std::span<double> x, z, s;            // B × n, B × m, B × m
+  std::span<std::int8_t> status;        // B
+  std::span<Index> iterations;          // B
+  std::span<double> residuals;          // B × 4: primal, dual, gap, objective
+};
+
+struct TapeView {
+  std::span<const double> x, z, s;
+  std::span<const std::int8_t> status;
+};
+
+// `gradients[i]` is empty (not wanted), B × size (one row per instance), or 1 × size: the sum over the batch.
+struct VjpRequest {
+  TapeView tape;
+  std::span<const double> outputs;      // cotangent, B × outputs
+  std::vector<std::span<double>> gradients;
+  std::span<std::uint8_t> degenerate;   // B
+};
+
+struct JvpRequest {
+  TapeView tape;
+  BatchView tangents;
+  std::span<double> outputs;            // tangent, B × outputs
+  std::span<std::uint8_t> degenerate;   // B
+};
+
+struct Description {
+  std::string isa;
+  std::string ordering;
+  int lane_width = 0;
+  Index kkt_dimension = 0;
+  Index condensed_rows = 0;
+  Index supernodes = 0;
+  std::int64_t factor_nonzeros = 0;
+  std::int64_t factor_flops = 0;
+  std::int64_t arena_bytes = 0;         // working memory of one thread
+};
+
+// Called by the calling thread every few milliseconds during long work; true stops the batch.
+using Interrupt = std::function<bool()>;
+
+// A compiled problem. Immutable after construction; every method may be called from several threads at once.
+class Engine {
+ public:
+  // lane_width 0 chooses from the working set. Throws std::invalid_argument on inconsistent input.
+  explicit Engine(Problem problem, int lane_width = 0);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Each returns false if it was interrupted.
+  bool solve(const BatchView&, const Settings&, const SolveRequest&, const Interrupt& = {}) const;
+  bool vjp(const BatchView&, const VjpRequest&, int threads, const Interrupt& = {}) const;
+  bool jvp(const BatchView&, const JvpRequest&, int threads, const Interrupt& = {}) const;
+
+  const Problem& problem() const;
+  Description describe() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Instruction sets built in that this machine can run, best first; CVXPYLAYERS_ISA chooses another than the first.
+std::vector<std::string> available_instruction_sets();
+int hardware_threads();
+
+}  // namespace cvxl

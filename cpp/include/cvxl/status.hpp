@@ -1,0 +1,18 @@
+#pragma once
+#include <cstdint>
+
+namespace cvxl {
+
+// Outcome of one instance; the values are those of cvxpylayers._program.Status.
+enum class Status : std::int8_t {
+  solved = 0,
+  almost_solved = 1,
+  primal_infeasible = 2,
+  dual_infeasible = 3,
+  max_iterations = 4,
+  insufficient_progress = 5,
+  numerical_error = 6,
+  invalid_input = 7,
+};
+
+}  // namespace cvxl

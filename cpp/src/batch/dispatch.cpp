@@ -1,0 +1,61 @@
+#include <cstdlib>
+#include <stdexcept>
+
+#include "batch/job.hpp"
+
+namespace cvxl {
+
+#define CVXL_DECLARE(isa)   \
+  namespace isa {           \
+  const Kernels& narrow();  \
+  const Kernels& wide();    \
+  }
+CVXL_DECLARE(baseline)
+#if CVXL_X86
+CVXL_DECLARE(avx2)
+CVXL_DECLARE(avx512)
+#endif
+
+namespace {
+
+struct Choice {
+  const char* name;
+  bool runs;
+  const Kernels& (*narrow)();
+  const Kernels& (*wide)();
+};
+
+const std::vector<Choice>& choices() {
+  static const std::vector<Choice> all = [] {
+    std::vector<Choice> list;
+#if CVXL_X86
+    __builtin_cpu_init();
+    list.push_back({"avx512", __builtin_cpu_supports("x86-64-v4") != 0, avx512::narrow, avx512::wide});
+    list.push_back({"avx2", __builtin_cpu_supports("x86-64-v3") != 0, avx2::narrow, avx2::wide});
+#endif
+    list.push_back({"baseline", true, baseline::narrow, baseline::wide});
+    return list;
+  }();
+  return all;
+}
+
+// Read at every compilation of a problem, so that a test can switch it.
+const Choice& chosen() {
+  const char* forced = std::getenv("CVXPYLAYERS_ISA");
+  for (const Choice& choice : choices())
+    if (choice.runs && (!forced || !*forced || std::string(forced) == choice.name)) return choice;
+  throw std::invalid_argument("CVXPYLAYERS_ISA=" + std::string(forced) + " is not an instruction set that this machine runs");
+}
+
+}  // namespace
+
+const Kernels& find_kernels(int width) { return width == 4 ? chosen().narrow() : chosen().wide(); }
+
+std::vector<std::string> available_instruction_sets() {
+  std::vector<std::string> names;
+  for (const Choice& choice : choices())
+    if (choice.runs) names.emplace_back(choice.name);
+  return names;
+}
+
+}  // namespace cvxl

@@ -1,0 +1,248 @@
+#include "cvxl/engine.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+
+#include "batch/job.hpp"
+#include "batch/pool.hpp"
+
+namespace cvxl {
+namespace {
+
+Transpose transpose(const SparseMap& map, Index columns) {
+  Transpose t;
+  t.begin.assign(columns + 1, 0);
+  for (Index c : map.pattern.indices)
+    if (c < columns) ++t.begin[c + 1];
+  std::partial_sum(t.begin.begin(), t.begin.end(), t.begin.begin());
+  t.row.resize(t.begin.back());
+  t.coefficient.resize(t.begin.back());
+  std::vector<Index> next(t.begin.begin(), t.begin.end() - 1);
+  for (Index r = 0; r < map.pattern.rows(); ++r)
+    for (Index k = map.pattern.indptr[r]; k < map.pattern.indptr[r + 1]; ++k)
+      if (const Index c = map.pattern.indices[k]; c < columns) {
+        t.row[next[c]] = r;
+        t.coefficient[next[c]++] = map.data[k];
+      }
+  return t;
+}
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+void check_pattern(const Pattern& p, Index rows, Index columns, const char* message) {
+  require(p.rows() == rows && p.indptr[0] == 0 && p.indptr.back() == p.nnz(), message);
+  for (Index i = 0; i < rows; ++i) {
+    require(p.indptr[i] <= p.indptr[i + 1], message);
+    for (Index k = p.indptr[i]; k < p.indptr[i + 1]; ++k)
+      require(p.indices[k] >= 0 && p.indices[k] < columns && (k == p.indptr[i] || p.indices[k - 1] < p.indices[k]), message);
+  }
+}
+
+Problem checked(Problem p) {
+  const Structure& s = p.structure;
+  require(s.n > 0 && s.m >= 0 && s.zero >= 0 && s.zero <= s.m, "sizes must satisfy n > 0 and 0 <= zero <= m");
+  check_pattern(s.P, s.n, s.n, "P must be n x n, compressed by rows, columns ascending");
+  for (Index i = 0; i < s.n; ++i)
+    for (Index k = s.P.indptr[i]; k < s.P.indptr[i + 1]; ++k) require(s.P.indices[k] <= i, "P must hold the lower triangle");
+  check_pattern(s.A, s.m, s.n, "A must be m x n, compressed by rows, columns ascending");
+  const Index columns = std::accumulate(p.parameter_sizes.begin(), p.parameter_sizes.end(), Index{0}) + 1;
+  check_pattern(p.M.pattern, s.values(), columns, "M must have one row per value and one column per parameter entry and constant");
+  check_pattern(p.R.pattern, p.R.pattern.rows(), s.n + s.m, "R must have n + m columns");
+  require(p.M.data.size() == p.M.pattern.indices.size() && p.R.data.size() == p.R.pattern.indices.size(), "map data and pattern differ");
+  return p;
+}
+
+std::vector<Place> places(const Structure& s, const Plan& plan) {
+  std::vector<Place> place(s.values(), {Place::d, 0, 0});
+  const auto fill = [&](Place::Kind kind, const Pattern& pattern, const std::vector<Index>& source) {
+    for (Index i = 0; i < pattern.rows(); ++i)
+      for (Index k = pattern.indptr[i]; k < pattern.indptr[i + 1]; ++k) place[source[k]] = {kind, i, pattern.indices[k]};
+  };
+  fill(Place::P, plan.P, plan.P_source);
+  fill(Place::A, plan.A, plan.A_source);
+  for (Index j = 0; j < s.n; ++j) place[s.q_offset() + plan.variable_of[j]] = {Place::q, j, 0};
+  for (Index i = 0; i < s.m; ++i) place[s.b_offset() + i] = {Place::b, i, 0};
+  return place;
+}
+
+}  // namespace
+
+ValueMap::ValueMap(const Problem& problem)
+    : begin(problem.M.pattern.indptr), coefficient(problem.M.data) {
+  std::vector<Index> owner, local;
+  for (Index i = 0; i < static_cast<Index>(problem.parameter_sizes.size()); ++i)
+    for (Index k = 0; k < problem.parameter_sizes[i]; ++k) {
+      owner.push_back(i);
+      local.push_back(k);
+    }
+  owner.push_back(static_cast<Index>(problem.parameter_sizes.size()));
+  local.push_back(0);
+  for (Index column : problem.M.pattern.indices) {
+    parameter.push_back(owner[column]);
+    offset.push_back(local[column]);
+  }
+}
+
+Compiled::Compiled(Problem p)
+    : problem(checked(std::move(p))), plan(make_plan(problem.structure)), values(problem), place(places(problem.structure, plan)) {
+  parameter_begin.push_back(0);
+  for (Index size : problem.parameter_sizes) parameter_begin.push_back(parameter_begin.back() + size);
+  M_transpose = transpose(problem.M, parameter_begin.back());
+  R_transpose = transpose(problem.R, problem.structure.n + problem.structure.m);
+}
+
+std::int64_t BatchView::size() const {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+Locator::Locator(const Compiled& compiled, const BatchView& batch, double constant)
+    : batch_(batch), size_(batch.size()), constant_(constant) {
+  const auto& sizes = compiled.problem.parameter_sizes;
+  require(batch.parameters.size() == sizes.size(), "one array per parameter is needed");
+  std::vector<bool> varies;
+  Index longest = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const ParameterView& p = batch.parameters[i];
+    require(!p.data || p.strides.size() == batch.shape.size(), "one stride per batch axis is needed");
+    bool moves = false;
+    for (std::size_t k = 0; p.data && k < batch.shape.size(); ++k) moves |= p.strides[k] != 0 && batch.shape[k] > 1;
+    varies.push_back(moves);
+    if (!p.data) longest = std::max(longest, sizes[i]);
+  }
+  varies.push_back(false);
+  zeros_.assign(longest, 0.0);
+  const ValueMap& map = compiled.values;
+  for (std::size_t v = 0; v + 1 < map.begin.size(); ++v)
+    shared_.push_back(std::none_of(map.parameter.begin() + map.begin[v], map.parameter.begin() + map.begin[v + 1],
+                                   [&](Index p) { return varies[p]; }));
+}
+
+void Locator::locate(std::int64_t instance, const double** pointers) const {
+  for (std::size_t i = 0; i < batch_.parameters.size(); ++i) {
+    const ParameterView& p = batch_.parameters[i];
+    pointers[i] = p.data ? p.data : zeros_.data();
+  }
+  pointers[batch_.parameters.size()] = &constant_;
+  for (std::size_t k = batch_.shape.size(); k-- > 0;) {
+    const std::int64_t index = instance % batch_.shape[k];
+    instance /= batch_.shape[k];
+    for (std::size_t i = 0; i < batch_.parameters.size(); ++i)
+      if (batch_.parameters[i].data) pointers[i] += index * batch_.parameters[i].strides[k];
+  }
+}
+
+struct Engine::Impl {
+  Compiled compiled;
+  const Kernels* kernels;
+  std::size_t solve_bytes, adjoint_bytes;
+
+  Impl(Problem problem, int width) : compiled(std::move(problem)) {
+    kernels = &find_kernels(width);
+    if (width == 0 && kernels->solve_arena(compiled) > wide_limit) kernels = &find_kernels(4);
+    solve_bytes = kernels->solve_arena(compiled);
+    adjoint_bytes = kernels->adjoint_arena(compiled);
+  }
+
+  // As many threads as there are packs, and only one where waking another would take longer than the work.
+  int threads(std::int64_t instances, int wanted, int passes) const {
+    const std::int64_t packs = (instances + kernels->width - 1) / kernels->width;
+    const double work = static_cast<double>(packs) * passes * (static_cast<double>(compiled.plan.flops) + 200.0 * compiled.plan.n);
+    const int limit = wanted > 0 ? wanted : hardware_threads();
+    return work < waking_flops ? 1 : static_cast<int>(std::min<std::int64_t>(limit, packs));
+  }
+
+  template <class Job, class Run>
+  bool execute(Job& job, std::size_t bytes, int count, const Interrupt& interrupt, Run run) const {
+    job.progress.interrupt = &interrupt;
+    run_parallel(count, [&](int worker) { run(job, thread_arena(bytes), worker == 0); });
+    return !job.progress.stop;
+  }
+
+  // Splits the batch into at most 64 blocks of whole packs.
+  void make_blocks(AdjointJob& job) const {
+    const std::int64_t packs = (job.locator.size() + kernels->width - 1) / kernels->width;
+    job.block_size = std::max<std::int64_t>(1, (packs + 63) / 64) * kernels->width;
+    job.blocks = (job.locator.size() + job.block_size - 1) / job.block_size;
+  }
+
+  static constexpr std::size_t wide_limit = std::size_t{4} << 20;
+  static constexpr double waking_flops = 1e5;
+};
+
+Engine::Engine(Problem problem, int lane_width) : impl_(std::make_unique<Impl>(std::move(problem), lane_width)) {}
+Engine::~Engine() = default;
+
+const Problem& Engine::problem() const { return impl_->compiled.problem; }
+
+Description Engine::describe() const {
+  const Plan& plan = impl_->compiled.plan;
+  return {impl_->kernels->isa,
+          plan.ordering,
+          impl_->kernels->width,
+          plan.nodes,
+          plan.condensed,
+          static_cast<Index>(plan.supernodes.size()),
+          plan.factor_nonzeros,
+          plan.flops,
+          static_cast<std::int64_t>(std::max(impl_->solve_bytes, impl_->adjoint_bytes))};
+}
+
+bool Engine::solve(const BatchView& batch, const Settings& settings, const SolveRequest& request, const Interrupt& interrupt) const {
+  const Compiled& compiled = impl_->compiled;
+  const Structure& s = compiled.problem.structure;
+  SolveJob job{compiled, settings, request, Locator(compiled, batch, 1.0), {}, true, {}};
+  if (job.locator.size() == 0) return true;
+  std::vector<const double*> pointers(compiled.problem.parameter_sizes.size() + 1);
+  job.locator.locate(0, pointers.data());
+  job.base.assign(s.values(), 0.0);
+  for (Index v = 0; v < s.values(); ++v) {
+    if (job.locator.shared(v))
+      job.base[v] = compiled.values(v, pointers.data());
+    else if (compiled.place[v].kind == Place::P || compiled.place[v].kind == Place::A)
+      job.shared_matrices = false;
+  }
+  // One instance with a bad shared matrix must be reported as such: let the loads find it.
+  for (Index v = 0; v < s.values(); ++v)
+    if (!(job.base[v] - job.base[v] == 0.0)) job.shared_matrices = false;
+  return impl_->execute(job, impl_->solve_bytes, impl_->threads(job.locator.size(), settings.threads, 12), interrupt, impl_->kernels->solve);
+}
+
+bool Engine::vjp(const BatchView& batch, const VjpRequest& request, int threads, const Interrupt& interrupt) const {
+  const Compiled& compiled = impl_->compiled;
+  AdjointJob job{compiled, Locator(compiled, batch, 1.0), request.tape, request.degenerate, request.outputs, request.gradients,
+                 {}, {}, 0, 0, nullptr, {}, {}};
+  std::size_t entries = 0;
+  for (std::size_t p = 0; p < request.gradients.size(); ++p) {
+    const auto size = static_cast<std::size_t>(compiled.problem.parameter_sizes[p]);
+    job.summed.push_back(request.gradients[p].size() == size);
+    if (job.summed[p]) entries += size;
+    std::fill(request.gradients[p].begin(), request.gradients[p].end(), 0.0);
+  }
+  if (job.locator.size() == 0) return true;
+  impl_->make_blocks(job);
+  job.partial.assign(entries * static_cast<std::size_t>(job.blocks), 0.0);
+  if (!impl_->execute(job, impl_->adjoint_bytes, impl_->threads(job.locator.size(), threads, 2), interrupt, impl_->kernels->vjp)) return false;
+  std::size_t offset = 0;
+  for (std::size_t p = 0; p < request.gradients.size(); ++p) {
+    if (!job.summed[p] || request.gradients[p].empty()) continue;
+    for (std::int64_t block = 0; block < job.blocks; ++block)
+      for (std::size_t e = 0; e < request.gradients[p].size(); ++e)
+        request.gradients[p][e] += job.partial[static_cast<std::size_t>(block) * entries + offset + e];
+    offset += request.gradients[p].size();
+  }
+  return true;
+}
+
+bool Engine::jvp(const BatchView& batch, const JvpRequest& request, int threads, const Interrupt& interrupt) const {
+  const Compiled& compiled = impl_->compiled;
+  const Locator tangents(compiled, request.tangents, 0.0);
+  AdjointJob job{compiled, Locator(compiled, batch, 1.0), request.tape, request.degenerate, {}, {}, {}, {}, 0, 0, &tangents, request.outputs, {}};
+  if (job.locator.size() == 0) return true;
+  impl_->make_blocks(job);
+  return impl_->execute(job, impl_->adjoint_bytes, impl_->threads(job.locator.size(), threads, 2), interrupt, impl_->kernels->jvp);
+}
+
+}  // namespace cvxl

@@ -1,0 +1,138 @@
+#pragma once
+// What one call asks of every worker: the compiled problem, the batch, where to write, and the shared counters. No mathematics.
+
+#include <atomic>
+#include <chrono>
+#include <span>
+#include <vector>
+
+#include "cvxl/engine.hpp"
+#include "kkt/symbolic.hpp"
+
+namespace cvxl {
+
+// The map M, ready to be applied to one instance: value v = Σ_t coefficient_t · parameter[t][offset_t], the constant 1 being the
+// last "parameter". The terms are always added in the same order, so a value does not depend on which parameters are shared.
+struct ValueMap {
+  std::vector<Index> begin;  // values + 1
+  std::vector<Index> parameter, offset;
+  std::vector<double> coefficient;
+
+  ValueMap() = default;
+  explicit ValueMap(const Problem& problem);
+
+  double operator()(Index value, const double* const* parameters) const {
+    double sum = 0.0;
+    for (Index t = begin[value]; t < begin[value + 1]; ++t) sum += coefficient[t] * parameters[parameter[t]][offset[t]];
+    return sum;
+  }
+};
+
+// Column-compressed maps for the adjoint: entry e of parameter i receives Σ coefficient · cotangent(value).
+struct Transpose {
+  std::vector<Index> begin;
+  std::vector<Index> row;
+  std::vector<double> coefficient;
+};
+
+// What an entry of the value vector is, in internal variables.
+struct Place {
+  enum Kind : std::uint8_t { P, q, A, b, d };
+  Kind kind;
+  Index row, column;
+};
+
+struct Compiled {
+  Problem problem;
+  Plan plan;
+  ValueMap values;
+  std::vector<Place> place;              // by index into the value vector
+  Transpose M_transpose;                 // by column of M, the constant excluded
+  std::vector<Index> parameter_begin;    // parameter → first column; one more at the end
+  Transpose R_transpose;                 // by entry of (x, z)
+
+  Compiled(Problem p);
+};
+
+// Where the parameters of an instance lie.
+class Locator {
+ public:
+  Locator(const Compiled& compiled, const BatchView& batch, double constant);
+
+  // Pointers to each parameter of the instance and, last, to the constant.
+  void locate(std::int64_t instance, const double** pointers) const;
+  // Whether the value is the same in every instance.
+  bool shared(Index value) const { return shared_[value]; }
+  std::int64_t size() const { return size_; }
+
+ private:
+  const BatchView& batch_;
+  std::int64_t size_;
+  double constant_;
+  std::vector<double> zeros_;
+  std::vector<bool> shared_;
+};
+
+// Progress of a call over its workers.
+struct Progress {
+  std::atomic<std::int64_t> next{0};
+  std::atomic<bool> stop{false};
+  const Interrupt* interrupt = nullptr;
+
+  // Polled by workers; the calling thread (worker 0) also asks the interrupt, every 50 ms.
+  bool stopped(bool caller, std::chrono::steady_clock::time_point& last) {
+    if (caller && interrupt && *interrupt) {
+      const auto now = std::chrono::steady_clock::now();
+      if (now - last > std::chrono::milliseconds(50)) {
+        last = now;
+        if ((*interrupt)()) stop = true;
+      }
+    }
+    return stop.load(std::memory_order_relaxed);
+  }
+};
+
+struct SolveJob {
+  const Compiled& compiled;
+  const Settings& settings;
+  const SolveRequest& request;
+  Locator locator;
+  std::vector<double> base;              // values of the shared entries
+  bool shared_matrices;
+  mutable Progress progress;
+};
+
+// Blocks of consecutive packs keep the sum over the batch independent of the number of threads.
+struct AdjointJob {
+  const Compiled& compiled;
+  Locator locator;
+  TapeView tape;
+  std::span<std::uint8_t> degenerate;
+  // VJP
+  std::span<const double> cotangent;
+  std::vector<std::span<double>> gradients;
+  std::vector<bool> summed;              // parameter → gradient is a sum over the batch
+  std::vector<double> partial;           // blocks × entries of the summed parameters
+  std::int64_t block_size = 0, blocks = 0;
+  // JVP
+  const Locator* tangents = nullptr;
+  std::span<double> tangent_outputs;
+  mutable Progress progress;
+};
+
+// The entry points compiled once per instruction set and lane width.
+struct Kernels {
+  const char* isa;
+  int width;
+  std::size_t (*solve_arena)(const Compiled&);
+  std::size_t (*adjoint_arena)(const Compiled&);
+  void (*solve)(const SolveJob&, std::byte* arena, bool caller);
+  void (*vjp)(AdjointJob&, std::byte* arena, bool caller);
+  void (*jvp)(AdjointJob&, std::byte* arena, bool caller);
+};
+
+// Kernels of an instruction set (empty: the best one, or CVXPYLAYERS_ISA) for a lane width.
+const Kernels& find_kernels(int width);
+int native_width();
+
+}  // namespace cvxl

@@ -1,0 +1,134 @@
+#pragma once
+// Ruiz equilibration of [P A'; A 0] (Ruiz 2001; as used by OSQP and Clarabel), lane by lane.
+//
+// The scaled program has P̂ = c D P D, q̂ = c D q, Â = E A D, b̂ = E b, so that x = D x̂, s = E⁻¹ ŝ, z = E ẑ / c. The scaling depends
+// on P and A alone (on q only where there is no P): a batch that shares them shares it too, and an instance is scaled the same
+// way whether it shares them or not.
+
+#include "kkt/program_pack.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+class Scaling {
+ public:
+  using M = Mask<lanes_of<V>>;
+  V *D, *E, *D_inverse, *E_inverse;
+  V c = V{} + 1.0;
+
+  Scaling(const Plan& plan, Arena& arena)
+      : D(arena.take<V>(plan.n)),
+        E(arena.take<V>(plan.m)),
+        D_inverse(arena.take<V>(plan.n)),
+        E_inverse(arena.take<V>(plan.m)),
+        plan_(plan),
+        d_(arena.take<V>(plan.n)),
+        e_(arena.take<V>(plan.m)) {}
+
+  // Scales P and A in place, in the lanes of the mask.
+  void scale_matrices(ProgramPack<V>& pack, M lanes, bool enabled) {
+    const V one = splat<V>(1.0);
+    for (Index j = 0; j < plan_.n; ++j) D[j] = select(lanes, one, D[j]);
+    for (Index i = 0; i < plan_.m; ++i) E[i] = select(lanes, one, E[i]);
+    c = select(lanes, one, c);
+    M busy = enabled ? lanes : M{};
+    for (int pass = 0; pass < passes; ++pass) {
+      busy &= measure(pack);
+      if (!any(busy)) break;
+      apply(pack, busy);
+    }
+    if (plan_.P.nnz() > 0 && enabled) scale_cost(pack, lanes);
+    for (Index j = 0; j < plan_.n; ++j) D_inverse[j] = 1.0 / D[j];
+    for (Index i = 0; i < plan_.m; ++i) E_inverse[i] = 1.0 / E[i];
+  }
+
+  // Scales q and b in the lanes of the mask.
+  void scale_vectors(ProgramPack<V>& pack, M lanes, bool enabled) {
+    const V one = splat<V>(1.0);
+    if (plan_.P.nnz() == 0) {
+      V norm = V{};
+      for (Index j = 0; j < plan_.n; ++j) norm = max(norm, abs(D[j] * pack.q[j]));
+      c = select(lanes, enabled ? cost_factor(norm) : one, c);
+    }
+    const V cost = select(lanes, c, one);
+    for (Index j = 0; j < plan_.n; ++j) pack.q[j] *= select(lanes, D[j], one) * cost;
+    for (Index i = 0; i < plan_.m; ++i) pack.b[i] *= select(lanes, E[i], one);
+  }
+
+ private:
+  static constexpr int passes = 8;
+  static constexpr double spread = 4.0;  // norms within [1/spread, spread] are left alone
+  static constexpr double limit = 1e4;
+
+  static V cost_factor(V norm) {
+    const V factor = 1.0 / min(max(norm, splat<V>(1.0 / limit)), splat<V>(limit));
+    return select(norm > 0.0, factor, splat<V>(1.0));
+  }
+
+  // Column and row norms into d_, e_; returns the lanes where one is out of bounds.
+  M measure(const ProgramPack<V>& pack) {
+    for (Index j = 0; j < plan_.n; ++j) d_[j] = V{};
+    for (Index i = 0; i < plan_.n; ++i)
+      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
+        const Index j = plan_.P.indices[k];
+        const V a = abs(pack.P[k]);
+        d_[i] = max(d_[i], a);
+        d_[j] = max(d_[j], a);
+      }
+    M outside{};
+    const auto check = [&](V norm) {
+      outside |= (norm > spread) | ((norm < 1.0 / spread) & (norm > 0.0));
+    };
+    for (Index i = 0; i < plan_.m; ++i) {
+      V norm = V{};
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
+        const Index j = plan_.A.indices[k];
+        const V a = abs(pack.A[k]);
+        norm = max(norm, a);
+        d_[j] = max(d_[j], a);
+      }
+      e_[i] = norm;
+      check(norm);
+    }
+    for (Index j = 0; j < plan_.n; ++j) check(d_[j]);
+    return outside;
+  }
+
+  void apply(ProgramPack<V>& pack, M lanes) {
+    const auto factor = [&](V norm, V& total) {
+      const V one = splat<V>(1.0);
+      V f = select((norm > 0.0) & lanes, 1.0 / sqrt(max(norm, splat<V>(1e-300))), one);
+      const V next = min(max(total * f, splat<V>(1.0 / limit)), splat<V>(limit));
+      f = next / total;
+      total = next;
+      return f;
+    };
+    for (Index j = 0; j < plan_.n; ++j) d_[j] = factor(d_[j], D[j]);
+    for (Index i = 0; i < plan_.m; ++i) e_[i] = factor(e_[i], E[i]);
+    for (Index i = 0; i < plan_.n; ++i)
+      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) pack.P[k] *= d_[i] * d_[plan_.P.indices[k]];
+    for (Index i = 0; i < plan_.m; ++i)
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) pack.A[k] *= e_[i] * d_[plan_.A.indices[k]];
+  }
+
+  // c = 1 / (mean over columns of the largest entry of P).
+  void scale_cost(ProgramPack<V>& pack, M lanes) {
+    for (Index j = 0; j < plan_.n; ++j) d_[j] = V{};
+    for (Index i = 0; i < plan_.n; ++i)
+      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
+        const V a = abs(pack.P[k]);
+        d_[i] = max(d_[i], a);
+        d_[plan_.P.indices[k]] = max(d_[plan_.P.indices[k]], a);
+      }
+    V mean = V{};
+    for (Index j = 0; j < plan_.n; ++j) mean += d_[j];
+    const V factor = select(lanes, cost_factor(mean / static_cast<double>(plan_.n)), splat<V>(1.0));
+    c *= factor;
+    for (Index k = 0; k < plan_.P.nnz(); ++k) pack.P[k] *= factor;
+  }
+
+  const Plan& plan_;
+  V *d_, *e_;
+};
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,275 @@
+#pragma once
+// Numeric part of the KKT system: assemble, factor K = L D L' and solve, for a pack of lanes at once. Nothing here allocates.
+
+#include <algorithm>
+
+#include "kkt/symbolic.hpp"
+#include "lanes/arena.hpp"
+#include "lanes/lanes.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+// Accumulators of a register block: acc(i, j) = Σ_k source[offset_k + a + i] · T[k · NR + j].
+template <class V, int MR, int NR>
+struct Block {
+  V acc[MR][NR];
+
+  CVXL_INLINE Block(const V* source, const Index* offsets, Index terms, Index a, const V* T) {
+    for (int i = 0; i < MR; ++i)
+      for (int j = 0; j < NR; ++j) acc[i][j] = V{};
+    for (Index k = 0; k < terms; ++k) {
+      const V* p = source + offsets[k] + a;
+      const V* t = T + k * NR;
+      for (int i = 0; i < MR; ++i)
+        for (int j = 0; j < NR; ++j) acc[i][j] += p[i] * t[j];
+    }
+  }
+};
+
+// Calls f(integral_constant<N>) with N = count, for 1 ≤ count ≤ Max.
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
+template <int Max, class F>
+CVXL_INLINE void with_constant(int count, F&& f) {
+  if constexpr (Max > 1) {
+    if (count < Max) {
+      with_constant<Max - 1>(count, f);
+      return;
+    }
+  }
+  f(Constant<Max>{});
+}
+
+template <class V>
+class Kkt {
+ public:
+  using M = Mask<lanes_of<V>>;
+
+  // Row scalings of the system being factored: row i reads e_i (A_i x - r_i) - Δ_i ζ_i = 0 with z_i = e_i ζ_i.
+  V* e;
+  V* delta;
+
+  Kkt(const Plan& plan, Arena& arena)
+      : e(arena.take<V>(plan.m)),
+        delta(arena.take<V>(plan.m)),
+        plan_(plan),
+        factor_(arena.take<V>(plan.factor_size)),
+        pivot_(arena.take<V>(plan.nodes)),
+        inverse_(arena.take<V>(plan.nodes)),
+        y_(arena.take<V>(plan.nodes)),
+        weight_(arena.take<V>(plan.m)),
+        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (block_columns + 1))) {}
+
+  // Factors with P, A, rho and the current e, delta. Returns the lanes in which a pivot had the wrong sign or was not a number;
+  // such a pivot is replaced by its sign, so that the other entries stay finite.
+  M factorize(const V* P, const V* A, V rho) {
+    assemble(P, A, rho);
+    for (const RowGroup& group : plan_.groups) {
+      V* coefficient = scratch_ + static_cast<std::size_t>(plan_.widest) * block_columns;
+      for (Index k = 0; k < group.rows.size(); ++k) coefficient[k] = -weight_[plan_.group_rows[group.rows.begin + k]];
+      apply(A, group.update, coefficient);
+    }
+    M broken{};
+    for (const Supernode& node : plan_.supernodes) {
+      factor_panel(node, broken);
+      apply(factor_, node.update, pivot_ + node.first);
+    }
+    return broken;
+  }
+
+  // Solves [P + ρ, A'; A, -Δ/e²] (dx, dz) = (r1, r2). dx, dz may not alias r1, r2.
+  void solve(const V* A, const V* r1, const V* r2, V* dx, V* dz) {
+    for (Index j = 0; j < plan_.n; ++j) dx[j] = r1[j];
+    for (Index i = 0; i < plan_.m; ++i)
+      if (plan_.is_condensed(i)) {
+        const V t = weight_[i] * r2[i];
+        for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) dx[plan_.A.indices[k]] += A[k] * t;
+      } else {
+        y_[plan_.row_position[i]] = e[i] * r2[i];
+      }
+    for (Index j = 0; j < plan_.n; ++j) y_[plan_.variable_position[j]] = dx[j];
+    substitute();
+    for (Index j = 0; j < plan_.n; ++j) dx[j] = y_[plan_.variable_position[j]];
+    for (Index i = 0; i < plan_.m; ++i)
+      if (plan_.is_condensed(i)) {
+        V t = -r2[i];
+        for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) t += A[k] * dx[plan_.A.indices[k]];
+        dz[i] = weight_[i] * t;
+      } else {
+        dz[i] = e[i] * y_[plan_.row_position[i]];
+      }
+  }
+
+ private:
+  void assemble(const V* P, const V* A, V rho) {
+    std::fill(factor_, factor_ + plan_.factor_size, V{});
+    for (Index k = 0; k < plan_.P.nnz(); ++k) factor_[plan_.P_target[k]] = P[k];
+    for (Index j = 0; j < plan_.n; ++j) factor_[plan_.diagonal[plan_.variable_position[j]]] += rho;
+    for (Index i = 0; i < plan_.m; ++i) {
+      if (plan_.is_condensed(i)) {
+        weight_[i] = e[i] * e[i] / delta[i];
+        continue;
+      }
+      factor_[plan_.diagonal[plan_.row_position[i]]] = -delta[i];
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) factor_[plan_.A_target[k]] = e[i] * A[k];
+    }
+    for (Index i : plan_.singletons) {
+      const Index k = plan_.A.indptr[i];
+      factor_[plan_.diagonal[plan_.variable_position[plan_.A.indices[k]]]] += weight_[i] * A[k] * A[k];
+    }
+  }
+
+  // factor(r_a, r_b) -= Σ_k source(k, a) coefficient_k source(k, b) for all pairs a ≥ b of the update's rows. Blocks on the
+  // diagonal also write above it; those entries of a panel are never read.
+  void apply(const V* source, const Update& update, const V* coefficient) {
+    const Index terms = update.offsets.size(), count = update.rows.size();
+    const Index* offsets = plan_.offsets.data() + update.offsets.begin;
+    const Index* rows = plan_.positions.data() + update.rows.begin;
+    for (Index s = update.segments.begin; s < update.segments.end; ++s) {
+      const Segment& segment = plan_.segments[s];
+      const Index* relative = plan_.relative.data() + segment.relative - segment.begin;
+      for (Index b = segment.begin; b < segment.end; b += block_columns)
+        with_constant<block_columns>(std::min<Index>(block_columns, segment.end - b), [&](auto nr) {
+          constexpr int NR = decltype(nr)::value;
+          for (Index k = 0; k < terms; ++k)
+            for (int j = 0; j < NR; ++j) scratch_[k * NR + j] = coefficient[k] * source[offsets[k] + b + j];
+          V* columns[NR];
+          for (int j = 0; j < NR; ++j) columns[j] = factor_ + segment.panel + (rows[b + j] - segment.first) * segment.ld;
+          const auto rows_from = [&](Index a, auto mr) {
+            constexpr int MR = decltype(mr)::value;
+            const Block<V, MR, NR> block(source, offsets, terms, a, scratch_);
+            for (int j = 0; j < NR; ++j)
+              for (int i = 0; i < MR; ++i) columns[j][relative[a + i]] -= block.acc[i][j];
+          };
+          Index a = b;
+          for (; a + block_rows <= count; a += block_rows) rows_from(a, Constant<block_rows>{});
+          if (a < count) with_constant<block_rows>(count - a, [&](auto mr) { rows_from(a, mr); });
+        });
+    }
+  }
+
+  // Left-looking dense L D L' of one panel, block_columns columns at a time.
+  void factor_panel(const Supernode& node, M& broken) {
+    V* L = factor_ + node.panel;
+    const Index ld = node.rows;
+    for (Index j0 = 0; j0 < node.columns; j0 += block_columns)
+      with_constant<block_columns>(std::min<Index>(block_columns, node.columns - j0), [&](auto nr) {
+        constexpr int NR = decltype(nr)::value;
+        for (Index k = 0; k < j0; ++k)
+          for (int j = 0; j < NR; ++j) scratch_[k * NR + j] = pivot_[node.first + k] * L[k * ld + j0 + j];
+
+        // The diagonal block: unblocked, u = L D before the division.
+        V l[NR][NR], inverse[NR];
+        {
+          Panel<NR, NR> block(L, ld, j0, j0, scratch_);
+          V u[NR][NR];
+          for (int j = 0; j < NR; ++j) {
+            for (int i = j; i < NR; ++i) {
+              u[i][j] = block.acc[i][j];
+              for (int c = 0; c < j; ++c) u[i][j] -= u[i][c] * l[j][c];
+            }
+            const Index position = node.first + j0 + j;
+            inverse[j] = accept_pivot(position, u[j][j], broken);
+            for (int i = j + 1; i < NR; ++i) L[(j0 + j) * ld + j0 + i] = l[i][j] = u[i][j] * inverse[j];
+          }
+        }
+        const auto rows_from = [&](Index r, auto mr) {
+          constexpr int MR = decltype(mr)::value;
+          Panel<MR, NR> block(L, ld, r, j0, scratch_);
+          for (int j = 0; j < NR; ++j)
+            for (int i = 0; i < MR; ++i) {
+              for (int c = 0; c < j; ++c) block.acc[i][j] -= block.acc[i][c] * l[j][c];
+            }
+          for (int j = 0; j < NR; ++j)
+            for (int i = 0; i < MR; ++i) L[(j0 + j) * ld + r + i] = block.acc[i][j] * inverse[j];
+        };
+        Index r = j0 + NR;
+        for (; r + block_rows <= node.rows; r += block_rows) rows_from(r, Constant<block_rows>{});
+        if (r < node.rows) with_constant<block_rows>(node.rows - r, [&](auto mr) { rows_from(r, mr); });
+      });
+  }
+
+  // K(r.., j0..) - Σ_{k<j0} L(r.., k) D_k L(j0.., k)
+  template <int MR, int NR>
+  struct Panel {
+    V acc[MR][NR];
+    CVXL_INLINE Panel(const V* L, Index ld, Index r, Index j0, const V* T) {
+      for (int j = 0; j < NR; ++j)
+        for (int i = 0; i < MR; ++i) acc[i][j] = L[(j0 + j) * ld + r + i];
+      const V* p = L + r;
+      for (Index k = 0; k < j0; ++k, p += ld, T += NR)
+        for (int i = 0; i < MR; ++i)
+          for (int j = 0; j < NR; ++j) acc[i][j] -= p[i] * T[j];
+    }
+  };
+
+  CVXL_INLINE V accept_pivot(Index position, V d, M& broken) {
+    const double sign = plan_.pivot_sign[position];
+    const M good = sign * d > smallest_pivot;
+    broken |= ~good;
+    d = select(good, d, splat<V>(sign));
+    pivot_[position] = d;
+    return inverse_[position] = 1.0 / d;
+  }
+
+  void substitute() {
+    for (const Supernode& node : plan_.supernodes) {
+      const V* L = factor_ + node.panel;
+      V* y = y_ + node.first;
+      for (Index k = 0; k < node.columns; ++k) {
+        const V t = y[k];
+        for (Index r = k + 1; r < node.columns; ++r) y[r] -= L[k * node.rows + r] * t;
+      }
+      below(node, [&](const V* column, const Index* rows, Index count, Index k, auto nc) {
+        constexpr int NC = decltype(nc)::value;
+        for (Index r = 0; r < count; ++r) {
+          V t = y_[rows[r]];
+          for (int c = 0; c < NC; ++c) t -= column[c * node.rows + r] * y[k + c];
+          y_[rows[r]] = t;
+        }
+      });
+    }
+    for (Index p = 0; p < plan_.nodes; ++p) y_[p] *= inverse_[p];
+    for (std::size_t s = plan_.supernodes.size(); s-- > 0;) {
+      const Supernode& node = plan_.supernodes[s];
+      const V* L = factor_ + node.panel;
+      V* y = y_ + node.first;
+      below(node, [&](const V* column, const Index* rows, Index count, Index k, auto nc) {
+        constexpr int NC = decltype(nc)::value;
+        V t[NC];
+        for (int c = 0; c < NC; ++c) t[c] = y[k + c];
+        for (Index r = 0; r < count; ++r) {
+          const V v = y_[rows[r]];
+          for (int c = 0; c < NC; ++c) t[c] -= column[c * node.rows + r] * v;
+        }
+        for (int c = 0; c < NC; ++c) y[k + c] = t[c];
+      });
+      for (Index k = node.columns; k-- > 0;) {
+        V t = y[k];
+        for (Index r = k + 1; r < node.columns; ++r) t -= L[k * node.rows + r] * y[r];
+        y[k] = t;
+      }
+    }
+  }
+
+  // Visits the part of a panel below its diagonal block, four columns at a time.
+  template <class F>
+  CVXL_INLINE void below(const Supernode& node, F&& visit) const {
+    const Index* rows = plan_.positions.data() + node.update.rows.begin;
+    const Index count = node.update.rows.size();
+    if (count == 0) return;
+    for (Index k = 0; k < node.columns; k += 4)
+      with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) {
+        visit(factor_ + node.panel + k * node.rows + node.columns, rows, count, k, nc);
+      });
+  }
+
+  static constexpr double smallest_pivot = 1e-14;
+
+  const Plan& plan_;
+  V *factor_, *pivot_, *inverse_, *y_, *weight_, *scratch_;
+};
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,286 @@
+#include "kkt/symbolic.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <set>
+#include <span>
+
+#include "kkt/ordering.hpp"
+
+namespace cvxl {
+namespace {
+
+std::span<const Index> row(const Pattern& pattern, Index i) {
+  return {pattern.indices.data() + pattern.indptr[i], pattern.indices.data() + pattern.indptr[i + 1]};
+}
+
+// One way to set up the reduced system: which rows are condensed, and the order of the rest.
+struct Candidate {
+  std::vector<Index> node_of_row;  // -1 if condensed
+  Index nodes = 0;
+  EliminationTree tree;
+  std::int64_t flops = 0;
+  std::string name;
+
+  // Flops of a factorization and of the five or so solves that go with it.
+  double cost() const { return static_cast<double>(flops) + 20.0 * static_cast<double>(tree.nonzeros()); }
+};
+
+Candidate make_candidate(const Structure& s, Index longest_condensed) {
+  Candidate c;
+  c.node_of_row.assign(s.m, -1);
+  c.nodes = s.n;
+  std::set<std::vector<Index>> cliques;
+  for (Index i = 0; i < s.m; ++i) {
+    const auto entries = row(s.A, i);
+    const auto length = static_cast<std::int64_t>(entries.size());
+    if (i >= s.zero && length <= longest_condensed) {
+      cliques.emplace(entries.begin(), entries.end());
+      c.flops += length * (length + 1);
+    } else {
+      c.node_of_row[i] = c.nodes++;
+    }
+  }
+
+  Graph graph(c.nodes);
+  std::vector<bool> deferred(c.nodes, false);
+  const auto connect = [&](Index u, Index v) {
+    if (u == v) return;
+    graph[u].push_back(v);
+    graph[v].push_back(u);
+  };
+  for (Index i = 0; i < s.n; ++i)
+    for (Index j : row(s.P, i)) connect(i, j);
+  for (Index i = 0; i < s.m; ++i)
+    if (const Index node = c.node_of_row[i]; node >= 0) {
+      deferred[node] = true;
+      for (Index j : row(s.A, i)) connect(node, j);
+    }
+  for (const auto& clique : cliques)
+    for (std::size_t a = 0; a < clique.size(); ++a)
+      for (std::size_t b = 0; b < a; ++b) connect(clique[a], clique[b]);
+  for (auto& list : graph) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+
+  c.tree = analyze(graph, minimum_degree(graph, deferred));
+  c.flops += c.tree.flops();
+  c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, minimum degree";
+  return c;
+}
+
+// The cheapest candidate over all useful limits on the length of condensed rows.
+Candidate choose(const Structure& s) {
+  std::vector<Index> limits{1};
+  Index longest = 1;
+  for (Index i = s.zero; i < s.m; ++i) longest = std::max(longest, s.A.indptr[i + 1] - s.A.indptr[i]);
+  for (Index limit = 2; limit < 2 * longest; limit *= 2) limits.push_back(std::min(limit, longest));
+  Candidate best;
+  double lowest = std::numeric_limits<double>::infinity();
+  for (Index limit : limits) {
+    Candidate c = make_candidate(s, limit);
+    if (c.cost() < lowest) {
+      lowest = c.cost();
+      best = std::move(c);
+    }
+  }
+  return best;
+}
+
+// Columns [first, first + columns) with the rows below them.
+struct Panel {
+  Index first, columns;
+  std::vector<Index> below;
+  std::int64_t padding = 0;  // stored zeros
+
+  std::int64_t size() const {
+    const std::int64_t c = columns, b = static_cast<std::int64_t>(below.size());
+    return c * (c + 1) / 2 + c * b;
+  }
+};
+
+// Supernodes with relaxed amalgamation: a chain of columns is one panel if few of its stored entries are zeros.
+std::vector<Panel> find_panels(const EliminationTree& tree) {
+  std::vector<Panel> panels;
+  const auto try_merge = [&](const Panel& child, const Panel& parent) -> Panel {
+    Panel merged{child.first, child.columns + parent.columns, parent.below, 0};
+    merged.padding = merged.size() - (child.size() - child.padding) - (parent.size() - parent.padding);
+    return merged;
+  };
+  for (Index j = 0; j < static_cast<Index>(tree.order.size()); ++j) {
+    Panel panel{j, 1, tree.structure[j], 0};
+    while (!panels.empty()) {
+      const Panel& child = panels.back();
+      if (child.below.empty() || child.below[0] < panel.first || child.below[0] >= panel.first + panel.columns) break;
+      Panel merged = try_merge(child, panel);
+      const double share = static_cast<double>(merged.padding) / static_cast<double>(merged.size());
+      if (share > (merged.columns <= 4 ? 0.34 : 0.12)) break;
+      panels.pop_back();
+      panel = std::move(merged);
+    }
+    panels.push_back(std::move(panel));
+  }
+  return panels;
+}
+
+class Builder {
+ public:
+  explicit Builder(const Structure& s) : s_(s), c_(choose(s)) {}
+
+  Plan build() {
+    plan_.n = s_.n;
+    plan_.m = s_.m;
+    plan_.zero = s_.zero;
+    plan_.nodes = c_.nodes;
+    plan_.ordering = c_.name;
+    plan_.flops = c_.flops;
+    relabel();
+    place_panels();
+    place_entries();
+    group_rows();
+    return std::move(plan_);
+  }
+
+ private:
+  template <class T>
+  static Range append(std::vector<T>& pool, const std::vector<T>& items) {
+    const auto begin = static_cast<Index>(pool.size());
+    pool.insert(pool.end(), items.begin(), items.end());
+    return {begin, static_cast<Index>(pool.size())};
+  }
+
+  void relabel() {
+    plan_.row_position.assign(s_.m, -1);
+    std::vector<Index> row_of_node(c_.nodes, -1);
+    for (Index i = 0; i < s_.m; ++i)
+      if (c_.node_of_row[i] >= 0) row_of_node[c_.node_of_row[i]] = i;
+    for (Index k = 0; k < c_.nodes; ++k) {
+      const Index node = c_.tree.order[k];
+      plan_.pivot_sign.push_back(node < s_.n ? 1.0 : -1.0);
+      if (node < s_.n) {
+        plan_.variable_of.push_back(node);
+        plan_.variable_position.push_back(k);
+      } else {
+        plan_.row_position[row_of_node[node]] = k;
+      }
+    }
+    std::vector<Index> internal(s_.n);
+    for (Index j = 0; j < s_.n; ++j) internal[plan_.variable_of[j]] = j;
+
+    std::vector<std::vector<std::pair<Index, Index>>> P(s_.n), A(s_.m);
+    for (Index i = 0; i < s_.n; ++i)
+      for (Index k = s_.P.indptr[i]; k < s_.P.indptr[i + 1]; ++k) {
+        const auto [low, high] = std::minmax(internal[i], internal[s_.P.indices[k]]);
+        P[high].emplace_back(low, k);
+      }
+    for (Index i = 0; i < s_.m; ++i)
+      for (Index k = s_.A.indptr[i]; k < s_.A.indptr[i + 1]; ++k) A[i].emplace_back(internal[s_.A.indices[k]], s_.A_offset() + k);
+    const auto compress = [](auto& rows, Pattern& pattern, std::vector<Index>& source) {
+      for (auto& entries : rows) {
+        std::sort(entries.begin(), entries.end());
+        for (const auto& [column, origin] : entries) {
+          pattern.indices.push_back(column);
+          source.push_back(origin);
+        }
+        pattern.indptr.push_back(static_cast<Index>(pattern.indices.size()));
+      }
+    };
+    compress(P, plan_.P, plan_.P_source);
+    compress(A, plan_.A, plan_.A_source);
+  }
+
+  void place_panels() {
+    std::vector<Panel> panels = find_panels(c_.tree);
+    supernode_of_.resize(c_.nodes);
+    for (const Panel& p : panels) {
+      const Index rows = p.columns + static_cast<Index>(p.below.size());
+      for (Index c = 0; c < p.columns; ++c) {
+        supernode_of_[p.first + c] = static_cast<Index>(plan_.supernodes.size());
+        plan_.diagonal.push_back(plan_.factor_size + c * rows + c);
+      }
+      plan_.supernodes.push_back({p.first, p.columns, rows, plan_.factor_size, {}});
+      plan_.factor_size += p.columns * rows;
+      plan_.factor_nonzeros += p.size();
+      plan_.widest = std::max(plan_.widest, p.columns);
+      below_.push_back(p.below);
+    }
+    for (std::size_t j = 0; j < plan_.supernodes.size(); ++j) {
+      Supernode& node = plan_.supernodes[j];
+      std::vector<Index> offsets;
+      for (Index k = 0; k < node.columns; ++k) offsets.push_back(node.panel + k * node.rows + node.columns);
+      node.update = make_update(offsets, below_[j]);
+    }
+  }
+
+  Index panel_row(const Supernode& node, Index position) const {
+    if (position < node.first + node.columns) return position - node.first;
+    const auto& below = below_[&node - plan_.supernodes.data()];
+    return node.columns + static_cast<Index>(std::lower_bound(below.begin(), below.end(), position) - below.begin());
+  }
+
+  Index target(Index a, Index b) const {
+    const auto [low, high] = std::minmax(a, b);
+    const Supernode& node = plan_.supernodes[supernode_of_[low]];
+    return node.panel + (low - node.first) * node.rows + panel_row(node, high);
+  }
+
+  Update make_update(const std::vector<Index>& offsets, const std::vector<Index>& rows) {
+    Update update;
+    update.offsets = append(plan_.offsets, offsets);
+    update.rows = append(plan_.positions, rows);
+    update.segments.begin = static_cast<Index>(plan_.segments.size());
+    const Index count = static_cast<Index>(rows.size());
+    for (Index begin = 0, end; begin < count; begin = end) {
+      const Supernode& node = plan_.supernodes[supernode_of_[rows[begin]]];
+      end = begin;
+      while (end < count && rows[end] < node.first + node.columns) ++end;
+      plan_.segments.push_back({begin, end, node.panel, node.first, node.rows, static_cast<Index>(plan_.relative.size())});
+      for (Index a = begin; a < count; ++a) plan_.relative.push_back(panel_row(node, rows[a]));
+    }
+    update.segments.end = static_cast<Index>(plan_.segments.size());
+    return update;
+  }
+
+  void place_entries() {
+    for (Index i = 0; i < s_.n; ++i)
+      for (Index j : row(plan_.P, i)) plan_.P_target.push_back(target(plan_.variable_position[i], plan_.variable_position[j]));
+    for (Index i = 0; i < s_.m; ++i)
+      for (Index j : row(plan_.A, i))
+        plan_.A_target.push_back(plan_.is_condensed(i) ? -1 : target(plan_.row_position[i], plan_.variable_position[j]));
+  }
+
+  void group_rows() {
+    std::map<std::vector<Index>, std::vector<Index>> groups;
+    for (Index i = 0; i < s_.m; ++i) {
+      if (!plan_.is_condensed(i)) continue;
+      ++plan_.condensed;
+      const auto columns = row(plan_.A, i);
+      if (columns.size() == 1)
+        plan_.singletons.push_back(i);
+      else if (columns.size() > 1)
+        groups[{columns.begin(), columns.end()}].push_back(i);
+    }
+    for (const auto& [columns, rows] : groups) {
+      std::vector<Index> offsets, positions;
+      for (Index i : rows) offsets.push_back(plan_.A.indptr[i]);
+      for (Index j : columns) positions.push_back(plan_.variable_position[j]);
+      plan_.groups.push_back({append(plan_.group_rows, rows), make_update(offsets, positions)});
+      plan_.widest = std::max(plan_.widest, static_cast<Index>(rows.size()));
+    }
+  }
+
+  const Structure& s_;
+  Candidate c_;
+  Plan plan_;
+  std::vector<Index> supernode_of_;
+  std::vector<std::vector<Index>> below_;
+};
+
+}  // namespace
+
+Plan make_plan(const Structure& structure) { return Builder(structure).build(); }
+
+}  // namespace cvxl

@@ -1,0 +1,85 @@
+#pragma once
+// Everything about the KKT system that does not depend on numbers, computed once per layer.
+//
+//   K = [ P + ρI        A'E     ]      unknowns x (n) and one per row of A; E, Δ diagonal, Δ ≥ δ > 0.
+//       [ E A          -Δ       ]
+//
+// Rows in the *condensed* set are eliminated first: row i with entries a adds w a aᵀ, w = e²/Δ, to the x block. Rows that share
+// a column pattern form a group, a dense panel whose update runs through the same register-blocked kernel as a supernode's.
+// The other rows are *kept* as nodes beside the variables. The nodes are ordered by minimum degree, and the factor is stored by
+// supernodes: dense panels, column-major, the diagonal block on top. Variables are relabelled in elimination order, so that the
+// entries of a row of A, ascending in column, are also ascending in position.
+
+#include <string>
+#include <vector>
+
+#include "cvxl/program.hpp"
+
+namespace cvxl {
+
+// A contiguous range in one of the plan's pools.
+struct Range {
+  Index begin = 0, end = 0;
+  Index size() const { return end - begin; }
+};
+
+// Part of an update that lands in the columns of one supernode: the rows [begin, end) of the update's list are its columns.
+struct Segment {
+  Index begin, end;
+  Index panel;    // offset of the target panel
+  Index first;    // first column of the target supernode
+  Index ld;       // its leading dimension
+  Index relative; // pool offset: panel row of the update's row a is relative[a - begin]
+};
+
+// target(r_a, r_b) -= Σ_k L(r_a, k) · coefficient_k · L(r_b, k): what a panel of `terms` columns does to its ancestors.
+struct Update {
+  Range offsets;   // pool `offsets`: operand of term k starts at this offset from the source array
+  Range rows;      // pool `positions`
+  Range segments;  // pool `segments`
+};
+
+struct Supernode {
+  Index first, columns, rows;  // rows counts the diagonal block
+  Index panel;                 // offset into the factor
+  Update update;               // update.rows: positions below the diagonal block
+};
+
+struct RowGroup {
+  Range rows;  // pool `group_rows`: rows of A
+  Update update;
+};
+
+struct Plan {
+  Index n = 0, m = 0, zero = 0;
+  Index nodes = 0;                     // order of the reduced system
+  std::vector<Index> variable_of;      // internal variable → the user's
+  Pattern P, A;                        // in internal variables
+  std::vector<Index> P_source, A_source;  // entry → index into the user's value vector
+
+  std::vector<Index> variable_position;   // internal variable → position, increasing
+  std::vector<Index> row_position;        // row → position, -1 if condensed
+  std::vector<double> pivot_sign;         // position → +1 (variable) or -1 (row)
+  std::vector<Index> diagonal;            // position → offset into the factor
+  std::vector<Index> P_target, A_target;  // entry → offset into the factor, -1 where condensed
+
+  std::vector<Index> singletons;       // condensed rows with one entry: they touch a diagonal only
+  std::vector<RowGroup> groups;
+  std::vector<Supernode> supernodes;
+  Index factor_size = 0;
+
+  std::vector<Index> offsets, positions, relative, group_rows;
+  std::vector<Segment> segments;
+
+  std::int64_t flops = 0;              // one factorization, condensing included
+  std::int64_t factor_nonzeros = 0;
+  Index condensed = 0;
+  Index widest = 1;                    // most terms of one update or supernode: sizes the scratch block
+  std::string ordering;
+
+  bool is_condensed(Index row) const { return row_position[row] < 0; }
+};
+
+Plan make_plan(const Structure& structure);
+
+}  // namespace cvxl

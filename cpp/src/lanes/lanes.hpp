@@ -1,0 +1,107 @@
+#pragma once
+// The lane type: W instances side by side, one per element of a vector register. Nothing outside this directory mentions an
+// instruction set. Everything lives in a namespace named after the instruction set it was compiled for, because the same
+// templates are compiled several times with different flags.
+
+#ifndef CVXL_ISA
+#error "CVXL_ISA names the instruction set of this translation unit"
+#endif
+
+#include <cmath>
+#include <cstdint>
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+#define CVXL_INLINE inline __attribute__((always_inline))
+
+namespace cvxl::CVXL_ISA {
+
+// Register blocks of the dense kernels: MR × NR accumulators plus operands must fit the register file.
+#if defined(__AVX512F__)
+inline constexpr int block_rows = 4, block_columns = 4;
+#else
+inline constexpr int block_rows = 4, block_columns = 2;
+#endif
+
+template <int W>
+struct LaneTypes {
+  typedef double Real __attribute__((vector_size(W * 8)));
+  typedef long Mask __attribute__((vector_size(W * 8)));
+};
+template <int W>
+using Real = typename LaneTypes<W>::Real;
+template <int W>
+using Mask = typename LaneTypes<W>::Mask;  // all bits set where true, as the comparison operators give
+
+template <class V>
+inline constexpr int lanes_of = sizeof(V) / 8;
+
+template <class V>
+CVXL_INLINE V splat(double value) {
+  return V{} + value;
+}
+
+template <class V>
+CVXL_INLINE V sqrt(V a) {
+  V r;
+  for (int l = 0; l < lanes_of<V>; ++l) r[l] = __builtin_sqrt(a[l]);
+  return r;
+}
+
+template <class V>
+CVXL_INLINE V min(V a, V b) {
+  return a < b ? a : b;
+}
+
+template <class V>
+CVXL_INLINE V max(V a, V b) {
+  return a > b ? a : b;
+}
+
+template <class V>
+CVXL_INLINE V abs(V a) {
+  return a < 0.0 ? -a : a;
+}
+
+// Keeps a where the mask is set, b elsewhere.
+template <class M, class V>
+CVXL_INLINE V select(M mask, V a, V b) {
+  return mask ? a : b;
+}
+
+template <class M>
+CVXL_INLINE bool any(M mask) {
+  long r = 0;
+  for (int l = 0; l < lanes_of<M>; ++l) r |= mask[l];
+  return r != 0;
+}
+
+template <class M>
+CVXL_INLINE bool all(M mask) {
+  return !any(~mask);
+}
+
+// True where the value is neither NaN nor infinite. (-fno-math-errno and -fno-trapping-math keep NaN semantics.)
+template <class V>
+CVXL_INLINE auto finite(V a) {
+  return a - a == 0.0;
+}
+
+// Flushes denormals to zero for the lifetime of the object and restores the caller's mode: they would cost ten times an operation.
+class FlushDenormals {
+ public:
+#if defined(__SSE2__)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#else
+  FlushDenormals() {}
+  ~FlushDenormals() {}
+#endif
+};
+
+}  // namespace cvxl::CVXL_ISA

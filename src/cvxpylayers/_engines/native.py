@@ -1,0 +1,176 @@
+"""The native engine: the compiled kernel, with Clarabel as the last resort of single instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cvxpylayers import _core
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.clarabel import solve_instance
+from cvxpylayers._program import Batch, CompiledProblem, Solution, Status, Tape
+from cvxpylayers._typing import Bool, Float64
+from cvxpylayers.errors import UnsupportedConeError
+
+_UNRESOLVED = (Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR)
+
+
+class NativeEngine(Engine):
+    """Linear and quadratic programs in SIMD lanes.
+
+    Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
+    it makes progress), ``max_iterations``, ``threads`` (0: one per core), ``polish``, ``equilibrate``, ``regularization``,
+    ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to Clarabel) and ``lane_width``
+    (4 or 8 instances side by side; constructor only).
+    """
+
+    name: ClassVar[str] = "NATIVE"
+
+    def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
+        super().__init__(compiled, options)
+        if not compiled.structure.cones.polyhedral:
+            raise UnsupportedConeError(_unsupported(compiled))
+        self._kernel = _kernel(compiled, self.options.get("lane_width", 0))
+        self._threads: int = self.options.get("threads", 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"compiled": self.compiled, "options": self.options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        NativeEngine.__init__(self, state["compiled"], state["options"])
+
+    @classmethod
+    def option_names(cls) -> frozenset[str]:
+        """The common options, and those of the loop."""
+        loop = {"target", "polish", "equilibrate", "regularization", "step_fraction", "infeasibility_tolerance"}
+        return frozenset({"tolerance", "max_iterations", "threads", "fallback", "lane_width"} | loop)
+
+    def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
+        """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
+        settings = {**self.options, **options}
+        structure = self.compiled.structure
+        size = batch.size
+        outputs = np.empty((size, self.compiled.R.shape[0]))
+        x, z, s = (np.empty((size, width)) if tape else None for width in (structure.n, structure.m, structure.m))
+        status = np.empty(size, dtype=np.int8)
+        iterations = np.empty(size, dtype=np.int32)
+        residuals = np.empty((size, 4))
+        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, outputs, x, z, s, status, iterations, residuals)
+        solution = Solution(
+            outputs=outputs,
+            status=status,
+            iterations=iterations,
+            primal_residual=residuals[:, 0],
+            dual_residual=residuals[:, 1],
+            gap=residuals[:, 2],
+            objective=residuals[:, 3],
+            fallback=np.zeros(size, dtype=np.bool_),
+            tape=None if x is None or z is None or s is None else Tape(x, z, s, status),
+        )
+        if settings.get("fallback", True) and np.isin(status, _UNRESOLVED).any():
+            self._fall_back(batch, solution, settings)
+        return solution
+
+    def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
+        """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
+        rows = np.flatnonzero(np.isin(solution.status, _UNRESOLVED))
+        values = (self.compiled.M @ batch.theta(rows).T).T
+        for row, numbers in zip(rows, values, strict=True):
+            found = solve_instance(self.compiled.structure, numbers, tolerance=settings.get("tolerance", 1e-8))
+            solution.fallback[row] = True
+            if found.status >= solution.status[row]:
+                continue
+            solution.status[row] = found.status
+            solution.iterations[row] += found.iterations
+            solution.primal_residual[row] = found.primal_residual
+            solution.dual_residual[row] = found.dual_residual
+            solution.gap[row] = found.gap
+            solution.objective[row] = self.compiled.objective_sign * found.objective
+            solution.outputs[row] = self.compiled.R @ np.concatenate([found.x, found.z])
+            if solution.tape is not None:
+                solution.tape.x[row], solution.tape.z[row], solution.tape.s[row] = found.x, found.z, found.s
+
+    def vjp(self, batch: Batch, tape: Tape, outputs: Float64, wanted: Sequence[bool]) -> tuple[list[Float64 | None], Bool]:
+        """One factorization and one refined solve per instance; parameters without batch axes receive sums."""
+        gradients = [self._gradient(array, batch) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
+        degenerate = np.zeros(batch.size, dtype=np.bool_)
+        outputs = np.ascontiguousarray(outputs)
+        self._kernel.vjp(
+            batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status, outputs, gradients, degenerate, self._threads
+        )
+        shaped = [None if g is None else _reduce(g, array, batch) for g, array in zip(gradients, batch.arrays, strict=True)]
+        return shaped, degenerate
+
+    def _gradient(self, array: Float64, batch: Batch) -> Float64:
+        """Where the kernel writes: one row per instance, or one row in all for a parameter that every instance shares."""
+        shared = all(length == 1 for length in array.shape[:-1])
+        return np.empty(array.shape[-1] if shared and batch.size else (batch.size, array.shape[-1]))
+
+    def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
+        """One factorization and one refined solve per instance."""
+        outputs = np.empty((batch.size, self.compiled.R.shape[0]))
+        degenerate = np.zeros(batch.size, dtype=np.bool_)
+        self._kernel.jvp(
+            batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status, list(arrays), outputs, degenerate, self._threads
+        )
+        return outputs, degenerate
+
+    def describe(self) -> Mapping[str, Any]:
+        """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
+        return {"name": self.name, **self._kernel.describe()}
+
+
+def _reduce(gradient: Float64, array: Float64, batch: Batch) -> Float64:
+    """Sum rows over the batch axes along which the parameter was broadcast."""
+    if gradient.ndim == 1:
+        return gradient.reshape(array.shape)
+    full = gradient.reshape(*batch.shape, array.shape[-1])
+    missing = len(batch.shape) - (array.ndim - 1)
+    padded = (1,) * missing + array.shape[:-1]
+    axes = tuple(k for k, (own, length) in enumerate(zip(padded, batch.shape, strict=True)) if own != length)
+    return full.sum(axis=axes).reshape(array.shape) if axes or missing else full
+
+
+def _kernel(compiled: CompiledProblem, lane_width: int) -> _core.Kernel:
+    structure, M, R = compiled.structure, compiled.M, compiled.R
+
+    def index(array: Any) -> Any:
+        return np.ascontiguousarray(array, dtype=np.int32)
+
+    off_diagonal = structure.P.rows != structure.P.indices
+    driven = M.indices[: M.indptr[structure.P.nnz]] < M.shape[1] - 1
+    entry = np.repeat(np.arange(structure.P.nnz), np.diff(M.indptr[: structure.P.nnz + 1]))
+    return _core.Kernel(
+        n=structure.n,
+        m=structure.m,
+        zero=structure.cones.zero,
+        parameter_sizes=[p.size for p in compiled.parameters],
+        P_indptr=index(structure.P.indptr),
+        P_indices=index(structure.P.indices),
+        A_indptr=index(structure.A.indptr),
+        A_indices=index(structure.A.indices),
+        M_indptr=index(M.indptr),
+        M_indices=index(M.indices),
+        M_data=np.ascontiguousarray(M.data, dtype=np.float64),
+        R_indptr=index(R.indptr),
+        R_indices=index(R.indices),
+        R_data=np.ascontiguousarray(R.data, dtype=np.float64),
+        # A diagonal P is convex where its signs are, which CVXPY's rules already guarantee for declared signs.
+        check_convexity=bool(off_diagonal[entry[driven]].any()),
+        objective_sign=float(compiled.objective_sign),
+        lane_width=lane_width,
+    )
+
+
+def _unsupported(compiled: CompiledProblem) -> str:
+    cones = compiled.structure.cones
+    first = cones.zero + cones.nonneg
+    source = compiled.row_sources[first] if len(compiled.row_sources) > first else "a constraint"
+    kinds = [k for k in ("soc", "psd", "exp", "power") if getattr(cones, k)]
+    return (
+        f"The native engine solves linear and quadratic programs; this problem needs the cone{'s' * (len(kinds) > 1)} "
+        f"{', '.join(kinds)}, first for {source}. Reformulate it, or pass solver='CLARABEL' for solutions without gradients."
+    )
