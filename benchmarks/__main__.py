@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace, console: Console) -> Results:
 def main() -> int:
     """Measure or load, then report."""
     options = arguments()
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=True)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, log_path=False)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.show:
         results = Results.load(options.show)

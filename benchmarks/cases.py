@@ -67,3 +67,12 @@ def _spread(cotangent: Array, batch: int) -> Array:
     if cotangent.ndim == 2:
         return cotangent
     return np.concatenate([cotangent[None], np.zeros((batch - 1, len(cotangent)))])
+
+
+def layer_case(family: Family, batch: int) -> Case:
+    """A case for layers alone, without the cone programs: cheap at any batch size."""
+    rng = np.random.default_rng(SEED)
+    shapes = [v.shape for v in family.make().variables]
+    arrays: dict[str, Array] = {f"param{i}": a for i, a in enumerate(family.sample(batch, SEED))}
+    arrays |= {f"cotangent{i}": rng.normal(size=(batch, *shape)) for i, shape in enumerate(shapes)}
+    return Case(family.name, batch, 0, 0, 0, (), arrays)

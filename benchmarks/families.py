@@ -281,3 +281,4 @@ FAMILIES = _table(
 SMALL = _table(
     nnls(), nnls(6, 4), portfolio(5), factor_portfolio(6, 2), dense_qp(5), shared_qp(5), mpc(3, 2, 5), transport(3, 3), sudoku()
 )
+SOME = ["nnls_3x2", "portfolio_10", "dense_qp_20"]  # names, for measurements that need only a few

@@ -163,8 +163,8 @@ class Run:
                 paces[contender]["gradient"] = self._time(contender, "gradient", 1) / CHECK_BATCH
             except WorkerError as error:
                 accuracy.note = str(error)
-            errors = f"solution {accuracy.solution or np.nan:.0e}  gradient {accuracy.gradient or np.nan:.0e}"
-            self.tell(f"{name:22} check  {contender:12} {errors}  {accuracy.note}")
+            errors = [f"{e:.0e}" if e is not None else "-" for e in (accuracy.solution, accuracy.gradient)]
+            self.tell(f"{name:22} check  {contender:12} solution {errors[0]:6} gradient {errors[1]:6} {accuracy.note}")
         return paces
 
     def _result(self, remote: Remote, mode: str) -> dict[str, Any]:

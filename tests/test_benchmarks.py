@@ -1,0 +1,108 @@
+"""The benchmark's own judgements: its reference derivatives, its comparisons, its tables, and its workers' failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.canonical import reference
+from benchmarks.cases import Cases
+from benchmarks.contenders import OURS, Case
+from benchmarks.families import SMALL, Family
+from benchmarks.readme_table import BEGIN, END, insert, markdown
+from benchmarks.report import Results, geometric_mean, table
+from benchmarks.runner import Accuracy, Cell, Remote, WorkerError
+
+small = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
+
+
+@small
+def test_reference_gradient_is_the_derivative_of_the_reference_solution(family: Family) -> None:
+    """Central difference along a random direction of all parameters at once."""
+    cases, batch, step = Cases(family), 3, 1e-6
+    values, cotangents = cases._draw(batch)
+    rng = np.random.default_rng(0)
+    direction = [rng.normal(size=v.shape) for v in values]
+    weights = cases.program.join(cotangents)
+
+    def loss(t: float) -> float:
+        moved = tuple(v + t * d for v, d in zip(values, direction, strict=True))
+        return float(np.sum(weights * reference(cases.program, cases.program.theta(moved, cases.shapes), weights)[0]))
+
+    _, gradients = cases.reference(batch)
+    slope = sum(float(np.sum(g * d)) for g, d in zip(gradients, direction, strict=True))
+    assert slope == pytest.approx((loss(step) - loss(-step)) / (2 * step), rel=1e-5, abs=1e-6)
+
+
+@small
+def test_cases_survive_the_disk(family: Family, tmp_path: Path) -> None:
+    case = Cases(family).make(2)
+    case.save(tmp_path / "case.npz")
+    again = Case.load(tmp_path / "case.npz")
+    assert (again.family, again.batch, again.n, again.m, again.zero, tuple(again.constant)) == (
+        (case.family, case.batch, case.n, case.m, case.zero, case.constant)
+    )
+    assert again.arrays.keys() == case.arrays.keys()
+    assert all(np.array_equal(again.arrays[k], a) for k, a in case.arrays.items())
+
+
+@pytest.fixture
+def results() -> Results:
+    """Two families: on the first Moreau is the best correct peer; on the second the fastest peer is wrong."""
+
+    def cell(family: str, contender: str, forward: float, gradient: float) -> Cell:
+        return Cell(family, 128, contender, times={"forward": [forward] * 3, "gradient": [gradient] * 3})
+
+    cells = [cell("a", OURS, 1e-3, 2e-3), cell("a", "moreau-auto", 2e-3, 8e-3), cell("a", "1x", 1.0, 2.0)]
+    cells += [cell("b", OURS, 1e-3, 2e-3), cell("b", "moreau-auto", 1e-4, 1e-4), cell("b", "1x", 1.0, 3.2)]
+    accuracies = [Accuracy(c.family, c.contender, 1e-7, 1e-6) for c in cells]
+    accuracies[4].solution = 0.5
+    facts = {
+        "date": "2026-01-01T00:00:00+00:00",
+        "machine": {"processor": "p", "cores": 2},
+        "versions": {"1x": {"cvxpylayers": "1.2.0"}, OURS: {"cvxpylayers": "2"}},
+    }
+    return Results(facts, cells, accuracies)
+
+
+def test_a_wrong_peer_is_nobodys_best(results: Results) -> None:
+    assert results.best("a", 128, "gradient") == ("moreau-auto", pytest.approx(8e-3 / 128 * 1e6))
+    assert results.best("b", 128, "forward") == ("1x", pytest.approx(1.0 / 128 * 1e6))
+    assert results.ratio("a", 128, "gradient") == pytest.approx(4)
+    assert results.ratio("b", 128, "gradient", ["moreau-auto"]) is None
+    assert results.ratio_to_default("b", 128, "gradient") == pytest.approx(1600)
+    assert geometric_mean([4.0, None, 9.0]) == pytest.approx(6)
+    assert geometric_mean([None]) is None
+
+
+def test_results_survive_the_disk_and_become_tables(results: Results, tmp_path: Path) -> None:
+    results.save(tmp_path / "results.json")
+    again = Results.load(tmp_path / "results.json")
+    assert again == results
+    assert table(again).row_count == 2 * (1 + 3)
+    text = markdown(again, 128)
+    assert "| a | 15.6 | 62.5 Moreau, auto | 4 | 1000 |" in text
+    assert "cvxpylayers 1.2.0" in text
+
+
+def test_the_table_goes_between_the_markers() -> None:
+    text = f"# Title\n{BEGIN}\nold\n{END}\nrest\n"
+    assert insert(text, "new") == f"# Title\n{BEGIN}\nnew\n{END}\nrest\n"
+    with pytest.raises(ValueError, match="needs one line"):
+        insert("nothing here", "new")
+
+
+def test_a_worker_answers_with_its_failure_and_lives(tmp_path: Path) -> None:
+    remote = Remote(OURS, tmp_path / "log")
+    try:
+        for _ in range(2):
+            with pytest.raises(WorkerError, match="no case is loaded"):
+                remote.ask("time", 60.0, mode="forward", number=1)
+        assert remote.process is not None
+        with pytest.raises(WorkerError, match="more than 0 s"):
+            remote.ask("time", 0.0, mode="forward", number=1)
+        assert remote.process is None
+    finally:
+        remote.close()
