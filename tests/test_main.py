@@ -1,0 +1,36 @@
+"""``python -m cvxpylayers`` tells the truth about the machine, and its self-check passes under every instruction set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cvxpylayers import __version__, _core
+from cvxpylayers.__main__ import main
+
+SETS = _core.available_instruction_sets()
+
+
+def test_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if len(line.split()) > 1)
+    assert __version__ in lines["versions"]
+    assert lines["threads"] == str(_core.hardware_threads())
+    assert {"NATIVE", "CLARABEL"} <= {name.strip(",") for name in lines["engines"].split()}
+    assert {"solved", "solution", "gradient", "speed"} <= lines.keys()
+
+
+def test_instruction_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--instruction-sets"]) == 0
+    assert capsys.readouterr().out.split() == SETS
+    assert "baseline" in SETS
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_self_check_under_each_instruction_set(isa: str) -> None:
+    environment = {**os.environ, "CVXPYLAYERS_ISA": isa}
+    found = subprocess.run([sys.executable, "-m", "cvxpylayers"], env=environment, capture_output=True, text=True, check=True)
+    assert f"isa {isa}" in found.stdout
