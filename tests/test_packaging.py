@@ -55,7 +55,7 @@ def test_the_installed_package_solves_and_differentiates() -> None:
     layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - y)), [cp.sum(x) == 1, x >= 0]), [y], [x])
     point = torch.tensor([[0.5, 0.2, -3.0], [2.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
     (projection,) = layer(point)
-    # Onto the face of the simplex where the entries are positive: subtract the mean excess, which is 0.15 and 0.15; or its vertex.
+    # The first lands on the edge between two vertices, which share the missing 0.3; the second on a vertex.
     expected = torch.tensor([[0.65, 0.35, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(projection, expected, rtol=0, atol=1e-8)
     projection[:, 0].sum().backward()
