@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray
+from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
 
 
 class Status(enum.IntEnum):
@@ -91,8 +91,8 @@ class Cones:
 class Pattern:
     """A sparsity pattern in compressed rows: row i owns ``indices[indptr[i]:indptr[i + 1]]``, ascending."""
 
-    indptr: NDArray[np.int32]
-    indices: NDArray[np.int32]
+    indptr: Shaped[Int32, " pointers"]
+    indices: Shaped[Int32, " nnz"]
 
     @property
     def nnz(self) -> int:
@@ -212,29 +212,29 @@ class Batch:
 
 @dataclass(frozen=True)
 class Tape:
-    """What a derivative needs of a solve: x (B, n), z (B, m), s (B, m) and the status codes (B,)."""
+    """What a derivative needs of a solve: primal, dual, slack, and the status codes."""
 
-    x: Float64
-    z: Float64
-    s: Float64
-    status: Int8
+    x: Shaped[Float64, "B n"]
+    z: Shaped[Float64, "B m"]
+    s: Shaped[Float64, "B m"]
+    status: Shaped[Int8, " B"]
 
 
 @dataclass(frozen=True)
 class Solution:
     """Everything a solve returns, the batch flattened to one axis of length B.
 
-    ``outputs`` (B, outputs) follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
+    ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
     derivative was asked for. Residuals and gap are relative, as in the termination test of Clarabel (arXiv 2405.12762, sec. 2);
-    ``objective`` (B,) is in the user's sense.
+    ``objective`` is in the user's sense.
     """
 
-    outputs: Float64
-    status: Int8
-    iterations: Int32
-    primal_residual: Float64
-    dual_residual: Float64
-    gap: Float64
-    objective: Float64
-    fallback: Bool
+    outputs: Shaped[Float64, "B outputs"]
+    status: Shaped[Int8, " B"]
+    iterations: Shaped[Int32, " B"]
+    primal_residual: Shaped[Float64, " B"]
+    dual_residual: Shaped[Float64, " B"]
+    gap: Shaped[Float64, " B"]
+    objective: Shaped[Float64, " B"]
+    fallback: Shaped[Bool, " B"]
     tape: Tape | None

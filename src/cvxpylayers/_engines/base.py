@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
-from cvxpylayers._typing import Bool, Float64
+from cvxpylayers._typing import Bool, Float64, Shaped
 
 
 class Engine(abc.ABC):
@@ -36,16 +36,20 @@ class Engine(abc.ABC):
         """Solve every instance; ``options`` override those of the constructor; record a tape if asked."""
 
     @abc.abstractmethod
-    def vjp(self, batch: Batch, tape: Tape, outputs: Float64, wanted: Sequence[bool]) -> tuple[list[Float64 | None], Bool]:
-        """Pull the cotangent ``outputs`` (B, outputs) back to the parameters.
+    def vjp(
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "B outputs"], wanted: Sequence[bool]
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """Pull the cotangent ``outputs`` back to the parameters.
 
         Returns one array per parameter, of the shape of ``batch.arrays[i]`` with broadcast axes summed (None where not wanted),
         and a flag per instance: True where the solution is not differentiable and a regularized answer was given.
         """
 
     @abc.abstractmethod
-    def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
-        """Push tangents of the parameters (each broadcastable to (*batch.shape, size), None for zero) to outputs (B, outputs)."""
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]
+    ) -> tuple[Shaped[Float64, "B outputs"], Shaped[Bool, " B"]]:
+        """Push tangents of the parameters (each broadcastable to (*batch.shape, size), None for zero) to outputs."""
 
     @abc.abstractmethod
     def describe(self) -> Mapping[str, Any]:
