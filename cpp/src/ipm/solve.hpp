@@ -245,7 +245,7 @@ class Solver {
     }
     const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
     // Close to the solution the whole Newton step is wanted: the fraction to the boundary tends to 1 with μ.
-    const V fraction = max(splat<V>(set_.step_fraction), 1.0 - mu_);
+    const V fraction = min(max(splat<V>(set_.step_fraction), 1.0 - mu_), splat<V>(0.9999));
     V alpha_primal = min(one, fraction / max(primal, tiny));
     V alpha_dual = min(one, fraction / max(dual, tiny));
     if (plan_.P.nnz() > 0) alpha_primal = alpha_dual = min(alpha_primal, alpha_dual);
@@ -357,8 +357,9 @@ class Solver {
 
   void judge(Feed& feed) {
     finish(feed, not_convex_, Status::invalid_input);
-    const M tested = (interior_ | polish_) & ~fresh_;
-    const M better = tested & interior_ & (merit_ < best_merit_);
+    M inner = interior_ & ~fresh_;
+    const M tried = polish_ & ~fresh_;
+    const M better = inner & (merit_ < best_merit_);
     const M progress = better & (merit_ < 0.5 * best_merit_);
     if (any(better)) {
       for (Index j = 0; j < plan_.n; ++j) best_x_[j] = select(better, x[j], best_x_[j]);
@@ -368,17 +369,16 @@ class Solver {
       }
       best_merit_ = select(better, merit_, best_merit_);
     }
-    stalled_ = select(interior_ & tested, select(progress, V{}, stalled_ + 1.0), stalled_);
-    refine_ = (refine_ | (interior_ & tested & drift_)) & interior_;
+    stalled_ = select(inner, select(progress, V{}, stalled_ + 1.0), stalled_);
+    refine_ = (refine_ | (inner & drift_)) & interior_;
 
-    const M polished = tested & polish_ & (violation_ <= polish_tolerance) & (merit_ <= splat<V>(polish_accept));
+    const M polished = tried & (violation_ <= polish_tolerance) & (merit_ <= splat<V>(polish_accept));
     finish(feed, polished, Status::solved);
     if (plan_.m == plan_.zero)
-      repeat_equalities(feed, tested & polish_);
+      repeat_equalities(feed, tried & ~polished);
     else
-      leave_polish(tested & polish_);
+      leave_polish(tried & ~polished);
 
-    M inner = tested & interior_;
     finish_and_drop(feed, inner, no_primal_ & (merit_ > set_.tolerance), Status::primal_infeasible);
     finish_and_drop(feed, inner, no_dual_ & (merit_ > set_.tolerance), Status::dual_infeasible);
     finish_and_drop(feed, inner, merit_ <= set_.target, Status::solved);
