@@ -131,6 +131,8 @@ def mpc(states: int = 8, inputs: int = 3, horizon: int = 30) -> Family:
     """Linear-quadratic tracking with bounds on inputs and on their rates; initial state and reference batched.
 
     ½‖X − ref‖² is written without its constant as ½‖X‖² − ⟨ref, X⟩, which needs no auxiliary variables.
+    Limits up and down differ: an input that leaves a bound and returns to it at one common rate would make both bounds and both
+    rates active on three inputs, a degenerate vertex with positive probability.
     """
     rng = np.random.default_rng(states)
     dynamics = sla.qr(rng.normal(size=(states, states)))[0]
@@ -146,7 +148,7 @@ def mpc(states: int = 8, inputs: int = 3, horizon: int = 30) -> Family:
             U <= 0.5,
             U >= -0.5,
             U[1:] - U[:-1] <= 0.4,
-            U[1:] - U[:-1] >= -0.4,
+            U[1:] - U[:-1] >= -0.33,
         ]
         return Parametrized(cp.Problem(cp.Minimize(cost), constraints), [start, reference], [X, U])
 
