@@ -115,7 +115,7 @@ class OracleEngine(ClarabelEngine):
         cuts = np.cumsum([spec.size for spec in self.compiled.parameters])[:-1]
         gradients: list[Float64 | None] = []
         for part, array, want in zip(np.split(full, cuts, axis=1), batch.arrays, wanted, strict=True):
-            gradients.append(unbroadcast(part.reshape(*batch.shape, -1), array.shape) if want else None)
+            gradients.append(unbroadcast(part.reshape(*batch.shape, part.shape[1]), array.shape) if want else None)
         return gradients, np.zeros(batch.size, dtype=np.bool_)
 
     def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:

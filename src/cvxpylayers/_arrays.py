@@ -46,15 +46,17 @@ def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Float64:
         batched = ", ".join(("*batch", *map(str, spec.shape)))
         raise InputError(f"Parameter {spec.name!r} must have shape {spec.shape} or ({batched}); got {array.shape}.")
     shape = (*array.shape[:rank], spec.size)
+    if array.size == 0:
+        return np.broadcast_to(np.empty(spec.size), shape)  # NumPy gives other empty arrays strides of 0 throughout
     if array.dtype == np.float64 and array.flags.c_contiguous and array.flags.aligned:
-        return array.reshape(shape)  # type: ignore[return-value]
+        return array.reshape(shape)
     if array.dtype.kind not in "fiu":
         raise InputTypeError(f"Parameter {spec.name!r} must hold real numbers (float64 is best); got {array.dtype}.")
     compact = _compact(array, rank)
     flat = compact.reshape(*compact.shape[:rank], spec.size)
     if flat.dtype != np.float64 or not flat.flags.aligned or (spec.size > 1 and flat.strides[-1] != flat.itemsize):
         flat = np.ascontiguousarray(flat, dtype=np.float64)
-    return np.broadcast_to(flat, shape)  # type: ignore[return-value]
+    return np.broadcast_to(flat, shape)
 
 
 def _compact(array: NDArray[np.generic], rank: int) -> NDArray[np.generic]:
@@ -73,6 +75,7 @@ def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.gener
         raise InputError(f"Batch axes must broadcast against each other as in NumPy; got {listed}.") from None
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Bool | None:
     """Which instances (B,) hold NaN or inf or leave a declared domain; None when all are fine.
 
@@ -86,6 +89,7 @@ def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Bool | None:
     return None if invalid is None else invalid.reshape(-1)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list[str]:
     """What ``screen`` found wrong with one instance, in words."""
     index = np.unravel_index(instance, batch.shape) if batch.shape else ()
@@ -96,20 +100,20 @@ def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list
     return found
 
 
-def _violations(spec: ParameterSpec, array: Float64) -> list[tuple[str, Bool]]:
+def _violations(spec: ParameterSpec, array: Float64) -> list[tuple[str, Bool | np.bool_]]:
     """The domains that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i)."""
-    found: list[tuple[str, Bool]] = []
+    found: list[tuple[str, Bool | np.bool_]] = []
     if array.size == 0:
         return found
     # One pass decides the common case: a sum is finite only if all entries are (a finite overflow is cleared below).
     if not math.isfinite(np.add.reduce(array, axis=None)):
-        finite = np.isfinite(array).all(axis=-1)
+        finite = np.asarray(np.isfinite(array).all(axis=-1))
         if not finite.all():
             found.append(("holds NaN or inf", ~finite))
             array = np.where(finite[..., None], array, 0.0)
     if spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < -_SIGN_SLACK:
-        worst = (spec.sign * array).min(axis=-1)
-        found.append(("is negative" if spec.sign > 0 else "is positive", worst < -_SIGN_SLACK))
+        wrong = (spec.sign * array < -_SIGN_SLACK).any(axis=-1)
+        found.append(("is negative" if spec.sign > 0 else "is positive", wrong))
     if spec.symmetric or spec.psd:
         matrix = array.reshape(*array.shape[:-1], *spec.shape)
         skew = np.abs(matrix - matrix.swapaxes(-1, -2)).max(axis=(-1, -2))

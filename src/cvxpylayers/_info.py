@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import overload
+from typing import Any
 
 import numpy as np
 
 from cvxpylayers._program import Solution, Status
 from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray
 
+_USABLE = int(Status.ALMOST_SOLVED)  # a plain int: comparing an array with an enumeration's member is slow
 
-class Statuses(Sequence[Status]):
+
+class Statuses:
     """The statuses of a batch: indexed like an array of its shape, each entry a ``Status``, made when asked for.
 
     ``statuses == Status.SOLVED`` compares per instance. A single instance without batch axes is entry 0.
@@ -29,18 +31,15 @@ class Statuses(Sequence[Status]):
         """The batch shape."""
         return self.codes.shape
 
-    @overload
-    def __getitem__(self, index: int) -> Status: ...
-    @overload
-    def __getitem__(self, index: slice) -> Statuses: ...
-    def __getitem__(self, index: int | slice) -> Status | Statuses:
+    def __getitem__(self, index: Any) -> Any:
+        """A ``Status``, or the ``Statuses`` of a part of the batch, as for an array."""
         entry = np.atleast_1d(self.codes)[index]
         return Statuses(entry) if isinstance(entry, np.ndarray) else Status(int(entry))
 
     def __len__(self) -> int:
         return len(np.atleast_1d(self.codes))
 
-    def __iter__(self) -> Iterator[Status]:
+    def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
     def __eq__(self, other: object) -> Bool:  # type: ignore[override]
@@ -79,9 +78,16 @@ class SolveInfo:
     @classmethod
     def of(cls, solution: Solution, shape: tuple[int, ...]) -> SolveInfo:
         """Give the flat arrays of ``solution`` the batch shape."""
-        s = solution
-        flat = (s.status, s.iterations, s.primal_residual, s.dual_residual, s.gap, s.objective, s.fallback)
-        return cls(*[a.reshape(shape) for a in flat], degenerate=np.zeros(shape, dtype=np.bool_))  # type: ignore[arg-type]
+        return cls(
+            codes=solution.status.reshape(shape),
+            iterations=solution.iterations.reshape(shape),
+            primal_residual=solution.primal_residual.reshape(shape),
+            dual_residual=solution.dual_residual.reshape(shape),
+            gap=solution.gap.reshape(shape),
+            objective=solution.objective.reshape(shape),
+            fallback=solution.fallback.reshape(shape),
+            degenerate=np.zeros(shape, dtype=np.bool_),
+        )
 
     @property
     def status(self) -> Statuses:
@@ -91,16 +97,17 @@ class SolveInfo:
     @property
     def solved(self) -> Bool:
         """Which instances have a solution that can be used and differentiated."""
-        return np.asarray(self.codes <= Status.ALMOST_SOLVED)
+        return np.asarray(self.codes <= _USABLE)
 
     @property
     def failed(self) -> NDArray[np.intp]:
         """Positions of the instances without a solution, in the batch flattened in C order."""
-        return np.flatnonzero(self.codes > Status.ALMOST_SOLVED)
+        return (self.codes > _USABLE).reshape(-1).nonzero()[0]
 
     def record(self, degenerate: Bool) -> None:
         """Note the flags (B,) of a derivative of this call; flags of several derivatives are united."""
-        self.degenerate[...] |= degenerate.reshape(self.degenerate.shape)
+        if degenerate.any():
+            self.degenerate[...] |= degenerate.reshape(self.degenerate.shape)
 
     def __repr__(self) -> str:
         parts = [repr(self.status)]

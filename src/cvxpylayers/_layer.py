@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Final, Literal, NamedTuple, Self, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import cvxpy as cp
 import numpy as np
@@ -59,7 +59,7 @@ class Layer:
         cuts = list(accumulate((o.size for o in self.compiled.outputs), initial=0))
         self._slices = tuple((slice(a, b), o.shape) for a, b, o in zip(cuts, cuts[1:], self.compiled.outputs, strict=False))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return self  # immutable
 
     def batch(self, arrays: Sequence[NDArray[np.generic]]) -> Batch:
@@ -120,7 +120,7 @@ class Layer:
         joint = np.zeros((batch.size, total))
         for cotangent, (columns, _) in zip(cotangents, self._slices, strict=True):
             if cotangent is not None:
-                joint[:, columns] = cotangent.reshape(batch.size, -1)
+                joint[:, columns] = cotangent.reshape(batch.size, columns.stop - columns.start)
         # 0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter.
         joint[info.failed] = 0.0
         gradients, degenerate = self.engine.vjp(batch, tape, joint, wanted)

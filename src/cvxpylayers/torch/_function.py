@@ -26,7 +26,22 @@ class Request:
     solver_args: Mapping[str, Any] | None
     warm_start: bool
     on_failure: OnFailure | None
+    grad: bool
     info: SolveInfo | None = None
+
+
+def solve(
+    layer: Layer,
+    parameters: Sequence[torch.Tensor],
+    solver_args: Mapping[str, Any] | None,
+    warm_start: bool,
+    on_failure: OnFailure | None,
+) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
+    """The outputs, attached to the graph where a parameter is, and the outcome of every instance."""
+    request = Request(layer, solver_args, warm_start, on_failure, torch.is_grad_enabled())
+    outputs = Solve.apply(request, *parameters)  # type: ignore[no-untyped-call]
+    assert request.info is not None
+    return outputs, request.info
 
 
 class Solve(torch.autograd.Function):
@@ -35,7 +50,8 @@ class Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, request: Request, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
         dtype, device = _kind(request.layer, parameters)
-        wanted = any(ctx.needs_input_grad) or forward_ad._current_level >= 0
+        # Inside this function autograd is off, and ``needs_input_grad`` does not know whether it was on outside.
+        wanted = (request.grad and any(ctx.needs_input_grad)) or forward_ad._current_level >= 0
         try:
             call = request.layer.solve(
                 [_array(p) for p in parameters],
@@ -69,7 +85,7 @@ class Solve(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-        _, batch, tape = _recall(ctx)
+        batch, tape = _recall(ctx)[1:]
         arrays = [None if t is None else _array(t) for t in tangents]
         return tuple(_tensor(a, ctx.dtype, ctx.device) for a in ctx.layer.jvp(batch, tape, ctx.info, arrays))
 
@@ -107,11 +123,11 @@ def _array(tensor: torch.Tensor) -> NDArray[np.generic]:
     """A view of the tensor's memory where it has one that NumPy can see, else a copy."""
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
-    return tensor.numpy(force=True)  # type: ignore[no-any-return]
+    return tensor.numpy(force=True)
 
 
 def _float64(tensor: torch.Tensor) -> NDArray[np.float64]:
-    return tensor.to(torch.float64).numpy(force=True)  # type: ignore[no-any-return]
+    return tensor.to(torch.float64).numpy(force=True)
 
 
 def _tensor(array: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._layer import Layer, OnFailure
-from cvxpylayers.torch._function import Request, Solve
+from cvxpylayers.torch._function import solve
 
 
 class CvxpyLayer(torch.nn.Module):
@@ -78,7 +78,7 @@ class CvxpyLayer(torch.nn.Module):
             InputError, InputTypeError: a parameter has the wrong number, shape, type or device.
             SolverError: an instance has no solution and ``on_failure`` is "raise".
         """
-        return Solve.apply(Request(self._layer, solver_args, warm_start, on_failure), *params)  # type: ignore[no-any-return, no-untyped-call]
+        return solve(self._layer, params, solver_args, warm_start, on_failure)[0]
 
     def solve(
         self,
@@ -88,10 +88,7 @@ class CvxpyLayer(torch.nn.Module):
         on_failure: OnFailure | None = None,
     ) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it."""
-        request = Request(self._layer, solver_args, warm_start, on_failure)
-        outputs = Solve.apply(request, *params)  # type: ignore[no-untyped-call]
-        assert request.info is not None
-        return outputs, request.info
+        return solve(self._layer, params, solver_args, warm_start, on_failure)
 
     def extra_repr(self) -> str:
         """Variables, parameters, cones, sizes and engine."""

@@ -1,0 +1,54 @@
+"""Shared fixtures. Types and shapes in signatures are checked on every call, but where users' mistakes must be met by our words."""
+
+from __future__ import annotations
+
+from jaxtyping import install_import_hook
+
+CHECKED = ("_arrays", "_info", "_program", "_engines", "_canon.layout", "_canon.cvxpy_bridge")
+install_import_hook([f"cvxpylayers.{name}" for name in CHECKED], "beartype.beartype")  # before the package is first imported
+
+import cvxpy as cp  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from cvxpylayers.torch import CvxpyLayer  # noqa: E402
+
+ENGINES = [pytest.param(None, id="native"), pytest.param("CLARABEL", id="clarabel")]
+
+
+@pytest.fixture(params=ENGINES)
+def solver(request: pytest.FixtureRequest) -> str | None:
+    """Every engine, as the ``solver`` argument of a layer."""
+    return request.param
+
+
+@pytest.fixture
+def nnls(solver: str | None) -> CvxpyLayer:
+    """Nonnegative least squares, parameters A (3, 2) and b (3)."""
+    x, A, b = cp.Variable(2, name="x"), cp.Parameter((3, 2), name="A"), cp.Parameter(3, name="b")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [x >= 0])
+    return CvxpyLayer(problem, parameters=[A, b], variables=[x], solver=solver)
+
+
+@pytest.fixture
+def ridge(solver: str | None) -> CvxpyLayer:
+    """A strictly convex QP with every kind of data: parameters A (3, 2), b (3), a scalar lam > 0, and a bound u (2)."""
+    x = cp.Variable(2, name="x")
+    A, b = cp.Parameter((3, 2), name="A"), cp.Parameter(3, name="b")
+    lam, u = cp.Parameter(nonneg=True, name="lam"), cp.Parameter(2, name="u")
+    objective = cp.Minimize(0.5 * cp.sum_squares(A @ x - b) + lam * cp.sum_squares(x) + 0.1 * cp.sum_squares(x))
+    return CvxpyLayer(cp.Problem(objective, [x <= u, cp.sum(x) == 1]), [A, b, lam, u], [x], solver=solver)
+
+
+@pytest.fixture
+def interval(solver: str | None) -> CvxpyLayer:
+    """min c x over lo ≤ x and x ≤ hi where ``hi`` may be far away: infeasible for lo > hi, unbounded for c > 0 without lo."""
+    x, y = cp.Variable(2, name="x"), cp.Variable(name="y")
+    lo, hi, c = cp.Parameter(2, name="lo"), cp.Parameter(2, name="hi"), cp.Parameter(name="c")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x) + c * y), [x >= lo, x <= hi, y >= 0])
+    return CvxpyLayer(problem, [lo, hi, c], [x, y], solver=solver)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,123 @@
+"""Options and engines: unknown names are refused with the nearest valid one, names of 1.x are mapped or ignored aloud."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import cvxpy as cp
+import pytest
+import torch
+
+from cvxpylayers._engines.clarabel import ClarabelEngine
+from cvxpylayers._engines.registry import resolve
+from cvxpylayers._options import normalize
+from cvxpylayers.errors import OptionError
+from cvxpylayers.torch import CvxpyLayer
+
+VALID = frozenset({"tolerance", "max_iterations", "threads", "derivative"})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, {}),
+        ({"tolerance": 1e-9, "derivative": "exact"}, {"tolerance": 1e-9, "derivative": "exact"}),
+        ({"eps": 1e-6, "max_iters": 100}, {"tolerance": 1e-6, "max_iterations": 100}),
+        ({"n_jobs_forward": -1}, {"threads": 0}),
+        ({"n_jobs_forward": 3, "n_jobs_backward": 1}, {"threads": 3}),
+    ],
+)
+def test_names_are_mapped_without_a_word(given: dict[str, Any] | None, expected: dict[str, Any]) -> None:
+    copy = None if given is None else dict(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert normalize(given, VALID) == expected
+    assert given == copy
+
+
+def test_an_explicit_name_wins_over_one_of_1x() -> None:
+    assert normalize({"threads": 2, "n_jobs_backward": 4}, VALID) == {"threads": 2}
+    assert normalize({"n_jobs_backward": 4, "threads": 2}, VALID) == {"threads": 2}
+
+
+def test_meaningless_names_of_1x_are_ignored_with_one_warning() -> None:
+    ignored = {"solve_method": "SCS", "mode": "lsqr", "acceleration_lookback": 0, "use_indirect": True}
+    with pytest.warns(UserWarning, match="'solve_method', 'mode', 'acceleration_lookback', 'use_indirect'") as caught:
+        found = normalize({**ignored, "eps": 1e-7}, VALID)
+    assert found == {"tolerance": 1e-7}
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"tolerence": 1e-8}, ["'tolerence'", "did you mean 'tolerance'?"]),
+        ({"max_iter": 10}, ["did you mean 'max_iterations'?"]),
+        ({"zzz": 1}, ["valid are derivative, max_iterations, threads, tolerance"]),
+        ({"tolerance": 0}, ["'tolerance'", "between 0 and 1", "got 0"]),
+        ({"eps": "small"}, ["'tolerance'", "got 'small'"]),
+        ({"max_iters": 0}, ["'max_iterations'", "integer ≥ 1"]),
+        ({"threads": 1.5}, ["'threads'", "got 1.5"]),
+    ],
+)
+def test_mistakes_say_what_to_type(given: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        normalize(given, VALID)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_engines_are_found_by_name_class_or_instance(nnls: CvxpyLayer) -> None:
+    assert resolve("clarabel") == resolve(cp.CLARABEL) == resolve(ClarabelEngine) == (ClarabelEngine, {})
+    instance = ClarabelEngine(nnls._layer.compiled, {"tolerance": 1e-9})
+    assert resolve(instance) == (ClarabelEngine, {"tolerance": 1e-9})
+    with pytest.raises(OptionError, match=r"No engine 'GLPK'; use solver=None .* 'CLARABEL'"):
+        resolve("GLPK")
+
+
+def test_options_of_the_layer_hold_until_a_call_overrides_them(nnls: CvxpyLayer) -> None:
+    data = torch.randn(3, 2), torch.ones(3)
+    with pytest.raises(OptionError, match="did you mean 'max_iterations'"):
+        nnls(*data, solver_args={"max_iteration": 3})
+    arguments = {"max_iterations": 1, **({"fallback": False} if "fallback" in nnls._layer.engine.option_names() else {})}
+    copy = dict(arguments)
+    _, info = nnls.solve(*data, solver_args=arguments, on_failure="nan")
+    assert str(info.status[0]) == "max_iterations"
+    assert arguments == copy
+    _, info = nnls.solve(*data)
+    assert info.solved
+
+
+def test_a_solver_setting_reaches_clarabel_under_its_own_name() -> None:
+    x, b = cp.Variable(2), cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - b)), [x >= 0])
+    layer = CvxpyLayer(problem, [b], [x], solver=cp.CLARABEL, solver_args={"max_iter": 1})
+    _, info = layer.solve(torch.ones(2), on_failure="nan")
+    assert str(info.status[0]) == "max_iterations"
+    with pytest.raises(OptionError, match="Clarabel refuses"):
+        layer(torch.ones(2), solver_args={"tol_feas": "small"})
+
+
+@pytest.mark.parametrize("where", ["constructor", "call"])
+def test_on_failure_is_checked(where: str) -> None:
+    x, b = cp.Variable(2), cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - b)))
+    constructor, call = ({"on_failure": "ignore"}, {}) if where == "constructor" else ({}, {"on_failure": "ignore"})
+    with pytest.raises(OptionError, match="'raise', 'nan', 'warn'; got 'ignore'"):
+        CvxpyLayer(problem, [b], [x], solver="CLARABEL", **constructor)(torch.ones(2), **call)
+
+
+def test_warm_start_says_that_it_has_no_effect(nnls: CvxpyLayer) -> None:
+    data = torch.randn(3, 2), torch.ones(3)
+    with pytest.warns(UserWarning, match="warm_start"):
+        (warm,) = nnls(*data, warm_start=True)
+    assert torch.equal(warm, nnls(*data)[0])
+
+
+def test_verbose_prints_one_line_per_call(capsys: pytest.CaptureFixture[str]) -> None:
+    x, b = cp.Variable(2), cp.Parameter(2)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b))), [b], [x], solver="CLARABEL", verbose=True)
+    layer(torch.ones(5, 2))
+    printed = capsys.readouterr().out
+    assert printed.startswith("SolveInfo(5 solved; iterations median")
+    assert printed.count("\n") == 1

@@ -1,0 +1,134 @@
+"""A batch is its instances: every result of a batched call equals that of single calls, bit by bit; shared gradients are sums."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from cvxpylayers.torch import CvxpyLayer
+
+F64 = torch.float64
+SHAPES = [(3, 2), (3,), (), (2,)]  # the parameters of ``ridge``
+AXES = [
+    ((), (), (), ()),
+    ((1,), (), (), ()),
+    ((4,), (), (), ()),
+    ((), (4,), (4,), (1,)),
+    ((2, 1), (3,), (), (2, 3)),
+    ((), (2, 1, 2), (3, 1), ()),
+]
+EMPTY = [((0,), (), (), ()), ((0,), (1,), (0,), ()), ((2, 0), (1, 1), (), (0,))]
+
+
+def draw(axes: tuple[tuple[int, ...], ...], dtype: torch.dtype = F64, grad: bool = False) -> list[torch.Tensor]:
+    A, b, lam, u = (torch.randn((*a, *s), dtype=dtype) for a, s in zip(axes, SHAPES, strict=True))
+    return [t.requires_grad_(grad) for t in (A, b, (lam.abs() + 0.1), (u.abs() + 0.6))]
+
+
+def instances(tensors: list[torch.Tensor]) -> tuple[tuple[int, ...], list[list[torch.Tensor]]]:
+    """The batch shape, and the parameters of every instance, as views."""
+    shape = torch.broadcast_shapes(*(t.shape[: t.dim() - len(s)] for t, s in zip(tensors, SHAPES, strict=True)))
+    full = [t.expand((*shape, *s)) for t, s in zip(tensors, SHAPES, strict=True)]
+    return shape, [[t[i] for t in full] for i in itertools.product(*map(range, shape))]
+
+
+@pytest.mark.parametrize("axes", AXES, ids=str)
+def test_a_batch_is_its_instances(ridge: CvxpyLayer, axes: tuple[tuple[int, ...], ...]) -> None:
+    tensors = draw(axes)
+    shape, singles = instances(tensors)
+    (x,), info = ridge.solve(*tensors)
+    assert x.shape == (*shape, 2)
+    assert x.is_contiguous()
+    assert info.solved.shape == shape
+    expected = torch.stack([ridge(*single)[0] for single in singles]).reshape(*shape, 2)
+    assert torch.equal(x, expected)
+
+
+@pytest.mark.parametrize("axes", AXES, ids=str)
+def test_gradients_of_a_batch_are_the_sums_over_its_instances(ridge: CvxpyLayer, axes: tuple[tuple[int, ...], ...]) -> None:
+    tensors = draw(axes, grad=True)
+    shape, singles = instances(tensors)
+    weight = torch.randn(*shape, 2, dtype=F64)
+    found = torch.autograd.grad((weight * ridge(*tensors)[0]).sum(), tensors)
+    apart = torch.stack([ridge(*single)[0] for single in singles]).reshape(*shape, 2)
+    expected = torch.autograd.grad((weight * apart).sum(), tensors)
+    for f, e, t in zip(found, expected, tensors, strict=True):
+        assert f.shape == t.shape
+        torch.testing.assert_close(f, e, atol=1e-12, rtol=1e-11)
+
+
+@pytest.mark.parametrize("axes", EMPTY, ids=str)
+def test_empty_batches(ridge: CvxpyLayer, axes: tuple[tuple[int, ...], ...]) -> None:
+    tensors = draw(axes, grad=True)
+    shape, _ = instances(tensors)
+    (x,), info = ridge.solve(*tensors)
+    assert x.shape == (*shape, 2)
+    assert info.status.shape == shape
+    for gradient, tensor in zip(torch.autograd.grad(x.sum(), tensors), tensors, strict=True):
+        assert torch.equal(gradient, torch.zeros_like(tensor))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_dtype_of_the_inputs_comes_back_and_double_is_inside(ridge: CvxpyLayer, dtype: torch.dtype) -> None:
+    tensors = draw(((4,), (), (), ()), dtype, grad=True)
+    doubles = [t.detach().double().requires_grad_() for t in tensors]
+    (x,), (exact,) = ridge(*tensors), ridge(*doubles)
+    assert x.dtype is dtype
+    assert torch.equal(x, exact.to(dtype))
+    found = torch.autograd.grad(x.sum(), tensors)
+    expected = torch.autograd.grad(exact.sum(), doubles)
+    for f, e in zip(found, expected, strict=True):
+        assert f.dtype is dtype
+        assert torch.equal(f, e.to(dtype))
+
+
+def test_mixed_dtypes_are_promoted_and_integers_count_for_nothing(ridge: CvxpyLayer) -> None:
+    A, b, lam, u = draw(((), (), (), ()), torch.float32)
+    assert ridge(A, b, lam, u)[0].dtype is torch.float32
+    assert ridge(A, b.double(), lam, u)[0].dtype is F64
+    whole = torch.tensor([2, 3])
+    assert torch.equal(ridge(A, b, lam, whole)[0], ridge(A, b, lam, whole.float())[0])
+
+
+def layouts(t: torch.Tensor) -> list[torch.Tensor]:
+    """The same values in other memory layouts."""
+    strided = torch.stack([t, -t], dim=-1)[..., 0]
+    reversed_axes = t.permute(*reversed(range(t.dim()))).contiguous().permute(*reversed(range(t.dim())))
+    return [strided, reversed_axes, torch.cat([t, t])[: len(t)]]
+
+
+def test_memory_layout_does_not_matter(ridge: CvxpyLayer) -> None:
+    tensors = draw(((4,), (4,), (4,), (4,)))
+    weight = torch.randn(4, 2, dtype=F64)
+
+    def both(views: list[torch.Tensor]) -> list[torch.Tensor]:
+        views = [v.detach().requires_grad_() for v in views]
+        (x,) = ridge(*views)
+        return [x, *torch.autograd.grad((weight * x).sum(), views)]
+
+    expected = both(tensors)
+    for views in zip(*(layouts(t) for t in tensors), strict=True):
+        assert all(torch.equal(f, e) for f, e in zip(both(list(views)), expected, strict=True))
+
+
+def test_expanded_inputs_are_shared_and_their_gradients_are_per_instance(ridge: CvxpyLayer) -> None:
+    A, b, lam, u = draw(((), (5,), (), ()))
+    wide = A.expand(5, 3, 2)
+    batch = ridge._layer.batch([t.numpy() for t in (wide, b, lam, u)])
+    assert batch.arrays[0].strides[0] == 0
+    repeated = A.repeat(5, 1, 1).requires_grad_()
+    wide = wide.detach().requires_grad_()
+    found = torch.autograd.grad(ridge(wide, b, lam, u)[0].sum(), wide)[0]
+    expected = torch.autograd.grad(ridge(repeated, b, lam, u)[0].sum(), repeated)[0]
+    assert torch.equal(found, expected)
+
+
+def test_outputs_do_not_share_memory(interval: CvxpyLayer) -> None:
+    lo, hi, c = torch.zeros(3, 2, dtype=F64) - 1, torch.ones(2, dtype=F64), torch.ones(3, dtype=F64)
+    x, y = interval(lo, hi, c)
+    assert x.view(-1).shape == (6,)
+    before = y.clone()
+    x.fill_(7.0)
+    assert torch.equal(y, before)
