@@ -7,6 +7,7 @@ affine in the parameters: values = [P, q, A, b] = maps @ [θ; 1], with θ in the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,13 +116,11 @@ def reference(program: Canonical, theta: Array, cotangents: Array) -> tuple[Arra
     K (x, y) = (-q, b_active), K = [P Aᵀ; A 0] on those rows. For a cotangent c and K (u, v) = (c, 0):
     q̄ = -u, b̄ = v, P̄ = -u xᵀ, Ā = -(v xᵀ + y uᵀ); inactive rows get zero.
     """
-    values = {part: np.atleast_2d(v) for part, v in evaluate(program, theta).items()}
     rows = {part: np.repeat(np.arange(p.shape[0]), np.diff(p.indptr)) for part, p in program.patterns.items()}
-    solutions, result = [], {part: np.zeros((len(theta), matrix.shape[0])) for part, matrix in program.maps.items()}
     columns = {part: p.indices for part, p in program.patterns.items()}
-    for i in range(len(theta)):
-        one = {part: v[min(i, len(v) - 1)] for part, v in values.items()}
-        active, K, x, y = _active_rows(program, one)
+    solutions, result = [], {part: np.zeros((len(theta), matrix.shape[0])) for part, matrix in program.maps.items()}
+    for i, values in enumerate(_instances(program, theta)):
+        active, K, x, y, _ = _active_rows(program, values)
         solution = np.linalg.lstsq(K, np.r_[cotangents[i], np.zeros(len(active))])[0]
         u, v = solution[: program.n], np.zeros(program.m)
         v[active] = solution[program.n :]
@@ -132,8 +131,19 @@ def reference(program: Canonical, theta: Array, cotangents: Array) -> tuple[Arra
     return np.stack(solutions), result
 
 
-def _active_rows(program: Canonical, values: dict[str, Array]) -> tuple[Any, Array, Array, Array]:
-    """Active rows of the solution, the matrix K on them, and the exact x and y (m).
+def margins(program: Canonical, theta: Array) -> Array:
+    """Distance to the nearest kink (B): the smallest, over inequalities, of the larger of slack and multiplier."""
+    found = (_active_rows(program, values) for values in _instances(program, theta))
+    return np.array([np.min(np.maximum(y, s)[program.zero :], initial=np.inf) for _, _, _, y, s in found])
+
+
+def _instances(program: Canonical, theta: Array) -> Iterator[dict[str, Array]]:
+    values = {part: np.atleast_2d(v) for part, v in evaluate(program, theta).items()}
+    return ({part: v[min(i, len(v) - 1)] for part, v in values.items()} for i in range(len(theta)))
+
+
+def _active_rows(program: Canonical, values: dict[str, Array]) -> tuple[Any, Array, Array, Array, Array]:
+    """Active rows of the solution, the matrix K on them, and the exact x, y (m) and slacks (m).
 
     Where Clarabel leaves a row in doubt (a slack and a multiplier both near its tolerance), rows with y < 0 are dropped and
     violated ones added until the optimality conditions hold. Raises RuntimeError if that does not settle.
@@ -149,9 +159,10 @@ def _active_rows(program: Canonical, values: dict[str, Array]) -> tuple[Any, Arr
         solution = np.linalg.lstsq(K, np.r_[-values["q"], values["b"][active]])[0]
         x, y = solution[: program.n], np.zeros(program.m)
         y[active] = solution[program.n :]
-        wrong = ~equality & ((y < -1e-12) | (values["b"] - A @ x < -1e-12))
+        slack = values["b"] - A @ x
+        wrong = ~equality & ((y < -1e-12) | (slack < -1e-12))
         if not wrong.any():
-            return active, K, x, y
+            return active, K, x, y, slack
         chosen = chosen ^ wrong
     raise RuntimeError("no consistent active set: the instance is degenerate")
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from benchmarks.canonical import Canonical, canonicalize, evaluate, reference
+from benchmarks.canonical import Canonical, canonicalize, evaluate, margins, reference
 from benchmarks.contenders import Array, Case
 from benchmarks.families import Arrays, Family
 
 SEED = 20
+CHECK_POOL = 8  # draws per instance of the check
+
+
+class Draw(NamedTuple):
+    """Parameter values, and cotangents of the variables, of one batch."""
+
+    values: Arrays
+    cotangents: Arrays
+
+    @property
+    def batch(self) -> int:
+        """Number of instances."""
+        return len(self.cotangents[0])
 
 
 class Cases:
@@ -21,38 +36,50 @@ class Cases:
         self.shapes = [p.shape for p in problem.parameters]
         self.variables = [v.shape for v in problem.variables]
 
-    def _draw(self, batch: int) -> tuple[Arrays, Arrays]:
+    def draw(self, batch: int) -> Draw:
+        """The batch of this size, the same every time."""
         rng = np.random.default_rng(SEED)
-        return self.family.sample(batch, SEED), tuple(rng.normal(size=(batch, *shape)) for shape in self.variables)
+        return Draw(self.family.sample(batch, SEED), tuple(rng.normal(size=(batch, *shape)) for shape in self.variables))
 
-    def make(self, batch: int) -> Case:
-        """The case of this batch size; the same arrays every time."""
-        values, cotangents = self._draw(batch)
-        program, theta = self.program, self.program.theta(values, self.shapes)
-        arrays: dict[str, Array] = {f"param{i}": a for i, a in enumerate(values)}
-        arrays |= {f"cotangent{i}": a for i, a in enumerate(cotangents)} | {"x_cotangent": program.join(cotangents)}
+    def draw_check(self, batch: int) -> Draw:
+        """Of a larger draw, the instances furthest from a kink, in order.
+
+        The solution map has kinks where a slack and its multiplier vanish together. Next to one the derivative is there, but no
+        interior point solver at a tolerance of 1e-8 can tell on which side it is; here derivatives are to be judged, not luck.
+        """
+        values, cotangents = self.draw(CHECK_POOL * batch)
+        margin = margins(self.program, self.program.theta(values, self.shapes))
+        chosen = np.sort(np.argsort(-margin)[:batch])
+        batched = [v.ndim > len(s) for v, s in zip(values, self.shapes, strict=True)]
+        kept = tuple(v[chosen] if has_batch else v for v, has_batch in zip(values, batched, strict=True))
+        return Draw(kept, tuple(c[chosen] for c in cotangents))
+
+    def case(self, draw: Draw) -> Case:
+        """What the workers get."""
+        program, theta = self.program, self.program.theta(draw.values, self.shapes)
+        arrays: dict[str, Array] = {f"param{i}": a for i, a in enumerate(draw.values)}
+        arrays |= {f"cotangent{i}": a for i, a in enumerate(draw.cotangents)} | {"x_cotangent": program.join(draw.cotangents)}
         arrays |= {k: np.ascontiguousarray(v) for k, v in evaluate(program, theta).items()}
         for part, pattern in program.patterns.items():
             arrays |= {f"{part}_indptr": pattern.indptr, f"{part}_indices": pattern.indices}
         constant = tuple(part for part, matrix in program.maps.items() if not matrix[:, :-1].nnz)
-        return Case(self.family.name, batch, program.n, program.m, program.zero, constant, arrays)
+        return Case(self.family.name, draw.batch, program.n, program.m, program.zero, constant, arrays)
 
-    def reference(self, batch: int) -> tuple[Arrays, Arrays]:
-        """Solution (one array per variable) and gradient (one per parameter) of the case ``make(batch)``, to about 1e-10."""
-        values, cotangents = self._draw(batch)
-        x, pulled = reference(self.program, self.program.theta(values, self.shapes), self.program.join(cotangents))
-        return self.program.split(x), self.program.pull(pulled, values, self.shapes)
+    def reference(self, draw: Draw) -> tuple[Arrays, Arrays]:
+        """Solution (one array per variable) and gradient (one per parameter), exact up to rounding."""
+        x, pulled = reference(self.program, self.program.theta(draw.values, self.shapes), self.program.join(draw.cotangents))
+        return self.program.split(x), self.program.pull(pulled, draw.values, self.shapes)
 
     def solution_error(self, result: dict[str, Array], expected: Arrays) -> float:
         """Largest absolute error of ``Contender.solution`` on the case of the reference."""
         outputs = self.program.split(result["x"]) if "x" in result else tuple(result[f"output{i}"] for i in range(len(expected)))
         return max(float(np.abs(a - b).max()) for a, b in zip(outputs, expected, strict=True))
 
-    def gradient_error(self, result: dict[str, Array], expected: Arrays, batch: int) -> float:
+    def gradient_error(self, result: dict[str, Array], expected: Arrays, draw: Draw) -> float:
         """Euclidean error of ``Contender.pulled``, all parameters as one vector, relative to the size of the reference."""
         if "q" in result:
-            pulled = {part: _spread(result[part], batch) for part in self.program.maps}
-            gradients = self.program.pull(pulled, self._draw(batch)[0], self.shapes)
+            pulled = {part: _spread(result[part], draw.batch) for part in self.program.maps}
+            gradients = self.program.pull(pulled, draw.values, self.shapes)
         else:
             gradients = tuple(result[f"gradient{i}"] for i in range(len(expected)))
         difference = sum(float(np.sum((a - b) ** 2)) for a, b in zip(gradients, expected, strict=True))

@@ -149,8 +149,9 @@ class Run:
     def _check(self, cases: Cases) -> dict[str, dict[str, float]]:
         """Accuracy of every contender; gives the seconds per instance of the modes in which it works."""
         case, name = self.path / "case.npz", cases.family.name
-        cases.make(CHECK_BATCH).save(case)
-        solution, gradient = cases.reference(CHECK_BATCH)
+        draw = cases.draw_check(CHECK_BATCH)
+        cases.case(draw).save(case)
+        solution, gradient = cases.reference(draw)
         paces: dict[str, dict[str, float]] = {}
         for contender, remote in self.remotes.items():
             accuracy = Accuracy(name, contender)
@@ -159,7 +160,7 @@ class Run:
                 remote.ask("load", 300.0, path=str(case))
                 accuracy.solution = cases.solution_error(self._result(remote, "forward"), solution)
                 paces[contender] = {"forward": self._time(contender, "forward", 1) / CHECK_BATCH}
-                accuracy.gradient = cases.gradient_error(self._result(remote, "gradient"), gradient, CHECK_BATCH)
+                accuracy.gradient = cases.gradient_error(self._result(remote, "gradient"), gradient, draw)
                 paces[contender]["gradient"] = self._time(contender, "gradient", 1) / CHECK_BATCH
             except WorkerError as error:
                 accuracy.note = str(error)
@@ -176,7 +177,7 @@ class Run:
     def _measure(self, cases: Cases, batch: int, paces: dict[str, dict[str, float]]) -> None:
         """Add one cell per contender that passed the check; its pace is updated for the next batch size."""
         case = self.path / "case.npz"
-        cases.make(batch).save(case)
+        cases.case(cases.draw(batch)).save(case)
         cells = {name: Cell(cases.family.name, batch, name) for name in paces}
         self.cells += cells.values()
         warm: dict[tuple[str, str], float] = {}

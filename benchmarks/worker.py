@@ -1,14 +1,12 @@
 """One contender in its own process: answers one JSON request per line on standard input, ``python -m benchmarks.worker NAME``.
 
-Requests: ``load`` a case, ``check`` (run once and write the arrays), ``time`` (mean seconds of ``number`` calls), ``memory``
-(growth of the peak resident size over calls, bytes).
+Requests: ``versions``, ``load`` a case, ``check`` (run once and write the arrays), ``time`` (mean seconds of ``number`` calls).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 import traceback
@@ -20,11 +18,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders import CONTENDERS, Case, Contender, UnsupportedError
-
-
-def peak() -> int:
-    """Peak resident size of this process, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Worker:
@@ -62,11 +55,6 @@ class Worker:
         for _ in range(number):
             call()
         return (time.perf_counter() - start) / number
-
-    def memory(self, mode: str) -> int:
-        before = peak()
-        self.call(mode)()
-        return peak() - before
 
 
 def requests() -> Iterator[dict[str, Any]]:

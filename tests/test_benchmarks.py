@@ -21,8 +21,9 @@ small = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
 @small
 def test_reference_gradient_is_the_derivative_of_the_reference_solution(family: Family) -> None:
     """Central difference along a random direction of all parameters at once."""
-    cases, batch, step = Cases(family), 3, 1e-6
-    values, cotangents = cases._draw(batch)
+    cases, step = Cases(family), 1e-6
+    draw = cases.draw_check(3)
+    values, cotangents = draw
     rng = np.random.default_rng(0)
     direction = [rng.normal(size=v.shape) for v in values]
     weights = cases.program.join(cotangents)
@@ -31,14 +32,15 @@ def test_reference_gradient_is_the_derivative_of_the_reference_solution(family: 
         moved = tuple(v + t * d for v, d in zip(values, direction, strict=True))
         return float(np.sum(weights * reference(cases.program, cases.program.theta(moved, cases.shapes), weights)[0]))
 
-    _, gradients = cases.reference(batch)
+    _, gradients = cases.reference(draw)
     slope = sum(float(np.sum(g * d)) for g, d in zip(gradients, direction, strict=True))
     assert slope == pytest.approx((loss(step) - loss(-step)) / (2 * step), rel=1e-5, abs=1e-6)
 
 
 @small
 def test_cases_survive_the_disk(family: Family, tmp_path: Path) -> None:
-    case = Cases(family).make(2)
+    cases = Cases(family)
+    case = cases.case(cases.draw(2))
     case.save(tmp_path / "case.npz")
     again = Case.load(tmp_path / "case.npz")
     assert (again.family, again.batch, again.n, again.m, again.zero, tuple(again.constant)) == (

@@ -6,6 +6,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
+from benchmarks.canonical import margins
+from benchmarks.cases import Cases
 from benchmarks.families import FAMILIES, SMALL, Family, Parametrized, status_family
 
 TIGHT = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
@@ -48,6 +50,12 @@ def test_instances_are_solvable_and_strictly_complementary(family: Family) -> No
             if isinstance(constraint, cp.constraints.Inequality):
                 slack = -np.asarray(constraint.expr.value)
                 assert np.min(np.abs(slack) + np.asarray(constraint.dual_value)) > 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_benchmark_instances_keep_away_from_kinks(family: Family) -> None:
+    cases = Cases(family)
+    assert np.all(margins(cases.program, cases.program.theta(cases.draw(8).values, cases.shapes)) > 1e-7)
 
 
 @small
