@@ -68,7 +68,7 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $$($(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	  print(*p['dependencies'], *p['optional-dependencies']['torch'], *p['optional-dependencies']['dev'])" | sed "s/>=[0-9.]*//g")
+	  print(*p['dependencies'], *p['optional-dependencies']['torch'], *p['optional-dependencies']['dev'])")
 	$(PY) -m pip install --quiet --no-deps skfolio
 	@touch $@
 

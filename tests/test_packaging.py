@@ -43,7 +43,7 @@ def test_a_user_needs_four_packages() -> None:
 def test_everything_that_the_makefile_installs_is_pinned() -> None:
     extras = PROJECT["optional-dependencies"]
     pinned = {normal(name) for name in PINS}
-    wanted = {normal(r) for r in (*PROJECT["dependencies"], *extras["torch"], *extras["dev"], "skfolio", "pip")}
+    wanted = {normal(r) for r in (*PROJECT["dependencies"], *extras["torch"], *extras["dev"], "skfolio")}
     assert wanted <= pinned
 
 
