@@ -155,11 +155,13 @@ def ridge_data(batch: int) -> list[torch.Tensor]:
     return [A, b, torch.rand(batch, dtype=F64) + 0.5, torch.rand(2, dtype=F64) + 0.6]
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own, inside its forward mode
 def test_gradcheck_in_both_directions(ridge: CvxpyLayer) -> None:
     inputs = [t.requires_grad_() for t in ridge_data(2)]
     assert torch.autograd.gradcheck(lambda *t: ridge(*t)[0], inputs, eps=1e-5, atol=1e-6, rtol=1e-5, check_forward_ad=True)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 def test_directional_derivatives_are_adjoint(ridge: CvxpyLayer) -> None:
     primal = ridge_data(5)
     tangent = [torch.randn_like(t) for t in primal]

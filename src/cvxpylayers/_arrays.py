@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cvxpylayers._program import Batch, ParameterSpec
-from cvxpylayers._typing import Bool, Float64, NDArray
+from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import InputError, InputTypeError
 
 # CVXPY's own slack when it checks a parameter's sign (cvxpy.settings.GENERAL_PROJECTION_TOL).
@@ -39,7 +39,7 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
     return Batch(tuple(flat), shape)
 
 
-def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Float64:
+def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64, "*batch size"]:
     """View ``array`` as float64 of shape (*batch_i, size) with a contiguous last axis; convert and copy only what must be."""
     rank = array.ndim - len(spec.shape)
     if rank < 0 or array.shape[rank:] != spec.shape:
@@ -76,7 +76,7 @@ def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.gener
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Bool | None:
+def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Shaped[Bool, " B"] | None:
     """Which instances (B,) hold NaN or inf or leave a declared domain; None when all are fine.
 
     Definiteness is judged here by the diagonal alone; engines judge the matrix where it matters.
@@ -100,7 +100,7 @@ def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list
     return found
 
 
-def _violations(spec: ParameterSpec, array: Float64) -> list[tuple[str, Bool | np.bool_]]:
+def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:
     """The domains that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i)."""
     found: list[tuple[str, Bool | np.bool_]] = []
     if array.size == 0:

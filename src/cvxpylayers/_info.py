@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvxpylayers._program import Solution, Status
-from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray
+from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
 
 _USABLE = int(Status.ALMOST_SOLVED)  # a plain int: comparing an array with an enumeration's member is slow
 
@@ -66,14 +66,14 @@ class SolveInfo:
     regularized derivative was given.
     """
 
-    codes: Int8
-    iterations: Int32
-    primal_residual: Float64
-    dual_residual: Float64
-    gap: Float64
-    objective: Float64
-    fallback: Bool
-    degenerate: Bool
+    codes: Shaped[Int8, "*batch"]
+    iterations: Shaped[Int32, "*batch"]
+    primal_residual: Shaped[Float64, "*batch"]
+    dual_residual: Shaped[Float64, "*batch"]
+    gap: Shaped[Float64, "*batch"]
+    objective: Shaped[Float64, "*batch"]
+    fallback: Shaped[Bool, "*batch"]
+    degenerate: Shaped[Bool, "*batch"]
 
     @classmethod
     def of(cls, solution: Solution, shape: tuple[int, ...]) -> SolveInfo:
@@ -95,7 +95,7 @@ class SolveInfo:
         return Statuses(self.codes)
 
     @property
-    def solved(self) -> Bool:
+    def solved(self) -> Shaped[Bool, "*batch"]:
         """Which instances have a solution that can be used and differentiated."""
         return np.asarray(self.codes <= _USABLE)
 
@@ -104,7 +104,7 @@ class SolveInfo:
         """Positions of the instances without a solution, in the batch flattened in C order."""
         return (self.codes > _USABLE).reshape(-1).nonzero()[0]
 
-    def record(self, degenerate: Bool) -> None:
+    def record(self, degenerate: Shaped[Bool, " B"]) -> None:
         """Note the flags (B,) of a derivative of this call; flags of several derivatives are united."""
         if degenerate.any():
             self.degenerate[...] |= degenerate.reshape(self.degenerate.shape)

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._program import Batch, Cones, Solution, Status, Structure, Tape
-from cvxpylayers._typing import Bool, Float64, NDArray
+from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import OptionError
 
 # "Solved" means 1e-8, but x is differentiated and deserves more: Clarabel goes on to here and says where it got stuck.
@@ -41,9 +41,9 @@ _STATUS: Final[Mapping[str, Status]] = {
 class Outcome:
     """One instance: x (n), z and s (m), the status, and how well the optimality conditions hold (relative)."""
 
-    x: Float64
-    z: Float64
-    s: Float64
+    x: Shaped[Float64, " n"]
+    z: Shaped[Float64, " m"]
+    s: Shaped[Float64, " m"]
     status: Status
     iterations: int
     primal_residual: float
@@ -52,7 +52,7 @@ class Outcome:
     objective: float
 
 
-def solve_instance(structure: Structure, values: Float64, *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
+def solve_instance(structure: Structure, values: Shaped[Float64, " values"], *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
     """Solve the program with the value vector ``values`` = [P, q, A, b, d].
 
     The status is judged by the unscaled residuals of the returned point: at most ``tolerance`` is solved, at most 1e-5 almost
@@ -197,11 +197,15 @@ class ClarabelEngine(Engine):
             tape=Tape(x, z, s, status) if tape else None,
         )
 
-    def vjp(self, batch: Batch, tape: Tape, outputs: Float64, wanted: Sequence[bool]) -> tuple[list[Float64 | None], Bool]:
+    def vjp(
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "B outputs"], wanted: Sequence[bool]
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """By the native kernel: the derivative knows nothing of how the point was found."""
         return self._native.vjp(batch, tape, outputs, wanted)
 
-    def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]
+    ) -> tuple[Shaped[Float64, "B outputs"], Shaped[Bool, " B"]]:
         """By the native kernel."""
         return self._native.jvp(batch, tape, arrays)
 
