@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.contenders import CONTENDERS
 from benchmarks.families import FAMILIES
 from benchmarks.plot import plot
-from benchmarks.report import Results, machine, table
+from benchmarks.report import Results, machine, summary, table
 from benchmarks.runner import Plan, Run
 
 
@@ -60,6 +60,7 @@ def main() -> int:
         results = measure(options, console)
         results.save(options.out / "results.json")
     console.print(table(results))
+    console.print(summary(results), markup=False)
     if results.cells:
         plot(results, options.out / "results.png")
         console.print(f"written: {options.out / 'results.json'}, {options.out / 'results.png'}")

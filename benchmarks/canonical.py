@@ -121,7 +121,7 @@ def reference(program: Canonical, theta: Array, cotangents: Array) -> tuple[Arra
     solutions, result = [], {part: np.zeros((len(theta), matrix.shape[0])) for part, matrix in program.maps.items()}
     for i, values in enumerate(_instances(program, theta)):
         active, K, x, y, _ = _active_rows(program, values)
-        solution = np.linalg.lstsq(K, np.r_[cotangents[i], np.zeros(len(active))])[0]
+        solution = np.linalg.solve(K, np.r_[cotangents[i], np.zeros(len(active))])
         u, v = solution[: program.n], np.zeros(program.m)
         v[active] = solution[program.n :]
         result["q"][i], result["b"][i] = -u, v
@@ -146,7 +146,8 @@ def _active_rows(program: Canonical, values: dict[str, Array]) -> tuple[Any, Arr
     """Active rows of the solution, the matrix K on them, and the exact x, y (m) and slacks (m).
 
     Where Clarabel leaves a row in doubt (a slack and a multiplier both near its tolerance), rows with y < 0 are dropped and
-    violated ones added until the optimality conditions hold. Raises RuntimeError if that does not settle.
+    violated ones added until the optimality conditions hold. Raises RuntimeError if that does not settle, LinAlgError if the
+    active rows are dependent.
     """
     P, A = (sp.csr_array((values[k], p.indices, p.indptr), shape=p.shape) for k, p in program.patterns.items())
     equality = np.arange(program.m) < program.zero
@@ -156,7 +157,7 @@ def _active_rows(program: Canonical, values: dict[str, Array]) -> tuple[Any, Arr
         active = np.flatnonzero(chosen)
         dense = A[active].toarray()
         K = np.block([[P.toarray(), dense.T], [dense, np.zeros((len(active), len(active)))]])
-        solution = np.linalg.lstsq(K, np.r_[-values["q"], values["b"][active]])[0]
+        solution = np.linalg.solve(K, np.r_[-values["q"], values["b"][active]])
         x, y = solution[: program.n], np.zeros(program.m)
         y[active] = solution[program.n :]
         slack = values["b"] - A @ x

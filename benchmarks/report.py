@@ -130,10 +130,7 @@ def number(value: float | None, unit: str = "") -> str:
 
 def table(results: Results) -> Table:
     """Every contender on every family: errors, then microseconds per instance, forward / forward + backward, per batch size."""
-    title = (
-        "µs per instance, forward / forward + backward (medians); [ ] wrong answer; × is this package against the best correct peer"
-    )
-    output = Table(title=title, caption=_caption(results))
+    output = Table()
     output.add_column("family / contender", no_wrap=True)
     for heading in ("x error", "gradient error", *(f"B = {b}" for b in results.batches)):
         output.add_column(heading, justify="right", no_wrap=True)
@@ -160,9 +157,11 @@ def _times(results: Results, family: str, contender: str) -> list[str]:
     return row
 
 
-def _caption(results: Results) -> str:
-    """Geometric means over families at the largest batch where most is known, and why entries are missing."""
-    lines = []
+def summary(results: Results) -> str:
+    """How to read the table, geometric means over families per batch size, and why entries are missing."""
+    lines = [
+        "µs per instance, forward / forward + backward, medians. [ ]: wrong answer. ×: this package against the best correct peer.",
+    ]
     for batch in results.batches:
         for mode in MODES:
             means = {
@@ -171,8 +170,8 @@ def _caption(results: Results) -> str:
                 "1.x default": geometric_mean(results.ratio_to_default(f, batch, mode) for f in results.families),
             }
             if any(means.values()):
-                parts = ", ".join(f"{number(v, '×')} {name}" for name, v in means.items())
-                lines.append(f"B = {batch}, {mode}: geometric mean {parts}")
-    notes = [f"{a.family}, {CONTENDERS[a.contender].title}: {a.note}" for a in results.accuracies if a.note]
-    notes += [f"{c.family} × {c.batch}, {CONTENDERS[c.contender].title}: {c.note}" for c in results.cells if c.note]
-    return "\n".join(lines + notes).replace("[", "\\[")
+                parts = ", ".join(f"{name} {number(v, '×')}" for name, v in means.items())
+                lines.append(f"B = {batch}, {mode}: geometric mean against {parts}")
+    lines += [f"{a.family}, {CONTENDERS[a.contender].title}: {a.note}" for a in results.accuracies if a.note]
+    lines += [f"{c.family} × {c.batch}, {CONTENDERS[c.contender].title}: {c.note}" for c in results.cells if c.note]
+    return "\n".join(lines)

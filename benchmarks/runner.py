@@ -208,13 +208,14 @@ class Run:
         wanted = {key: int(np.clip(self.plan.budget / max(t, SAMPLE_SECONDS), fewest, most)) for key, t in warm.items()}
         wanted = {key: 1 if warm[key] > self.plan.budget else count for key, count in wanted.items()}
         samples: dict[tuple[str, str], list[float]] = {key: [] for key in warm}
+        failed: set[tuple[str, str]] = set()
         for round_ in range(max(wanted.values(), default=0)):
-            for (name, mode), count in wanted.items():
-                if round_ < count and not cells[name].note:
-                    try:
-                        samples[name, mode].append(self._time(name, mode, max(1, round(SAMPLE_SECONDS / warm[name, mode]))))
-                    except WorkerError as error:
-                        cells[name].note = str(error)
+            for key in [key for key, count in wanted.items() if round_ < count and key not in failed]:
+                try:
+                    samples[key].append(self._time(*key, max(1, round(SAMPLE_SECONDS / warm[key]))))
+                except WorkerError as error:
+                    failed.add(key)
+                    cells[key[0]].note = str(error)
         for (name, mode), values in samples.items():
             if values:
                 cells[name].times[mode] = [float(q) for q in np.quantile(values, (0.25, 0.5, 0.75))]

@@ -11,13 +11,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.contenders import CONTENDERS, Case, Contender, UnsupportedError
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout on the path, not installed
+        return "checkout"
 
 
 class Worker:
@@ -28,7 +35,8 @@ class Worker:
         self.contender: Contender | None = None
 
     def versions(self) -> dict[str, str]:
-        return {package: version(package) for package in self.entry.packages}
+        """Versions of the packages behind the contender."""
+        return {package: _version(package) for package in self.entry.packages}
 
     def load(self, path: str) -> float:
         """Build the contender for a case; seconds of construction."""
