@@ -59,11 +59,9 @@ def plot(results: Results, path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8, length=0)
     machine = results.facts["machine"]
-    figure.supxlabel("instances per call", fontsize=9)
-    figure.supylabel("time per instance", fontsize=9)
     handles = [Line2D([], [], color=COLORS[c], marker=MARKERS[c], lw=2, label=CONTENDERS[c].title) for c in results.contenders]
     handles += [Line2D([], [], color="#777777", lw=w, label=t) for w, t in ((2, "forward + backward"), (1, "forward"))]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     where = f"{machine['processor']}, {machine['cores']} cores, {results.facts['date'][:10]}"
-    figure.suptitle(f"Whole user calls, medians · {where}", fontsize=10)
+    figure.suptitle(f"Time per instance against instances per call: whole user calls, medians · {where}", fontsize=10)
     figure.savefig(path, dpi=150)
