@@ -1,0 +1,277 @@
+// The numeric kernels of one instruction set against Gaussian elimination with pivoting in extended precision. Compiled once per
+// instruction set with the flags of the kernels; test_instruction_sets.cpp runs what the machine can run.
+
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "kkt/factor.hpp"
+#include "random_programs.hpp"
+#include "test.hpp"
+
+namespace cvxl::CVXL_ISA {
+namespace {
+
+using namespace cvxl::testing;
+
+// A block of exactly the size asked for, filled with NaN: what is read before it is written shows in the results.
+class Block64 {
+ public:
+  explicit Block64(std::size_t bytes) : bytes_(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64}))) {
+    std::memset(bytes_.get(), 0xff, bytes);
+  }
+  std::byte* data() { return bytes_.get(); }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  };
+  std::unique_ptr<std::byte[], Free> bytes_;
+};
+
+// Solution of a dense system (rows of coefficients, right-hand side last).
+std::vector<long double> solve_dense(std::vector<std::vector<long double>> a) {
+  const std::size_t n = a.size();
+  for (std::size_t k = 0; k < n; ++k) {
+    std::size_t pivot = k;
+    for (std::size_t i = k; i < n; ++i)
+      if (std::abs(a[i][k]) > std::abs(a[pivot][k])) pivot = i;
+    std::swap(a[k], a[pivot]);
+    for (std::size_t i = k + 1; i < n; ++i) {
+      const long double f = a[i][k] / a[k][k];
+      for (std::size_t j = k; f != 0.0L && j <= n; ++j) a[i][j] -= f * a[k][j];
+    }
+  }
+  std::vector<long double> x(n);
+  for (std::size_t k = n; k-- > 0;) {
+    x[k] = a[k][n];
+    for (std::size_t j = k + 1; j < n; ++j) x[k] -= a[k][j] * x[j];
+    x[k] /= a[k][k];
+  }
+  return x;
+}
+
+// One lane's numbers in internal variables: everything Kkt reads.
+struct System {
+  std::vector<double> P, A, e, delta, r1, r2;
+  double rho;
+};
+
+System random_system(const Structure& s, const Plan& plan, Random& random) {
+  const Numbers numbers = solvable(s, random);
+  System v{{}, {}, {}, {}, {}, {}, random.uniform(0.1, 0.5)};
+  for (Index source : plan.P_source) v.P.push_back(numbers.values[source]);
+  for (Index source : plan.A_source) v.A.push_back(numbers.values[source]);
+  for (Index i = 0; i < s.m; ++i) {
+    v.e.push_back(i >= s.zero && random.flip(0.25) ? 0.0 : random.uniform(0.3, 1.0));  // 0: the row is switched off
+    v.delta.push_back(random.uniform(0.1, 1.0));
+    v.r2.push_back(random.uniform());
+  }
+  for (Index j = 0; j < s.n; ++j) v.r1.push_back(random.uniform());
+  return v;
+}
+
+// P dx + ρ dx + A'dz = r1, e²(A dx - r2) = Δ dz.
+std::vector<long double> reference(const Plan& plan, const System& v) {
+  const std::size_t n = v.r1.size(), m = v.r2.size();
+  std::vector<std::vector<long double>> K(n + m, std::vector<long double>(n + m + 1));
+  for (std::size_t i = 0; i < n; ++i) {
+    K[i][i] += v.rho;
+    K[i][n + m] = v.r1[i];
+    for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
+      const auto j = static_cast<std::size_t>(plan.P.indices[k]);
+      K[i][j] += v.P[k];
+      if (i != j) K[j][i] += v.P[k];
+    }
+  }
+  for (std::size_t i = 0; i < m; ++i) {
+    const long double e2 = static_cast<long double>(v.e[i]) * v.e[i];
+    K[n + i][n + i] = -v.delta[i];
+    K[n + i][n + m] = e2 * v.r2[i];
+    for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
+      K[n + i][plan.A.indices[k]] = e2 * v.A[k];
+      K[plan.A.indices[k]][n + i] = v.A[k];
+    }
+  }
+  return solve_dense(std::move(K));
+}
+
+// Factors and solves the systems, one a lane, in memory that starts out as NaN.
+template <int W>
+struct Run {
+  std::vector<std::vector<double>> solution;  // lane → (dx, dz)
+  std::vector<bool> broken;
+
+  Run(const Plan& plan, const std::vector<const System*>& lanes) {
+    using V = Real<W>;
+    Arena measure;
+    { Kkt<V> kkt(plan, measure); allocate(plan, measure); }
+    Block64 block(measure.used());
+    Arena arena(block.data());
+    Kkt<V> kkt(plan, arena);
+    const Vectors<V> v = allocate(plan, arena);
+    const auto fill = [&](V* to, auto member) {
+      for (int lane = 0; lane < W; ++lane)
+        for (std::size_t k = 0; k < (lanes[lane]->*member).size(); ++k) to[k][lane] = (lanes[lane]->*member)[k];
+    };
+    fill(v.P, &System::P);
+    fill(v.A, &System::A);
+    fill(v.r1, &System::r1);
+    fill(v.r2, &System::r2);
+    fill(kkt.e, &System::e);
+    fill(kkt.delta, &System::delta);
+    V rho;
+    for (int lane = 0; lane < W; ++lane) rho[lane] = lanes[lane]->rho;
+    const Mask<W> mask = kkt.factorize(v.P, v.A, rho);
+    kkt.solve(v.A, v.r1, v.r2, v.dx, v.dz);
+    for (int lane = 0; lane < W; ++lane) {
+      broken.push_back(mask[lane] != 0);
+      solution.emplace_back();
+      for (Index j = 0; j < plan.n; ++j) solution[lane].push_back(v.dx[j][lane]);
+      for (Index i = 0; i < plan.m; ++i) solution[lane].push_back(v.dz[i][lane]);
+    }
+  }
+
+ private:
+  template <class V>
+  struct Vectors {
+    V *P, *A, *r1, *r2, *dx, *dz;
+  };
+  static Vectors<Real<W>> allocate(const Plan& plan, Arena& arena) {
+    using V = Real<W>;
+    V* P = arena.take<V>(plan.P.nnz());
+    V* A = arena.take<V>(plan.A.nnz());
+    V* r1 = arena.take<V>(plan.n);
+    V* r2 = arena.take<V>(plan.m);
+    V* dx = arena.take<V>(plan.n);
+    return {P, A, r1, r2, dx, arena.take<V>(plan.m)};
+  }
+};
+
+bool identical(const std::vector<double>& a, const std::vector<double>& b) {
+  return a.size() == b.size() && (a.empty() || !std::memcmp(a.data(), b.data(), a.size() * sizeof(double)));
+}
+
+template <int W>
+void check_kkt() {
+  Random random(11);
+  for (const auto& [name, s] : structures(5)) {
+    const Plan plan = make_plan(s);
+    std::vector<System> systems;
+    for (int lane = 0; lane < W; ++lane) systems.push_back(random_system(s, plan, random));
+    std::vector<const System*> lanes;
+    for (const System& system : systems) lanes.push_back(&system);
+
+    const Run<W> run(plan, lanes);
+    for (int lane = 0; lane < W; ++lane) {
+      const auto expected = reference(plan, systems[lane]);
+      double scale = 1.0;
+      for (long double x : expected) scale = std::max(scale, static_cast<double>(std::abs(x)));
+      for (std::size_t k = 0; k < expected.size(); ++k) CHECK_NEAR(run.solution[lane][k], static_cast<double>(expected[k]), 1e-11 * scale);
+      CHECK(!run.broken[lane]);
+      for (std::size_t i = 0; i < systems[lane].e.size(); ++i)
+        if (systems[lane].e[i] == 0.0) CHECK(run.solution[lane][s.n + i] == 0.0);
+    }
+
+    // The lane a system sits in does not matter.
+    for (int shift = 1; shift < W; ++shift) {
+      std::rotate(lanes.begin(), lanes.begin() + 1, lanes.end());
+      const Run<W> rotated(plan, lanes);
+      for (int lane = 0; lane < W; ++lane) CHECK(identical(rotated.solution[lane], run.solution[(lane + shift) % W]));
+    }
+    std::rotate(lanes.begin(), lanes.begin() + 1, lanes.end());
+
+    // A pivot of the wrong sign, or a NaN, is seen in its own lane and nowhere else.
+    for (int lane = 0; lane < W; ++lane) {
+      System bad = systems[lane];
+      const double poison = lane % 2 ? -1e3 : std::nan("");
+      Index kept = -1;
+      for (Index i = 0; i < s.m; ++i)
+        if (!plan.is_condensed(i)) kept = i;
+      if (kept >= 0 && lane % 4 < 2)
+        bad.delta[kept] = poison;
+      else
+        bad.rho = poison;
+      lanes[lane] = &bad;
+      const Run<W> mixed(plan, lanes);
+      lanes[lane] = &systems[lane];
+      for (int other = 0; other < W; ++other) {
+        CHECK(mixed.broken[other] == (other == lane));
+        if (other != lane) CHECK(identical(mixed.solution[other], run.solution[other]));
+      }
+    }
+    if (failures) std::fprintf(stderr, "  in structure: %s (W = %d)\n", name.c_str(), W);
+  }
+}
+
+template <int W>
+void check_lane_functions() {
+  using V = Real<W>;
+  V a, b;
+  for (int lane = 0; lane < W; ++lane) {
+    a[lane] = lane % 3 - 1.0;
+    b[lane] = 0.5 * lane;
+  }
+  a[W - 1] = std::nan("");
+  b[0] = __builtin_inf();
+  const V low = min(a, b), high = max(a, b), size = abs(a), root = sqrt(b), chosen = select(a < 0.0, a, b);
+  const auto is_finite_a = finite(a), is_finite_b = finite(b);
+  for (int lane = 0; lane < W; ++lane) {
+    CHECK((is_finite_a[lane] != 0) == (lane != W - 1));
+    CHECK((is_finite_b[lane] != 0) == (lane != 0));
+    CHECK(root[lane] == std::sqrt(b[lane]));
+    if (lane == W - 1) continue;
+    CHECK(low[lane] == std::min(a[lane], b[lane]) && high[lane] == std::max(a[lane], b[lane]));
+    CHECK(size[lane] == std::abs(a[lane]) && chosen[lane] == (a[lane] < 0.0 ? a[lane] : b[lane]));
+  }
+  const Mask<W> none{}, everywhere = ~none;
+  Mask<W> one{};
+  one[W - 1] = -1;
+  CHECK(!any(none) && any(one) && all(everywhere) && !all(one));
+}
+
+void check_arena_alignment() {
+  Block64 block(4096);
+  Arena measure, arena(block.data());
+  std::byte* last = block.data();
+  for (std::size_t count : {1, 3, 0, 8, 5}) {
+    measure.take<double>(count);
+    double* p = arena.take<double>(count);
+    CHECK(reinterpret_cast<std::uintptr_t>(p) % 64 == 0 && reinterpret_cast<std::byte*>(p) >= last);
+    last = reinterpret_cast<std::byte*>(p + count);
+    const Real<8>* v = arena.take<Real<8>>(count);
+    measure.take<Real<8>>(count);
+    CHECK(reinterpret_cast<std::uintptr_t>(v) % alignof(Real<8>) == 0);
+  }
+  CHECK(measure.used() == arena.used());
+}
+
+void check_denormals() {
+#if defined(__SSE2__)
+  const unsigned before = _mm_getcsr();
+  volatile double tiny = 1e-308;
+  {
+    const FlushDenormals flush;
+    CHECK(tiny * 0.01 == 0.0);
+    {
+      const FlushDenormals nested;
+    }
+    CHECK(tiny * 0.01 == 0.0);
+  }
+  CHECK((_mm_getcsr() & 0x8040) == (before & 0x8040));
+  CHECK(tiny * 0.01 != 0.0);
+#endif
+}
+
+}  // namespace
+
+void check_all() {
+  check_lane_functions<4>();
+  check_lane_functions<8>();
+  check_arena_alignment();
+  check_denormals();
+  check_kkt<4>();
+  check_kkt<8>();
+}
+
+}  // namespace cvxl::CVXL_ISA

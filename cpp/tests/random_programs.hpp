@@ -1,0 +1,134 @@
+#pragma once
+// Structures of every kind the symbolic analysis must handle, and solvable numbers for them.
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cvxl/program.hpp"
+
+namespace cvxl::testing {
+
+class Random {
+ public:
+  explicit Random(unsigned seed) : engine_(seed) {}
+  double uniform(double low = -1.0, double high = 1.0) { return low + (high - low) * static_cast<double>(engine_() >> 11) * 0x1p-53; }
+  Index index(Index count) { return static_cast<Index>(engine_() % static_cast<std::uint64_t>(count)); }
+  bool flip(double probability) { return uniform(0.0, 1.0) < probability; }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+using Dense = std::vector<std::vector<double>>;
+
+// Entries (i, j) that the predicate admits.
+template <class F>
+Pattern make_pattern(Index rows, Index columns, F&& admits) {
+  Pattern p;
+  for (Index i = 0; i < rows; ++i) {
+    for (Index j = 0; j < columns; ++j)
+      if (admits(i, j)) p.indices.push_back(j);
+    p.indptr.push_back(p.nnz());
+  }
+  return p;
+}
+
+struct NamedStructure {
+  std::string name;
+  Structure structure;
+};
+
+inline std::vector<NamedStructure> structures(unsigned seed) {
+  Random random(seed);
+  std::vector<NamedStructure> all;
+  const auto add = [&](std::string name, Index n, Index m, Index zero, auto&& P, auto&& A) {
+    Structure s{n, m, zero, make_pattern(n, n, [&](Index i, Index j) { return j <= i && P(i, j); }), make_pattern(m, n, A)};
+    all.push_back({std::move(name), std::move(s)});
+  };
+  const auto none = [](Index, Index) { return false; };
+  const auto full = [](Index, Index) { return true; };
+  const auto diagonal = [](Index i, Index j) { return i == j; };
+  const auto sparse = [&](double density) { return [&random, density](Index, Index) { return random.flip(density); }; };
+  const auto with_diagonal = [&](double density) {
+    return [&random, density](Index i, Index j) { return i == j || random.flip(density); };
+  };
+
+  add("single variable", 1, 0, 0, diagonal, none);
+  add("single variable, linear", 1, 2, 0, none, full);
+  add("no rows", 7, 0, 0, with_diagonal(0.3), none);
+  add("nothing but q", 5, 0, 0, none, none);
+  add("equalities only", 9, 4, 4, diagonal, sparse(0.5));
+  add("linear program", 8, 12, 3, none, sparse(0.4));
+  add("random", 12, 18, 4, with_diagonal(0.2), sparse(0.3));
+  add("random, sparser", 25, 40, 6, with_diagonal(0.05), sparse(0.1));
+  add("random, dense", 10, 15, 2, full, full);
+  add("empty rows", 6, 9, 3, diagonal, [](Index i, Index j) { return i % 2 == 0 && j <= i; });
+  add("dense inequality rows", 30, 34, 0, diagonal, [](Index i, Index j) { return i < 4 ? true : i - 4 == j; });
+  add("dense equality rows", 30, 32, 2, diagonal, [](Index i, Index j) { return i < 2 ? true : i - 2 == j; });
+  add("duplicated rows", 8, 14, 2, diagonal, [](Index i, Index j) { return (j + i % 3) % 3 == 0; });
+  add("box", 11, 22, 0, full, [](Index i, Index j) { return i % 11 == j; });
+  add("many singletons on one variable", 3, 20, 1, diagonal, [](Index i, Index j) { return i ? j == 1 : true; });
+  add("disconnected", 12, 12, 4, [](Index i, Index j) { return i / 3 == j / 3; }, [](Index i, Index j) { return i % 4 == j / 3; });
+  add("chain", 20, 30, 10, diagonal, [](Index i, Index j) { return i < 10 ? j == 2 * i || j == 2 * i + 1 || j == 2 * i + 2 : j == i - 10; });
+  // Two dense blocks of k columns that meet in a dense tail: supernodes of k columns with every remainder below.
+  for (Index k = 1; k <= 9; ++k) {
+    const Index tail = 1 + (3 * k) % 7, n = 2 * k + tail;
+    const auto block = [=](Index j) { return j < k ? 0 : j < 2 * k ? 1 : 2; };
+    const auto arrow = [=](Index i, Index j) { return block(i) == block(j) || block(i) == 2 || block(j) == 2; };
+    add("arrow of " + std::to_string(k), n, k, k / 2, arrow, [=](Index i, Index j) { return block(j) == 2 ? i < 3 : j < k && i >= 3; });
+  }
+  return all;
+}
+
+// Numbers of one program: P, A as dense matrices (P symmetric) beside the value vector [P, q, A, b, d].
+struct Numbers {
+  Dense P, A;
+  std::vector<double> q, b, values, x, z, s;
+};
+
+// A program that (x, z, s) solves, strictly complementary; P is diagonally dominant where it has a diagonal.
+inline Numbers solvable(const Structure& st, Random& random) {
+  Numbers v{Dense(st.n, std::vector<double>(st.n)), Dense(st.m, std::vector<double>(st.n)), std::vector<double>(st.n), std::vector<double>(st.m),
+            {}, std::vector<double>(st.n), std::vector<double>(st.m), std::vector<double>(st.m)};
+  for (Index i = 0; i < st.n; ++i)
+    for (Index k = st.P.indptr[i]; k < st.P.indptr[i + 1]; ++k) {
+      const Index j = st.P.indices[k];
+      if (i == j) {
+        v.P[i][i] += random.uniform(0.5, 1.5);
+        continue;
+      }
+      const double a = random.uniform();
+      v.P[i][j] = v.P[j][i] = a;
+      v.P[i][i] += std::abs(a);
+      v.P[j][j] += std::abs(a);
+    }
+  for (Index i = 0; i < st.m; ++i)
+    for (Index k = st.A.indptr[i]; k < st.A.indptr[i + 1]; ++k) v.A[i][st.A.indices[k]] = random.uniform();
+  for (double& x : v.x) x = random.uniform();
+  for (Index i = 0; i < st.m; ++i) {
+    const bool active = i < st.zero || random.flip(0.4);
+    (active ? v.z : v.s)[i] = i < st.zero ? random.uniform() : random.uniform(0.5, 1.5);
+  }
+  for (Index j = 0; j < st.n; ++j) {
+    for (Index k = 0; k < st.n; ++k) v.q[j] -= v.P[j][k] * v.x[k];
+    for (Index i = 0; i < st.m; ++i) v.q[j] -= v.A[i][j] * v.z[i];
+  }
+  for (Index i = 0; i < st.m; ++i) {
+    v.b[i] = v.s[i];
+    for (Index j = 0; j < st.n; ++j) v.b[i] += v.A[i][j] * v.x[j];
+  }
+  const auto append = [&](const Pattern& p, const Dense& dense) {
+    for (Index i = 0; i < p.rows(); ++i)
+      for (Index k = p.indptr[i]; k < p.indptr[i + 1]; ++k) v.values.push_back(dense[i][p.indices[k]]);
+  };
+  append(st.P, v.P);
+  v.values.insert(v.values.end(), v.q.begin(), v.q.end());
+  append(st.A, v.A);
+  v.values.insert(v.values.end(), v.b.begin(), v.b.end());
+  v.values.push_back(random.uniform());
+  return v;
+}
+
+}  // namespace cvxl::testing
