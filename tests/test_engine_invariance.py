@@ -1,0 +1,204 @@
+"""An instance's result is the same, bit by bit, alone, in any batch, at any place, beside any neighbour, on any threads.
+
+Every law compares all that a call returns: outputs, (x, z, s), status, iterations, residuals, gap and objective of a solve, and
+gradients, tangents and flags of its derivative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._program import Batch, Status, Tape
+from tests.programs import INFEASIBLE, KINDS, PARTS, Array, batch_of, draw, engine, fields, pick, same_bits, tape_of
+
+WIDTHS = [4, 8]
+COUNT = 2 * max(WIDTHS) + 1
+KINDS_HERE = [
+    "dense_qp", "low_rank_sparse", "lp_vertex", "lp_face", "equality_qp", "unconstrained", "tied", "redundant_equalities",
+    "empty_rows", "rows_1e6", "small_point",
+]  # fmt: skip
+kinds = pytest.mark.parametrize("kind", KINDS_HERE)
+widths = pytest.mark.parametrize("width", WIDTHS)
+Rows = dict[str, Array]
+
+
+def everything(native: NativeEngine, batch: Batch, seeds: Array) -> Rows:
+    """All results of a batch, instance by instance; ``seeds`` fix the cotangent and the tangents of each instance."""
+    solution = native.solve(batch, {}, tape=True)
+    tape = tape_of(solution)
+    full = replace(batch, arrays=tuple(np.broadcast_to(a, (batch.size, a.shape[-1])) for a in batch.arrays))
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    cotangent = np.array([rng.normal(size=solution.outputs.shape[1]) for rng in rngs]).reshape(solution.outputs.shape)
+    tangents = [np.array([rng.normal(size=a.shape[1]) for rng in rngs]).reshape(a.shape) for a in full.arrays]
+    gradients, flags = native.vjp(full, tape, cotangent, [True] * len(PARTS))
+    pushed, same_flags = native.jvp(full, tape, tangents)
+    named = {f"gradient of {name}": g for name, g in zip(PARTS, gradients, strict=True) if g is not None}
+    return {**fields(solution), **named, "flags": flags, "tangent": pushed, "flags again": same_flags}
+
+
+def assert_rows(
+    found: Rows, expected: Rows, rows: Array | list[int] | slice = slice(None), of: Array | list[int] | slice = slice(None)
+) -> None:
+    """Rows ``rows`` of ``found`` are, bit by bit, rows ``of`` of ``expected``."""
+    for name, array in expected.items():
+        assert same_bits(found[name][rows], array[of]), name
+
+
+@pytest.mark.isa
+@widths
+@kinds
+def test_alone_in_any_batch_and_permuted(kind: str, width: int) -> None:
+    problem, programs = draw(KINDS[kind], COUNT, seed=11)
+    native, batch, seeds = engine(problem, lane_width=width), batch_of(problem, programs), np.arange(COUNT)
+    expected = everything(native, batch, seeds)
+    for size in range(1, COUNT):
+        assert_rows(everything(native, pick(batch, seeds[:size]), seeds[:size]), expected, of=slice(size))
+    for i in range(COUNT):
+        assert_rows(everything(native, pick(batch, [i]), seeds[[i]]), expected, of=[i])
+    order = np.random.default_rng(0).permutation(COUNT)
+    assert_rows(everything(native, pick(batch, order), order), expected, of=order)
+
+
+@pytest.mark.isa
+@widths
+@kinds
+def test_threads(kind: str, width: int) -> None:
+    problem, programs = draw(KINDS[kind], 100, seed=12)
+    batch, seeds = batch_of(problem, programs), np.arange(100)
+    one, two, many = (everything(engine(problem, lane_width=width, threads=t), batch, seeds) for t in (1, 2, 5))
+    assert_rows(two, one)
+    assert_rows(many, one)
+
+
+@widths
+@pytest.mark.parametrize("neighbour", ["nan", "inf", "primal", "dual", "slow", "nonconvex", "hard"])
+def test_bad_neighbours(neighbour: str, width: int) -> None:
+    """Neighbours that are invalid, infeasible, stopped by the iteration limit, or hard, on every side and in every lane."""
+    base = "low_rank_qp"
+    problem, programs = draw(KINDS[base], COUNT, seed=13)
+    native = engine(problem, lane_width=width, max_iterations=12 if neighbour == "slow" else 100)
+    good, rng = batch_of(problem, programs), np.random.default_rng(1)
+    bad = pick(good, np.arange(COUNT))
+    P, q, A, b, _ = bad.arrays
+    match neighbour:
+        case "nan":
+            A[:, 0] = np.nan
+        case "inf":
+            b[:, -1] = np.inf
+        case "primal":
+            A[:, :6], b[:, 0] = 0.0, 1.0  # the equality becomes 0 = 1
+        case "dual":
+            A[:], q[:] = -np.abs(A), -1e3
+            P[:] = 0.0
+        case "slow":
+            scales = 10.0 ** rng.uniform(-8, 8, (COUNT, problem.structure.m))
+            A *= scales[:, problem.structure.A.rows]
+            b *= scales
+        case "nonconvex":
+            P[:, -1] -= 1e3
+        case "hard":
+            b *= 10.0 ** rng.uniform(-12, 12, b.shape)
+    status = native.solve(bad, {}, tape=False).status
+    if neighbour != "hard":
+        assert status.any()
+    both = Batch(
+        tuple(np.stack([x, y], axis=1).reshape(2 * COUNT, -1) for x, y in zip(bad.arrays, good.arrays, strict=True)), (2 * COUNT,)
+    )
+    seeds = np.repeat(np.arange(COUNT), 2)
+    found = everything(native, both, seeds)
+    assert_rows(found, everything(native, good, np.arange(COUNT)), rows=slice(1, None, 2))
+    assert_rows(found, everything(native, bad, np.arange(COUNT)), rows=slice(0, None, 2))
+
+
+@pytest.mark.isa
+@widths
+@pytest.mark.parametrize("shared", ["P", "A", "q", "PA", "PAb", "PqA", "qb", "PqAbd"])
+@pytest.mark.parametrize("kind", ["dense_qp", "lp_vertex", "low_rank_qp"])
+def test_shared_parameters(kind: str, shared: str, width: int) -> None:
+    """A parameter passed once is the same as passed B times, by copies or by strides of zero, whatever becomes of the instances."""
+    problem, programs = draw(KINDS[kind], COUNT, seed=14)
+    native = engine(problem, lane_width=width)
+    once = batch_of(problem, programs, shared)
+    full = tuple(np.broadcast_to(a, (COUNT, a.shape[-1])) for a in once.arrays)
+    seeds = np.arange(COUNT)
+    expected = everything(native, once, seeds)
+    assert_rows(everything(native, replace(once, arrays=full), seeds), expected)
+    copies = replace(once, arrays=tuple(np.ascontiguousarray(a) for a in full))
+    assert_rows(everything(native, copies, seeds), expected)
+
+
+@widths
+def test_two_batch_axes(width: int) -> None:
+    """Parameters that broadcast against each other equal the batch written out."""
+    problem, programs = draw(KINDS["dense_qp"], 15, seed=15)
+    native, flat = engine(problem, lane_width=width), batch_of(problem, programs)
+    P, q, A, b, d = flat.arrays
+    crossed = Batch((P[0], q.reshape(3, 5, -1), A[None, 0], b[:5], d[:3, None]), (3, 5))
+    written = Batch(
+        tuple(np.ascontiguousarray(np.broadcast_to(a, (3, 5, a.shape[-1]))).reshape(15, -1) for a in crossed.arrays), (15,)
+    )
+    found, expected = (native.solve(batch, {}, tape=True) for batch in (crossed, written))
+    assert_rows(fields(found), fields(expected))
+
+
+@pytest.mark.isa
+@widths
+@pytest.mark.parametrize("size", [1, 7, 64, 65, 300])
+def test_sums_over_the_batch_do_not_depend_on_threads(size: int, width: int) -> None:
+    problem, programs = draw(KINDS["dense_qp"], size, seed=16)
+    batch = batch_of(problem, programs, shared=PARTS)
+    natives = [engine(problem, lane_width=width, threads=t) for t in (1, 2, 3)]
+    tape = tape_of(natives[0].solve(batch, {}, tape=True))
+    cotangent = np.random.default_rng(0).normal(size=(size, problem.R.shape[0]))
+    first, *others = ([g for g in n.vjp(batch, tape, cotangent, [True] * 5)[0] if g is not None] for n in natives)
+    assert all(same_bits(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
+def test_repeated_calls_and_a_copied_engine() -> None:
+    """Nothing of a call stays on the engine."""
+    problem, programs = draw(KINDS["low_rank_qp"], COUNT, seed=17)
+    native, batch = engine(problem), batch_of(problem, programs)
+    expected = fields(native.solve(batch, {}, tape=True))
+    native.solve(pick(batch, [0]), {"max_iterations": 1}, tape=False)
+    assert_rows(fields(native.solve(batch, {}, tape=True)), expected)
+    clone = object.__new__(NativeEngine)
+    clone.__setstate__(native.__getstate__())
+    assert_rows(fields(clone.solve(batch, {}, tape=True)), expected)
+
+
+def test_a_tape_changes_nothing() -> None:
+    problem, programs = draw(KINDS["dense_qp"], COUNT, seed=18)
+    native, batch = engine(problem), batch_of(problem, programs)
+    with_tape, without = (fields(native.solve(batch, {}, tape=tape)) for tape in (True, False))
+    assert_rows(with_tape, without)
+
+
+def test_derivatives_depend_on_the_tape_alone() -> None:
+    """The statuses of neighbours on the tape do not matter, nor does where the tape came from."""
+    problem, programs = draw(KINDS["dense_qp"], COUNT, seed=19)
+    native, batch = engine(problem), batch_of(problem, programs)
+    tape = tape_of(native.solve(batch, {}, tape=True))
+    cotangent = np.random.default_rng(0).normal(size=(COUNT, problem.R.shape[0]))
+    expected, _ = native.vjp(batch, tape, cotangent, [True] * 5)
+    spoilt = Tape(tape.x.copy(), tape.z.copy(), tape.s.copy(), tape.status.copy())
+    spoilt.status[::2] = Status.PRIMAL_INFEASIBLE
+    spoilt.x[::2] = np.nan
+    for found, array in zip(native.vjp(batch, spoilt, cotangent, [True] * 5)[0], expected, strict=True):
+        assert found is not None
+        assert array is not None
+        assert same_bits(found[1::2], array[1::2])
+        assert not found[::2].any()
+
+
+@widths
+def test_certificates_too(width: int) -> None:
+    """Infeasible instances keep their iterates and residuals wherever they stand."""
+    problem, programs = draw(INFEASIBLE["contradiction"], COUNT, seed=20)
+    native, batch = engine(problem, lane_width=width), batch_of(problem, programs)
+    expected = fields(native.solve(batch, {}, tape=True))
+    order = np.random.default_rng(1).permutation(COUNT)
+    assert_rows(fields(native.solve(pick(batch, order), {}, tape=True)), expected, of=order)
