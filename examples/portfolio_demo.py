@@ -157,6 +157,7 @@ def main() -> None:
     console = Console()
     began = time.perf_counter()
 
+    torch.set_num_threads(1)  # the network is small; a second thread of its own would spin while the layer's threads work
     dates, prices, tickers = load_prices()
     training, validation, test = split(build(prices), dates)
     console.print(
