@@ -1,0 +1,74 @@
+"""The compiled extension (``cpp/bindings/module.cpp``). Every array is C-contiguous; the ones that are written come last."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cvxpylayers._typing import Bool, Float64, Int8, Int32
+
+class Kernel:
+    """One compiled problem; immutable, usable from several threads."""
+
+    def __init__(
+        self,
+        n: int,
+        m: int,
+        zero: int,
+        parameter_sizes: Sequence[int],
+        P_indptr: Int32,
+        P_indices: Int32,
+        A_indptr: Int32,
+        A_indices: Int32,
+        M_indptr: Int32,
+        M_indices: Int32,
+        M_data: Float64,
+        R_indptr: Int32,
+        R_indices: Int32,
+        R_data: Float64,
+        check_convexity: bool,
+        objective_sign: float,
+        lane_width: int = 0,
+    ) -> None: ...
+    def solve(
+        self,
+        parameters: Sequence[Float64],
+        shape: Sequence[int],
+        options: Mapping[str, Any],
+        invalid: Bool | None,
+        outputs: Float64,
+        x: Float64 | None,
+        z: Float64 | None,
+        s: Float64 | None,
+        status: Int8,
+        iterations: Int32,
+        residuals: Float64,
+    ) -> None: ...
+    def vjp(
+        self,
+        parameters: Sequence[Float64],
+        shape: Sequence[int],
+        x: Float64,
+        z: Float64,
+        s: Float64,
+        status: Int8,
+        outputs: Float64,
+        gradients: Sequence[Float64 | None],
+        degenerate: Bool,
+        threads: int = 0,
+    ) -> None: ...
+    def jvp(
+        self,
+        parameters: Sequence[Float64],
+        shape: Sequence[int],
+        x: Float64,
+        z: Float64,
+        s: Float64,
+        status: Int8,
+        tangents: Sequence[Float64 | None],
+        outputs: Float64,
+        degenerate: Bool,
+        threads: int = 0,
+    ) -> None: ...
+    def describe(self) -> dict[str, Any]: ...
+
+def available_instruction_sets() -> list[str]: ...
+def hardware_threads() -> int: ...
