@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
@@ -83,12 +84,13 @@ def test_neighbours_do_not_change_a_bit(interval: CvxpyLayer) -> None:
         assert torch.equal(x[i], interval(LO[i], HI, C[i])[0])
 
 
-def test_the_mode_of_the_layer_holds_until_a_call_overrides_it(nnls: CvxpyLayer) -> None:
+def test_the_mode_of_the_layer_holds_until_a_call_overrides_it(solver: str | None) -> None:
+    x, b = cp.Variable(3), cp.Parameter(3, name="b")
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b))), [b], [x], solver=solver, on_failure="nan")
     bad = torch.full((3,), float("nan"))
-    nnls._layer.on_failure = "nan"
-    assert nnls(torch.ones(3, 2), bad)[0].isnan().all()
-    with pytest.raises(SolverError, match="invalid_input at the only instance \\(parameter 'b' holds NaN or inf\\)"):
-        nnls(torch.ones(3, 2), bad, on_failure="raise")
+    assert layer(bad)[0].isnan().all()
+    with pytest.raises(SolverError, match=r"invalid_input at the only instance \(parameter 'b' holds NaN or inf\)"):
+        layer(bad, on_failure="raise")
 
 
 def test_a_violated_sign_is_an_invalid_instance(ridge: CvxpyLayer) -> None:

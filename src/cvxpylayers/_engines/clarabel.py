@@ -24,6 +24,8 @@ _TARGET: Final = 1e-11
 _ALMOST: Final = 1e-5
 _OWN: Final = frozenset(n for n in dir(clarabel.DefaultSettings) if not n.startswith("_") and n != "default")
 
+_SETTLED: Final = (Status.SOLVED, Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
+
 _STATUS: Final[Mapping[str, Status]] = {
     "Solved": Status.INSUFFICIENT_PROGRESS,  # unless our own residuals say solved
     "AlmostSolved": Status.INSUFFICIENT_PROGRESS,
@@ -52,7 +54,9 @@ class Outcome:
     objective: float
 
 
-def solve_instance(structure: Structure, values: Shaped[Float64, " values"], *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
+def solve_instance(
+    structure: Structure, values: Shaped[Float64, " values"], *, tolerance: float = 1e-8, **settings: Any
+) -> Outcome:
     """Solve the program with the value vector ``values`` = [P, q, A, b, d].
 
     The status is judged by the unscaled residuals of the returned point: at most ``tolerance`` is solved, at most 1e-5 almost
@@ -63,13 +67,15 @@ def solve_instance(structure: Structure, values: Shaped[Float64, " values"], *, 
     Ac = sp.csr_matrix((A, structure.A.indices, structure.A.indptr), shape=(structure.m, structure.n))
     if not np.isfinite(values).all():
         return _nothing(structure, Status.INVALID_INPUT)
-    try:
-        solver = clarabel.DefaultSolver(Pu, q, Ac.tocsc(), b, _cones(structure.cones), _settings(tolerance, settings))
-    except (TypeError, AttributeError) as error:
-        raise OptionError(f"Clarabel refuses its settings: {error}") from error
-    found = solver.solve()
-    x, z, s = (np.asarray(v, dtype=np.float64) for v in (found.x, found.z, found.s))
-    return _judge((Pu, q, Ac, b, float(d)), (x, z, s), str(found.status), int(found.iterations), tolerance)
+    columns, cones, outcomes = Ac.tocsc(), _cones(structure.cones), []
+    # A target out of reach can end Clarabel early, far from any solution; then what was asked for is asked for again.
+    for target in (min(_TARGET, tolerance), tolerance):
+        found = clarabel.DefaultSolver(Pu, q, columns, b, cones, _settings(target, settings)).solve()
+        point = np.asarray(found.x), np.asarray(found.z), np.asarray(found.s)
+        outcomes.append(_judge((Pu, q, Ac, b, float(d)), point, str(found.status), int(found.iterations), tolerance))
+        if outcomes[-1].status in _SETTLED:
+            break
+    return min(outcomes, key=lambda outcome: outcome.status)
 
 
 def _judge(
@@ -102,7 +108,7 @@ def _norm(v: Float64) -> float:
 
 def _nothing(structure: Structure, status: Status) -> Outcome:
     nan = np.full(structure.n, np.nan), np.full(structure.m, np.nan), np.full(structure.m, np.nan)
-    return Outcome(*nan, status, 0, math.inf, math.inf, math.inf, math.nan)
+    return Outcome(*nan, status, 0, math.nan, math.nan, math.nan, math.nan)
 
 
 @lru_cache(maxsize=64)
@@ -118,12 +124,14 @@ def _cones(cones: Cones) -> list[Any]:
     ]
 
 
-def _settings(tolerance: float, own: Mapping[str, Any]) -> clarabel.DefaultSettings:
+def _settings(target: float, own: Mapping[str, Any]) -> clarabel.DefaultSettings:
     settings = clarabel.DefaultSettings()
-    target = min(tolerance, _TARGET)
     defaults = {"verbose": False, "max_threads": 1, "tol_feas": target, "tol_gap_abs": target, "tol_gap_rel": target}
     for name, value in {**defaults, **own}.items():
-        setattr(settings, name, value)
+        try:
+            setattr(settings, name, value)
+        except (TypeError, AttributeError, OverflowError) as error:
+            raise OptionError(f"Clarabel refuses {name}={value!r}: {error}") from error
     return settings
 
 
