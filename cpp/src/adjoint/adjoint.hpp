@@ -50,8 +50,10 @@ class Adjoint {
         c2_(arena.take<V>(plan.m)),
         active_(arena.take<M>(plan.m)) {}
 
-  // Factors K_E at the tape. Lanes with s = z = 0 in some row have no derivative; they are flagged, the row counts as active.
-  void linearize() {
+  // Factors K_E at the tape of the valid lanes. Lanes with s = z = 0 in some row have no derivative; they are flagged, and the row
+  // counts as active.
+  void linearize(M valid) {
+    valid_ = valid;
     degenerate = M{};
     scale_ = V{};
     for (Index k = 0; k < plan_.P.nnz(); ++k) scale_ = max(scale_, abs(program.P[k]));
@@ -71,7 +73,7 @@ class Adjoint {
     for (Index j = 0; j < plan_.n; ++j) norm = max(norm, abs(r1[j]));
     for (Index i = 0; i < plan_.m; ++i) norm = max(norm, select(active_[i], abs(r2[i]), V{}));
     V residual = residuals();
-    M busy = residual > roundoff * norm;
+    M busy = valid_ & (residual > roundoff * norm);
     for (int pass = 0; pass < passes && any(busy); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
       for (Index j = 0; j < plan_.n; ++j) a[j] = select(busy, a[j] + c1_[j], a[j]);
@@ -80,7 +82,7 @@ class Adjoint {
       residual = residuals();
       busy &= (residual > roundoff * norm) & (residual < 0.5 * before);
     }
-    const M inconsistent = ~(residual <= consistent * norm);
+    const M inconsistent = valid_ & ~(residual <= consistent * norm);
     if (any(inconsistent)) damp(inconsistent);
   }
 
@@ -132,6 +134,7 @@ class Adjoint {
   Kkt<V> kkt_;
   V *t1_, *Aty_, *c1_, *t2_, *c2_;
   M* active_;
+  M valid_{};
   V scale_{}, delta_{};
 };
 

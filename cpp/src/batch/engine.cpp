@@ -33,9 +33,9 @@ void require(bool condition, const char* message) {
 }
 
 void check_pattern(const Pattern& p, Index rows, Index columns, const char* message) {
-  require(p.rows() == rows && p.indptr[0] == 0 && p.indptr.back() == p.nnz(), message);
+  require(!p.indptr.empty() && p.rows() == rows && p.indptr[0] == 0 && p.indptr.back() == p.nnz(), message);
+  require(std::is_sorted(p.indptr.begin(), p.indptr.end()), message);
   for (Index i = 0; i < rows; ++i) {
-    require(p.indptr[i] <= p.indptr[i + 1], message);
     for (Index k = p.indptr[i]; k < p.indptr[i + 1]; ++k)
       require(p.indices[k] >= 0 && p.indices[k] < columns && (k == p.indptr[i] || p.indices[k - 1] < p.indices[k]), message);
   }
@@ -48,9 +48,10 @@ Problem checked(Problem p) {
   for (Index i = 0; i < s.n; ++i)
     for (Index k = s.P.indptr[i]; k < s.P.indptr[i + 1]; ++k) require(s.P.indices[k] <= i, "P must hold the lower triangle");
   check_pattern(s.A, s.m, s.n, "A must be m x n, compressed by rows, columns ascending");
+  require(std::all_of(p.parameter_sizes.begin(), p.parameter_sizes.end(), [](Index size) { return size >= 0; }), "negative parameter size");
   const Index columns = std::accumulate(p.parameter_sizes.begin(), p.parameter_sizes.end(), Index{0}) + 1;
   check_pattern(p.M.pattern, s.values(), columns, "M must have one row per value and one column per parameter entry and constant");
-  check_pattern(p.R.pattern, p.R.pattern.rows(), s.n + s.m, "R must have n + m columns");
+  check_pattern(p.R.pattern, std::max<Index>(p.R.pattern.rows(), 0), s.n + s.m, "R must have n + m columns");
   require(p.M.data.size() == p.M.pattern.indices.size() && p.R.data.size() == p.R.pattern.indices.size(), "map data and pattern differ");
   return p;
 }
@@ -140,6 +141,7 @@ struct Engine::Impl {
   std::size_t solve_bytes, adjoint_bytes;
 
   Impl(Problem problem, int width) : compiled(std::move(problem)) {
+    require(width == 0 || width == 4 || width == 8, "lane_width must be 4, 8 or 0");
     kernels = &find_kernels(width);
     if (width == 0 && kernels->solve_arena(compiled) > wide_limit) kernels = &find_kernels(4);
     solve_bytes = kernels->solve_arena(compiled);
@@ -157,19 +159,24 @@ struct Engine::Impl {
   template <class Job, class Run>
   bool execute(Job& job, std::size_t bytes, int count, const Interrupt& interrupt, Run run) const {
     job.progress.interrupt = &interrupt;
-    run_parallel(count, [&](int worker) { run(job, thread_arena(bytes), worker == 0); });
+    run_parallel(count, [&](int worker) {
+      const ArenaLease arena(bytes);
+      run(job, arena.data(), worker == 0);
+    });
     return !job.progress.stop;
   }
 
-  // Splits the batch into at most 64 blocks of whole packs.
-  void make_blocks(AdjointJob& job) const {
+  // Splits the batch into whole packs, at most 64 blocks and few enough that `summed` entries of each stay small.
+  void make_blocks(AdjointJob& job, std::size_t summed) const {
+    const std::int64_t most = std::clamp<std::int64_t>(partial_entries / static_cast<std::int64_t>(summed + 1), 2, 64);
     const std::int64_t packs = (job.locator.size() + kernels->width - 1) / kernels->width;
-    job.block_size = std::max<std::int64_t>(1, (packs + 63) / 64) * kernels->width;
+    job.block_size = std::max<std::int64_t>(1, (packs + most - 1) / most) * kernels->width;
     job.blocks = (job.locator.size() + job.block_size - 1) / job.block_size;
   }
 
   static constexpr std::size_t wide_limit = std::size_t{4} << 20;
   static constexpr double waking_flops = 1e5;
+  static constexpr std::int64_t partial_entries = 1 << 22;
 };
 
 Engine::Engine(Problem problem, int lane_width) : impl_(std::make_unique<Impl>(std::move(problem), lane_width)) {}
@@ -198,15 +205,11 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   std::vector<const double*> pointers(compiled.problem.parameter_sizes.size() + 1);
   job.locator.locate(0, pointers.data());
   job.base.assign(s.values(), 0.0);
-  for (Index v = 0; v < s.values(); ++v) {
-    if (job.locator.shared(v))
-      job.base[v] = compiled.values(v, pointers.data());
-    else if (compiled.place[v].kind == Place::P || compiled.place[v].kind == Place::A)
-      job.shared_matrices = false;
-  }
-  // One instance with a bad shared matrix must be reported as such: let the loads find it.
+  impl_->kernels->evaluate(compiled, pointers.data(), job.base.data());
+  // Matrices are scaled once for all where every instance has the same; a NaN among them is left for the loads to report.
   for (Index v = 0; v < s.values(); ++v)
-    if (!(job.base[v] - job.base[v] == 0.0)) job.shared_matrices = false;
+    if (const auto kind = compiled.place[v].kind; kind == Place::P || kind == Place::A)
+      job.shared_matrices &= job.locator.shared(v) && job.base[v] - job.base[v] == 0.0;
   return impl_->execute(job, impl_->solve_bytes, impl_->threads(job.locator.size(), settings.threads, 12), interrupt, impl_->kernels->solve);
 }
 
@@ -222,7 +225,7 @@ bool Engine::vjp(const BatchView& batch, const VjpRequest& request, int threads,
     std::fill(request.gradients[p].begin(), request.gradients[p].end(), 0.0);
   }
   if (job.locator.size() == 0) return true;
-  impl_->make_blocks(job);
+  impl_->make_blocks(job, entries);
   job.partial.assign(entries * static_cast<std::size_t>(job.blocks), 0.0);
   if (!impl_->execute(job, impl_->adjoint_bytes, impl_->threads(job.locator.size(), threads, 2), interrupt, impl_->kernels->vjp)) return false;
   std::size_t offset = 0;
@@ -241,7 +244,7 @@ bool Engine::jvp(const BatchView& batch, const JvpRequest& request, int threads,
   const Locator tangents(compiled, request.tangents, 0.0);
   AdjointJob job{compiled, Locator(compiled, batch, 1.0), request.tape, request.degenerate, {}, {}, {}, {}, 0, 0, &tangents, request.outputs, {}};
   if (job.locator.size() == 0) return true;
-  impl_->make_blocks(job);
+  impl_->make_blocks(job, 0);
   return impl_->execute(job, impl_->adjoint_bytes, impl_->threads(job.locator.size(), threads, 2), interrupt, impl_->kernels->jvp);
 }
 

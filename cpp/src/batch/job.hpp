@@ -12,7 +12,8 @@
 namespace cvxl {
 
 // The map M, ready to be applied to one instance: value v = Σ_t coefficient_t · parameter[t][offset_t], the constant 1 being the
-// last "parameter". The terms are always added in the same order, so a value does not depend on which parameters are shared.
+// last "parameter". The terms are always added in the same order, and only by the kernels (one contraction of multiply and add),
+// so a value does not depend on which parameters are shared.
 struct ValueMap {
   std::vector<Index> begin;  // values + 1
   std::vector<Index> parameter, offset;
@@ -124,6 +125,7 @@ struct AdjointJob {
 struct Kernels {
   const char* isa;
   int width;
+  void (*evaluate)(const Compiled&, const double* const* parameters, double* values);
   std::size_t (*solve_arena)(const Compiled&);
   std::size_t (*adjoint_arena)(const Compiled&);
   void (*solve)(const SolveJob&, std::byte* arena, bool caller);
@@ -133,6 +135,5 @@ struct Kernels {
 
 // Kernels of an instruction set (empty: the best one, or CVXPYLAYERS_ISA) for a lane width.
 const Kernels& find_kernels(int width);
-int native_width();
 
 }  // namespace cvxl

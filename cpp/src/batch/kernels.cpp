@@ -110,7 +110,8 @@ class Feed {
     }
     for (Index j = 0; j < plan_.n; ++j) put(solver_.program.q, j, structure.q_offset() + plan_.variable_of[j]);
     for (Index r = 0; r < plan_.m; ++r) put(solver_.program.b, r, structure.b_offset() + r);
-    return check == 0.0;
+    const double constant = value(structure.d_offset());
+    return check + (constant - constant) == 0.0;
   }
 
   void reject(int lane) {
@@ -130,7 +131,7 @@ class Feed {
   void write_outcome(std::int64_t i, Status status, Index iterations, const double (&residuals)[4]) {
     job_.request.status[i] = static_cast<std::int8_t>(status);
     job_.request.iterations[i] = iterations;
-    std::copy(residuals, residuals + 4, job_.request.residuals.data() + 4 * i);
+    if (!job_.request.residuals.empty()) std::copy(residuals, residuals + 4, job_.request.residuals.data() + 4 * i);
   }
 
   const SolveJob& job_;
@@ -189,7 +190,7 @@ class Sweep {
         lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
       }
     }
-    adjoint_.linearize();
+    adjoint_.linearize(valid_);
   }
 
   void vjp(double* partial) {
@@ -344,10 +345,14 @@ void jvp(AdjointJob& job, std::byte* block, bool caller) {
   sweep_blocks<V>(job, block, caller, [](Sweep<V>& sweep, std::int64_t) { sweep.jvp(); });
 }
 
+void evaluate(const Compiled& compiled, const double* const* parameters, double* values) {
+  for (Index v = 0; v < compiled.problem.structure.values(); ++v) values[v] = compiled.values(v, parameters);
+}
+
 template <int W>
 constexpr Kernels entry(const char* isa) {
   using V = Real<W>;
-  return {isa, W, solve_arena<V>, adjoint_arena<V>, solve<V>, vjp<V>, jvp<V>};
+  return {isa, W, evaluate, solve_arena<V>, adjoint_arena<V>, solve<V>, vjp<V>, jvp<V>};
 }
 
 #define CVXL_STRING_(x) #x

@@ -1,14 +1,20 @@
 #include "batch/pool.hpp"
 
+#if defined(__linux__)
 #include <sched.h>
+#endif
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cvxl/engine.hpp"
@@ -16,34 +22,56 @@
 namespace cvxl {
 namespace {
 
+constexpr int most_threads = 256;
+
 class Pool {
  public:
   Pool() : owner_(getpid()) {}
 
   bool alive() const { return owner_ == getpid(); }
 
+  // Takes the pool if it is free; it must then be given back.
+  bool take() { return !taken_.exchange(true, std::memory_order_acquire); }
+  void give_back() { taken_.store(false, std::memory_order_release); }
+
   void run(int threads, const std::function<void(int)>& job) {
-    const std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
-    if (!turn.owns_lock()) return job(0);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      while (static_cast<int>(workers_.size()) < threads - 1) {
-        const int index = static_cast<int>(workers_.size()) + 1;
-        workers_.emplace_back([this, index, seen = round_] { work(index, seen); });
-      }
+      grow(std::min(threads, most_threads) - 1);
       job_ = &job;
-      wanted_ = threads - 1;
-      running_ = wanted_;
+      wanted_ = running_ = std::min(threads - 1, static_cast<int>(workers_.size()));
+      failure_ = nullptr;
       ++round_;
     }
     wake_.notify_all();
-    job(0);
+    guard(job, 0);
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [this] { return running_ == 0; });
     job_ = nullptr;
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
  private:
+  // A machine that refuses more threads gets along with those there are.
+  void grow(int count) {
+    try {
+      while (static_cast<int>(workers_.size()) < count) {
+        const int index = static_cast<int>(workers_.size()) + 1;
+        workers_.emplace_back([this, index, seen = round_] { work(index, seen); });
+      }
+    } catch (const std::system_error&) {
+    }
+  }
+
+  void guard(const std::function<void(int)>& job, int index) {
+    try {
+      job(index);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+  }
+
   void work(int index, std::uint64_t seen) {
     std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
@@ -52,57 +80,81 @@ class Pool {
       if (index > wanted_) continue;
       const auto* job = job_;
       lock.unlock();
-      (*job)(index);
+      guard(*job, index);
       lock.lock();
       if (--running_ == 0) done_.notify_one();
     }
   }
 
   const pid_t owner_;
-  std::mutex turn_, mutex_;
+  std::atomic<bool> taken_{false};
+  std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
   const std::function<void(int)>* job_ = nullptr;
   int wanted_ = 0, running_ = 0;
   std::uint64_t round_ = 0;
+  std::exception_ptr failure_;
 };
 
 // Never destroyed: its threads sleep until the process ends. In a forked child the parent's pool has no threads and is left alone.
 Pool& pool() {
-  static std::mutex guard;
-  static Pool* instance = nullptr;
-  const std::lock_guard<std::mutex> lock(guard);
-  if (!instance || !instance->alive()) instance = new Pool;
-  return *instance;
+  static std::atomic<Pool*> current{nullptr};
+  Pool* seen = current.load(std::memory_order_acquire);
+  while (!seen || !seen->alive()) {
+    auto fresh = std::make_unique<Pool>();
+    if (current.compare_exchange_strong(seen, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
+  }
+  return *seen;
 }
 
 struct Free {
   void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
 };
 
+struct Block {
+  std::unique_ptr<std::byte[], Free> bytes;
+  std::size_t capacity = 0;
+};
+
+// Blocks of the calling thread, one per level of nesting.
+thread_local std::vector<Block> blocks;
+thread_local std::size_t level = 0;
+
 }  // namespace
 
 void run_parallel(int threads, const std::function<void(int)>& job) {
   if (threads <= 1) return job(0);
-  pool().run(threads, job);
+  Pool& workers = pool();
+  if (!workers.take()) return job(0);
+  const struct Return {
+    Pool& pool;
+    ~Return() { pool.give_back(); }
+  } at_exit{workers};
+  workers.run(threads, job);
 }
 
-std::byte* thread_arena(std::size_t bytes) {
-  thread_local std::unique_ptr<std::byte[], Free> block;
-  thread_local std::size_t capacity = 0;
-  if (capacity < bytes) {
-    block.reset();
-    block.reset(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64})));
-    std::fill(block.get(), block.get() + bytes, std::byte{0});
-    capacity = bytes;
+ArenaLease::ArenaLease(std::size_t bytes) {
+  if (blocks.size() == level) blocks.emplace_back();
+  Block& block = blocks[level];
+  if (block.capacity < bytes) {
+    block = {};
+    block.bytes.reset(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64})));
+    std::fill_n(block.bytes.get(), bytes, std::byte{0});
+    block.capacity = bytes;
   }
-  return block.get();
+  data_ = block.bytes.get();
+  ++level;
 }
+
+ArenaLease::~ArenaLease() { --level; }
 
 int hardware_threads() {
+#if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
+#endif
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 }  // namespace cvxl

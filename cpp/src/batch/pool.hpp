@@ -1,13 +1,27 @@
 #pragma once
+#include <cstddef>
 #include <functional>
 
 namespace cvxl {
 
-// Runs job(0) on the calling thread and job(1) … job(threads - 1) on pooled threads, and returns when all are done. If another
-// call holds the pool, the caller works alone. Survives fork: a child process starts a pool of its own.
+// Runs job(0) on the calling thread and job(1) … job(threads - 1) on pooled threads, and returns when all are done; the first
+// exception of any of them is thrown again. Where the pool is taken, by another call or by one further up this thread, the
+// caller works alone. Survives fork: a child process starts a pool of its own.
 void run_parallel(int threads, const std::function<void(int)>& job);
 
-// Working memory of the calling thread, at least `bytes` long and aligned to a cache line; kept for the thread's next call.
-std::byte* thread_arena(std::size_t bytes);
+// Working memory of the calling thread, aligned to a cache line and kept for the thread's next call. Leases nest: a call made from
+// within another (by an interrupt handler, say) gets memory of its own.
+class ArenaLease {
+ public:
+  explicit ArenaLease(std::size_t bytes);
+  ~ArenaLease();
+  ArenaLease(const ArenaLease&) = delete;
+  ArenaLease& operator=(const ArenaLease&) = delete;
+
+  std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_;
+};
 
 }  // namespace cvxl

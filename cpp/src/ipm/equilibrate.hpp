@@ -56,9 +56,9 @@ class Scaling {
   }
 
  private:
-  static constexpr int passes = 8;
+  static constexpr int passes = 10;
   static constexpr double spread = 4.0;  // norms within [1/spread, spread] are left alone
-  static constexpr double limit = 1e4;
+  static constexpr double limit = 1e8;
 
   static V cost_factor(V norm) {
     const V factor = 1.0 / min(max(norm, splat<V>(1.0 / limit)), splat<V>(limit));

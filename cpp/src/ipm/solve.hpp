@@ -86,6 +86,7 @@ class Solver {
       second_system();
       solve(r1_, r2_);
       advance(broken);
+      settle_polish();
       evaluate(polish_ & ~fresh_);
       judge(feed);
     }
@@ -128,6 +129,7 @@ class Solver {
     }
     best_merit_ = select(loaded, infinity, best_merit_);
     outcome.iterations = select(loaded, zero, outcome.iterations);
+    step_ = select(loaded, splat<V>(1.0), step_);
     stable_ = select(loaded, zero, stable_);
     stalled_ = select(loaded, zero, stalled_);
     wait_ = select(loaded, zero, wait_);
@@ -216,9 +218,12 @@ class Solver {
     const V mu = total / count;
     const V mu_affine = (total * (1.0 - alpha) + alpha * alpha * cross) / count;
     const V ratio = min(max(mu_affine / mu, V{}), splat<V>(1.0));
-    const V target = ratio * ratio * ratio * mu;
+    // After a short step the iterate hugs the boundary and the second-order term points along it: centre instead.
+    const M jammed = step_ < short_step;
+    const V sigma = select(jammed, splat<V>(0.5), ratio * ratio * ratio);
+    const V second_order = select(jammed, V{}, splat<V>(1.0));
     mu_ = mu;
-    for (Index i = plan_.zero; i < plan_.m; ++i) c_[i] = s[i] + (c_[i] - target) / z[i];
+    for (Index i = plan_.zero; i < plan_.m; ++i) c_[i] = s[i] + (second_order * c_[i] - sigma * mu) / z[i];
   }
 
   // Solves for (dx_, dz_), refining once in lanes whose last directions were inaccurate.
@@ -250,6 +255,7 @@ class Solver {
     V alpha_dual = min(one, fraction / max(dual, tiny));
     if (plan_.P.nnz() > 0) alpha_primal = alpha_dual = min(alpha_primal, alpha_dual);
     alpha_ = min(alpha_primal, alpha_dual);
+    step_ = select(interior_, alpha_, step_);
 
     alpha_primal = select(interior_, alpha_primal, select(polish_, one, V{}));
     alpha_dual = select(interior_, alpha_dual, select(polish_, one, V{}));
@@ -268,6 +274,34 @@ class Solver {
 
   // Without inequalities there is nothing to guess: the problem is one linear system.
   void begin(M lanes) { (plan_.m == plan_.zero ? polish_ : start_) |= lanes; }
+
+  // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
+  // proximal term leaves more than a factor of 1e-7 per solve.
+  void settle_polish() {
+    M busy = polish_ & ~fresh_;
+    V before = splat<V>(__builtin_inf());
+    for (int pass = 0; pass < 4 && any(busy); ++pass) {
+      program.products(x, z, Px_, Ax_, Atz_);
+      V residual = V{}, size = V{};
+      for (Index j = 0; j < plan_.n; ++j) {
+        r1_[j] = -(Px_[j] + program.q[j] + Atz_[j]);
+        residual = max(residual, abs(r1_[j]));
+        size = max(size, abs(Px_[j]) + abs(program.q[j]) + abs(Atz_[j]));
+      }
+      for (Index i = 0; i < plan_.m; ++i) {
+        r2_[i] = program.b[i] - Ax_[i];
+        const V counted = is_equality(i) ? abs(r2_[i]) : select(active_[i], abs(r2_[i]), V{});
+        residual = max(residual, counted);
+        size = max(size, abs(program.b[i]) + abs(Ax_[i]));
+      }
+      busy &= (residual > 1e-14 * size) & (residual < 0.5 * before);
+      if (!any(busy)) break;
+      before = residual;
+      kkt_.solve(program.A, r1_, r2_, dx_, dz_);
+      for (Index j = 0; j < plan_.n; ++j) x[j] = select(busy, x[j] + dx_[j], x[j]);
+      for (Index i = 0; i < plan_.m; ++i) z[i] = select(busy, z[i] + dz_[i], z[i]);
+    }
+  }
 
   // Shifts s and z of starting lanes into the interior (as Clarabel does: margin at least max(1, a tenth of the mean)).
   void begin_interior() {
@@ -333,20 +367,31 @@ class Solver {
     merit_ = select(merit_ < splat<V>(1e300), merit_, splat<V>(__builtin_inf()));
     drift_ = outcome.dual_residual > max(splat<V>(set_.target), 2.0 * (1.0 - alpha_) * dual_before + 1e-3 * dual_before);
 
-    const double eps = set_.infeasibility_tolerance;
-    const V bz_user = bz * c_inverse, qx_user = linear * c_inverse;
-    no_primal_ = (bz_user < 0.0) & (Atz_norm < -eps * bz_user);
-    no_dual_ = (qx_user < 0.0) & (Px_norm < -eps * qx_user) & (ray < -eps * qx_user);
+    certify(bz * c_inverse, Atz_norm, linear * c_inverse, max(Px_norm, ray));
   }
 
-  // Polished lanes: s = b - Ax off the active set, z = 0 there. Signs that come out wrong are recorded in violation_ and the
+  // How far z is from a proof of primal infeasibility, b'z < 0 and A'z = 0 (Farkas), and x from one of dual infeasibility, q'x < 0
+  // and Px = 0, Ax ∈ -K: the violation relative to the gain, in units of b or q.
+  void certify(V bz, V Atz_norm, V qx, V ray_norm) {
+    const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
+    no_primal_ = select(bz < 0.0, Atz_norm * max(one, b_norm_) / -bz, infinity);
+    no_dual_ = select(qx < 0.0, ray_norm * max(one, q_norm_) / -qx, infinity);
+  }
+
+  // Finishes lanes that are proven infeasible to the tolerance.
+  void finish_infeasible(Feed& feed, M& lanes, double tolerance) {
+    finish_and_drop(feed, lanes, (no_primal_ < tolerance) & (merit_ > set_.tolerance), Status::primal_infeasible);
+    finish_and_drop(feed, lanes, (no_dual_ < tolerance) & (merit_ > set_.tolerance), Status::dual_infeasible);
+  }
+
+  // Polished lanes: s = b - Ax off the active set, z = 0 there. Signs that come out wrong are counted in wrong_ and the
   // active set becomes {z > 0} ∪ {s < 0}.
   void project(M polished) {
-    violation_ = V{};
+    wrong_ = V{};
     for (Index i = plan_.zero; i < plan_.m; ++i) {
       const V slack = program.b[i] - Ax_[i];
       const M active = active_[i];
-      violation_ = max(violation_, select(active, -z[i], -slack));
+      wrong_ += select(select(active, z[i], slack) < -polish_tolerance, splat<V>(1.0), V{});
       s[i] = select(polished, select(active, V{}, max(slack, V{})), s[i]);
       active_[i] = (active_[i] & ~polished) | (polished & ((active & (z[i] > 0.0)) | (~active & (slack < 0.0))));
       z[i] = select(polished, select(active, max(z[i], V{}), V{}), z[i]);
@@ -372,15 +417,14 @@ class Solver {
     stalled_ = select(inner, select(progress, V{}, stalled_ + 1.0), stalled_);
     refine_ = (refine_ | (inner & drift_)) & interior_;
 
-    const M polished = tried & (violation_ <= polish_tolerance) & (merit_ <= splat<V>(polish_accept));
+    const M polished = tried & (wrong_ == 0.0) & (merit_ <= splat<V>(polish_accept));
     finish(feed, polished, Status::solved);
     if (plan_.m == plan_.zero)
       repeat_equalities(feed, tried & ~polished);
     else
       leave_polish(tried & ~polished);
 
-    finish_and_drop(feed, inner, no_primal_ & (merit_ > set_.tolerance), Status::primal_infeasible);
-    finish_and_drop(feed, inner, no_dual_ & (merit_ > set_.tolerance), Status::dual_infeasible);
+    finish_infeasible(feed, inner, set_.infeasibility_tolerance);
     finish_and_drop(feed, inner, merit_ <= set_.target, Status::solved);
 
     if (set_.polish && plan_.m > plan_.zero) enter_polish(inner);
@@ -390,10 +434,13 @@ class Solver {
     const M good = best_merit_ <= set_.tolerance;
     const M limit = outcome.iterations >= static_cast<double>(set_.max_iterations);
     const M hopeless = (stalled_ >= 25.0) | (alpha_ < 1e-9) | ~(merit_ < __builtin_inf());
-    const M over = inner & (limit | hopeless | (good & (stalled_ >= 3.0)));
+    M over = inner & (limit | hopeless | (good & (stalled_ >= 3.0)));
     if (any(over)) {
-      restore_best(over);
       const M almost = best_merit_ <= set_.reduced_tolerance;
+      M unsolved = over & ~almost;
+      finish_infeasible(feed, unsolved, set_.reduced_tolerance);
+      over &= unsolved | almost;
+      restore_best(over);
       finish_and_drop(feed, inner, over & good, Status::solved);
       finish_and_drop(feed, inner, over & almost, Status::almost_solved);
       finish_and_drop(feed, inner, over & limit, Status::max_iterations);
@@ -436,17 +483,17 @@ class Solver {
       saved_s_[i] = select(enter, s[i], saved_s_[i]);
     }
     tries_ = select(enter, V{}, tries_);
-    last_violation_ = select(enter, splat<V>(__builtin_inf()), last_violation_);
+    last_wrong_ = select(enter, splat<V>(__builtin_inf()), last_wrong_);
     polish_ |= enter;
     interior_ &= ~enter;
   }
 
-  // Failed attempts try the updated set while the violation shrinks; then they go back to the interior iterate and wait longer.
+  // Failed attempts try the updated set while fewer and fewer signs are wrong; then they go back to the interior iterate and wait longer.
   void leave_polish(M failed) {
     if (!any(failed)) return;
     tries_ = select(failed, tries_ + 1.0, tries_);
-    const M again = failed & (violation_ > polish_tolerance) & (violation_ < 0.5 * last_violation_) & (tries_ < 4.0);
-    last_violation_ = select(failed, violation_, last_violation_);
+    const M again = failed & (wrong_ > 0.0) & (wrong_ < last_wrong_) & (tries_ < most_tries);
+    last_wrong_ = select(failed, wrong_, last_wrong_);
     const M back = failed & ~again;
     for (Index j = 0; j < plan_.n; ++j) x[j] = select(back, saved_x_[j], x[j]);
     for (Index i = 0; i < plan_.m; ++i) {
@@ -461,10 +508,24 @@ class Solver {
   }
 
   // Equality-constrained instances that one proximal step did not settle take another, from where it led, until they are solved
-  // or show that they cannot be: the iterates of an infeasible one grow along a certificate.
+  // or show that they cannot be: the steps (dx, dz) of the proximal point method tend to a certificate (Banjac et al. 2019).
   void repeat_equalities(Feed& feed, M lanes) {
-    finish_and_drop(feed, lanes, no_primal_ & (merit_ > set_.tolerance), Status::primal_infeasible);
-    finish_and_drop(feed, lanes, no_dual_ & (merit_ > set_.tolerance), Status::dual_infeasible);
+    if (!any(lanes)) return;
+    program.products(dx_, dz_, t1_, t2_, cx_);
+    const V c_inverse = 1.0 / scaling.c;
+    V bz = V{}, qx = V{}, Atz_norm = V{}, ray_norm = V{};
+    for (Index j = 0; j < plan_.n; ++j) {
+      const V unscale = scaling.D_inverse[j] * c_inverse;
+      qx += program.q[j] * dx_[j];
+      ray_norm = max(ray_norm, abs(t1_[j]) * unscale);
+      Atz_norm = max(Atz_norm, abs(cx_[j]) * unscale);
+    }
+    for (Index i = 0; i < plan_.m; ++i) {
+      bz += program.b[i] * dz_[i];
+      ray_norm = max(ray_norm, abs(t2_[i]) * scaling.E_inverse[i]);
+    }
+    certify(bz * c_inverse, Atz_norm, qx * c_inverse, ray_norm);
+    finish_infeasible(feed, lanes, set_.infeasibility_tolerance);
     const M over = outcome.iterations >= 20.0;
     finish_and_drop(feed, lanes, over & (merit_ <= set_.tolerance), Status::solved);
     finish_and_drop(feed, lanes, over & (merit_ <= set_.reduced_tolerance), Status::almost_solved);
@@ -485,6 +546,8 @@ class Solver {
   static constexpr double polish_regularization = 1e-7;
   static constexpr double polish_tolerance = 1e-11;
   static constexpr double polish_accept = 1e-10;
+  static constexpr double most_tries = 8.0;
+  static constexpr double short_step = 0.1;
 
   const Plan& plan_;
   const Settings& set_;
@@ -495,8 +558,8 @@ class Solver {
   V *Ax_, *rz_, *r2_, *dz_, *h_, *c_, *best_z_, *best_s_, *t2_, *cz_;
   V *saved_x_, *saved_z_, *saved_s_;
   M* active_;
-  M convexity_{}, start_{}, interior_{}, polish_{}, fresh_{}, refine_{}, not_convex_{}, drift_{}, no_primal_{}, no_dual_{};
-  V q_norm_{}, b_norm_{}, mu_{}, alpha_{}, merit_{}, best_merit_{}, violation_{}, last_violation_{};
+  M convexity_{}, start_{}, interior_{}, polish_{}, fresh_{}, refine_{}, not_convex_{}, drift_{};
+  V no_primal_{}, no_dual_{}, q_norm_{}, b_norm_{}, mu_{}, alpha_{}, step_{}, merit_{}, best_merit_{}, wrong_{}, last_wrong_{};
   V stable_{}, stalled_{}, wait_{}, backoff_{}, tries_{};
 };
 

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <set>
 #include <span>
+#include <stdexcept>
 
 #include "kkt/ordering.hpp"
 
@@ -72,11 +73,19 @@ Candidate make_candidate(const Structure& s, Index longest_condensed) {
   return c;
 }
 
-// The cheapest candidate over all useful limits on the length of condensed rows.
+// The cheapest candidate over all useful limits on the length of condensed rows. Lengths whose cliques would be too many to list
+// are not tried.
 Candidate choose(const Structure& s) {
-  std::vector<Index> limits{1};
+  std::set<std::vector<Index>> patterns;
+  for (Index i = s.zero; i < s.m; ++i) patterns.emplace(row(s.A, i).begin(), row(s.A, i).end());
+  std::vector<std::int64_t> lengths;
+  for (const auto& pattern : patterns) lengths.push_back(static_cast<std::int64_t>(pattern.size()));
+  std::sort(lengths.begin(), lengths.end());
   Index longest = 1;
-  for (Index i = s.zero; i < s.m; ++i) longest = std::max(longest, s.A.indptr[i + 1] - s.A.indptr[i]);
+  std::int64_t pairs = 0;
+  for (std::int64_t length : lengths)
+    if ((pairs += length * length) < 20'000'000) longest = std::max(longest, static_cast<Index>(length));
+  std::vector<Index> limits{1};
   for (Index limit = 2; limit < 2 * longest; limit *= 2) limits.push_back(std::min(limit, longest));
   Candidate best;
   double lowest = std::numeric_limits<double>::infinity();
@@ -202,6 +211,8 @@ class Builder {
         plan_.diagonal.push_back(plan_.factor_size + c * rows + c);
       }
       plan_.supernodes.push_back({p.first, p.columns, rows, plan_.factor_size, {}});
+      if (std::int64_t{plan_.factor_size} + std::int64_t{p.columns} * rows > std::numeric_limits<Index>::max() / 2)
+        throw std::length_error("the factor of this problem has too many entries for the native engine");
       plan_.factor_size += p.columns * rows;
       plan_.factor_nonzeros += p.size();
       plan_.widest = std::max(plan_.widest, p.columns);
