@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from benchmarks.families import Family
+from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._program import (
     Batch,
@@ -161,6 +163,14 @@ def pick(batch: Batch, rows: Sequence[int] | Array) -> Batch:
         (len(index),),
         None if batch.invalid is None else batch.invalid[index],
     )
+
+
+def family_batch(family: Family, count: int, seed: int) -> tuple[NativeEngine, Batch]:
+    """The native engine of a family, without fallback, and a batch of samples."""
+    problem, parameters, variables = family.make()
+    shapes = [p.shape for p in parameters]
+    arrays = tuple(a.reshape(*a.shape[: a.ndim - len(s)], -1) for a, s in zip(family.sample(count, seed), shapes, strict=True))
+    return engine(compile_problem(problem, parameters, variables)), Batch(arrays, (count,))
 
 
 def engine(compiled: CompiledProblem, **options: Any) -> NativeEngine:

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.families import SMALL, Family
-from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.clarabel import solve_instance
-from cvxpylayers._engines.native import NativeEngine
-from cvxpylayers._program import Batch, Solution, Status
-from tests.programs import KINDS, Array, Kind, Program, batch_of, compiled, draw, engine, tape_of
+from cvxpylayers._program import Batch, Status
+from tests.programs import KINDS, Array, Kind, Program, batch_of, compiled, draw, engine, family_batch, tape_of
 
 COUNT = 24
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -68,20 +66,11 @@ def test_reported_residuals_are_those_of_the_point(kind: Kind) -> None:
         assert solution.dual_residual[i] == pytest.approx(dual, abs=1e-13)
 
 
-def solve_family(family: Family, count: int, seed: int) -> tuple[NativeEngine, Batch, Solution]:
-    problem, parameters, variables = family.make()
-    compiled_family = compile_problem(problem, parameters, variables)
-    arrays = tuple(
-        a.reshape(*a.shape[: a.ndim - len(p.shape)], -1) for a, p in zip(family.sample(count, seed), parameters, strict=True)
-    )
-    native, batch = NativeEngine(compiled_family, {"fallback": False}), Batch(arrays, (count,))
-    return native, batch, native.solve(batch, {}, tape=True)
-
-
 @pytest.mark.isa
 @families
 def test_families_agree_with_clarabel(family: Family) -> None:
-    native, batch, solution = solve_family(family, 40, seed=3)
+    native, batch = family_batch(family, 40, seed=3)
+    solution = native.solve(batch, {}, tape=True)
     values = (native.compiled.M @ batch.theta().T).T
     assert not solution.status.any()
     for x, objective, numbers in zip(tape_of(solution).x, solution.objective, values, strict=True):
@@ -93,7 +82,8 @@ def test_families_agree_with_clarabel(family: Family) -> None:
 @families
 def test_outputs_are_the_users_variables(family: Family) -> None:
     """Against CVXPY itself: order, shape and sign of what a layer returns."""
-    native, _, solution = solve_family(family, 2, seed=4)
+    native, batch = family_batch(family, 2, seed=4)
+    solution = native.solve(batch, {}, tape=True)
     problem, parameters, variables = family.make()
     values = family.sample(2, seed=4)
     for i in range(2):

@@ -1,0 +1,305 @@
+"""Derivatives: adjoint to each other, equal to closed forms, to dense oracles and to differences; minimum-norm where degenerate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from benchmarks.families import SMALL, Family, Parametrized
+from cvxpylayers._canon import compile_problem
+from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._program import Batch, Status
+from tests.oracles import jacobian, reference
+from tests.programs import KINDS, PARTS, Array, Kind, Program, Rng, batch_of, draw, engine, family_batch, scale, tape_of
+
+COUNT = 12
+SCALED = {name for name, kind in KINDS.items() if "1e" in name or "point" in name}
+kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+unscaled = pytest.mark.parametrize("kind", [KINDS[k] for k in KINDS if k not in SCALED], ids=[k for k in KINDS if k not in SCALED])
+families = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
+
+
+class Case(NamedTuple):
+    """A solved batch, a cotangent, tangents, and both derivatives with their flags."""
+
+    native: NativeEngine
+    batch: Batch
+    cotangent: Array
+    tangents: list[Array]
+    gradients: list[Array]
+    pushed: Array
+    flags: tuple[Array, Array]
+
+
+def differentiate(native: NativeEngine, batch: Batch, seed: int = 0, primal_only: bool = False) -> Case:
+    rng = np.random.default_rng(seed)
+    solution = native.solve(batch, {}, tape=True)
+    assert not solution.status.any()
+    cotangent = rng.normal(size=solution.outputs.shape)
+    if primal_only:
+        cotangent[:, native.compiled.structure.n :] = 0.0
+    tangents = [rng.normal(size=(batch.size, a.shape[-1])) for a in batch.arrays]
+    full = replace(batch, arrays=tuple(np.broadcast_to(a, t.shape) for a, t in zip(batch.arrays, tangents, strict=True)))
+    gradients, backward = native.vjp(full, tape_of(solution), cotangent, [True] * len(tangents))
+    pushed, forward = native.jvp(full, tape_of(solution), tangents)
+    return Case(native, full, cotangent, tangents, [g for g in gradients if g is not None], pushed, (backward, forward))
+
+
+def assert_adjoint(case: Case) -> None:
+    """⟨Jv, u⟩ = ⟨v, Jᵀu⟩ in every instance, to rounding of the terms that are summed."""
+    left = case.pushed * case.cotangent
+    right = np.concatenate([g * v for g, v in zip(case.gradients, case.tangents, strict=True)], axis=1)
+    size = np.abs(left).sum(1) + np.abs(right).sum(1)
+    assert np.max(np.abs(left.sum(1) - right.sum(1)) / size) < 1e-12
+
+
+def assert_close(found: Array, true: Array, tolerance: float) -> None:
+    assert np.max(np.abs(found - true), initial=0.0) <= tolerance * max(1.0, np.max(np.abs(true), initial=0.0))
+
+
+# ---- the two derivatives are adjoint -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.isa
+@kinds
+@pytest.mark.parametrize("primal_only", [True, False], ids=["x", "xz"])
+def test_adjoint_identity_on_random_structures(kind: Kind, primal_only: bool) -> None:
+    problem, programs = draw(kind, COUNT, seed=31)
+    assert_adjoint(differentiate(engine(problem), batch_of(problem, programs), primal_only=primal_only))
+
+
+@families
+def test_adjoint_identity_on_families(family: Family) -> None:
+    assert_adjoint(differentiate(*family_batch(family, COUNT, seed=32)))
+
+
+# ---- against dense oracles ---------------------------------------------------------------------------------------------------
+
+
+def equilibrated_solve(K: Array, r: Array) -> Array:
+    """K⁻¹ r for a symmetric K with rows of any size: Ruiz scaling, then one step of refinement in extended precision."""
+    S = np.ones(len(K))
+    for _ in range(60):
+        S /= np.sqrt(np.abs(S[:, None] * K * S).max(axis=0))
+    scaled = S[:, None] * K * S
+    y = np.linalg.solve(scaled, S * r)
+    residual = (S * r).astype(np.longdouble) - scaled.astype(np.longdouble) @ y.astype(np.longdouble)
+    return np.asarray(S * (y + np.linalg.solve(scaled, residual.astype(np.float64))))
+
+
+def gradients_of_vectors(p: Program, cotangent: Array) -> tuple[Array, Array]:
+    """Gradients of q and b from the active system of the known solution."""
+    n, on = len(p.x), np.flatnonzero((np.arange(len(p.s)) < p.zero) | (p.s < p.z))
+    K = np.block([[p.P, p.A[on].T], [p.A[on], np.zeros((len(on), len(on)))]])
+    solution, b = equilibrated_solve(K, np.r_[cotangent[:n], cotangent[n:][on]]), np.zeros(len(p.s))
+    b[on] = solution[n:]
+    return -solution[:n], b
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("kind", [k for k in KINDS.values() if k.regular], ids=[name for name, k in KINDS.items() if k.regular])
+def test_regular_instances_at_every_scale(kind: Kind) -> None:
+    """Unflagged, and right in every entry relative to the largest of its instance, whatever the units of rows and columns."""
+    problem, programs = draw(kind, COUNT, seed=33)
+    case = differentiate(engine(problem), batch_of(problem, programs))
+    assert not case.flags[0].any()
+    assert not case.flags[1].any()
+    for i, p in enumerate(programs):
+        for found, true in zip(
+            (case.gradients[1][i], case.gradients[3][i]), gradients_of_vectors(p, case.cotangent[i]), strict=True
+        ):
+            assert np.max(np.abs(found - true), initial=0.0) <= 1e-7 * np.max(np.abs(true), initial=1e-300)
+
+
+@pytest.mark.parametrize("twist", [scale(3, 3, 0), scale(0, 3, 3), scale(2, 2, 4)], ids=["rows_columns", "columns_cost", "all"])
+def test_scales_do_not_make_degenerate(twist: Callable[[Rng, Program], Program]) -> None:
+    problem, programs = draw(Kind(twists=(twist,)), 4 * COUNT, seed=34)
+    case = differentiate(engine(problem), batch_of(problem, programs))
+    assert not np.any(case.flags)
+    for i, p in enumerate(programs):
+        true, _ = gradients_of_vectors(p, case.cotangent[i])
+        assert np.max(np.abs(case.gradients[1][i] - true)) <= 1e-6 * np.max(np.abs(true))
+
+
+@unscaled
+def test_dense_jacobian_with_a_pseudoinverse(kind: Kind) -> None:
+    """Every parameter and output; consistent systems have the minimum-norm answer, the others are flagged, and all are finite."""
+    problem, programs = draw(kind, COUNT, seed=35)
+    for primal_only in (True, False):
+        case = differentiate(engine(problem), batch_of(problem, programs), primal_only=primal_only)
+        tape = tape_of(case.native.solve(case.batch, {}, tape=True))
+        assert all(np.isfinite(g).all() for g in case.gradients)
+        assert np.isfinite(case.pushed).all()
+        if kind.regular:
+            assert not np.any(case.flags)
+        gradients, tangents = np.concatenate(case.gradients, axis=1), np.concatenate(case.tangents, axis=1)
+        for i in range(COUNT):
+            J = jacobian(problem, case.batch.theta([i])[0, :-1], tape.x[i], tape.z[i], tape.s[i])
+            if not case.flags[0][i]:
+                assert_close(gradients[i], J.T @ case.cotangent[i], 1e-8)
+            if not case.flags[1][i]:
+                assert_close(case.pushed[i], J @ tangents[i], 1e-8)
+
+
+@pytest.mark.parametrize("kind", ["repeated_rows", "redundant_equalities", "fixed_by_bounds", "lp_overdetermined_vertex"])
+def test_dependent_rows_leave_the_derivative_of_x_alone(kind: str) -> None:
+    """The cotangent of x meets a consistent system: nothing to flag."""
+    problem, programs = draw(KINDS[kind], COUNT, seed=36)
+    assert not differentiate(engine(problem), batch_of(problem, programs), primal_only=True).flags[0].any()
+
+
+@pytest.mark.parametrize("kind", ["lp_face", "qp_face", "unconstrained_low_rank", "lp_equalities_free", "tied"])
+def test_solutions_that_are_not_differentiable_are_flagged(kind: str) -> None:
+    problem, programs = draw(KINDS[kind], COUNT, seed=37)
+    case = differentiate(engine(problem), batch_of(problem, programs))
+    assert np.all(case.flags)
+
+
+# ---- against differences of a tighter solve ----------------------------------------------------------------------------------
+
+
+@families
+def test_central_differences(family: Family) -> None:
+    native, batch = family_batch(family, 4, seed=38)
+    case, problem, h = differentiate(native, batch), native.compiled, 1e-5
+    for i in range(4):
+        theta, v = batch.theta([i])[0, :-1], np.concatenate([t[i] for t in case.tangents])
+        v[theta == 0.0] = 0.0
+        ends = [reference(problem, theta + sign * h * v) for sign in (1.0, -1.0)]
+        plus, minus = (problem.R @ np.concatenate([o.x, o.z]) for o in ends)
+        pushed, _ = native.jvp(batch, tape_of(native.solve(batch, {}, tape=True)), _row(v, case, i))
+        assert_close(pushed[i], (plus - minus) / (2 * h), 1e-5)
+
+
+def _row(v: Array, case: Case, i: int) -> list[Array]:
+    """``v`` as tangents of instance ``i``, zero elsewhere."""
+    tangents = [np.zeros_like(t) for t in case.tangents]
+    for tangent, part in zip(tangents, np.split(v, np.cumsum([t.shape[1] for t in tangents])[:-1]), strict=True):
+        tangent[i] = part
+    return tangents
+
+
+# ---- against closed forms ----------------------------------------------------------------------------------------------------
+
+
+def least_squares() -> Parametrized:
+    x, A, b = cp.Variable(3), cp.Parameter((5, 3)), cp.Parameter(5)
+    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b))), [A, b], [x])
+
+
+def least_squares_truth(u: Array, A: Array, b: Array) -> list[Array]:
+    x, w = np.linalg.lstsq(A, b)[0], np.linalg.solve(A.T @ A, u)
+    return [x, np.outer(b - A @ x, w) - np.outer(A @ w, x), A @ w]
+
+
+def box() -> Parametrized:
+    x, p, low, high = cp.Variable(4), cp.Parameter(4), cp.Parameter(4), cp.Parameter(4)
+    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [x >= low, x <= high]), [p, low, high], [x])
+
+
+def box_truth(u: Array, p: Array, low: Array, high: Array) -> list[Array]:
+    return [np.clip(p, low, high), u * ((p > low) & (p < high)), u * (p < low), u * (p > high)]
+
+
+def simplex() -> Parametrized:
+    x, p = cp.Variable(5), cp.Parameter(5)
+    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [x >= 0, cp.sum(x) == 1]), [p], [x])
+
+
+def simplex_truth(u: Array, p: Array) -> list[Array]:
+    ordered = np.sort(p)[::-1]
+    levels = (np.cumsum(ordered) - 1) / np.arange(1, len(p) + 1)
+    level = levels[np.flatnonzero(ordered > levels)[-1]]
+    on = p > level
+    return [np.maximum(p - level, 0.0), on * (u - u[on].mean())]
+
+
+def affine() -> Parametrized:
+    x, p, A, b = cp.Variable(5), cp.Parameter(5), cp.Parameter((2, 5)), cp.Parameter(2)
+    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [A @ x == b]), [p, A, b], [x])
+
+
+def affine_truth(u: Array, p: Array, A: Array, b: Array) -> list[Array]:
+    mu, nu = np.linalg.solve(A @ A.T, A @ p - b), np.linalg.solve(A @ A.T, A @ u)
+    x, free = p - A.T @ mu, u - A.T @ nu
+    return [x, free, -np.outer(mu, free) - np.outer(nu, x), nu]
+
+
+def ordered(rng: Rng, problem: Parametrized, count: int) -> tuple[Array, ...]:
+    values = [rng.normal(size=(count, *p.shape)) for p in problem.parameters]
+    if len(values) == 3 and problem.parameters[1].shape == problem.parameters[2].shape:  # low < high
+        values[1:] = np.sort(np.stack(values[1:]), axis=0)
+    return tuple(values)
+
+
+CLOSED = {f.__name__: (f, truth) for f, truth in [
+    (least_squares, least_squares_truth), (box, box_truth), (simplex, simplex_truth), (affine, affine_truth),
+]}  # fmt: skip
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize(("make", "truth"), CLOSED.values(), ids=CLOSED)
+def test_closed_forms(make: Callable[[], Parametrized], truth: Callable[..., list[Array]]) -> None:
+    problem = make()
+    values = ordered(np.random.default_rng(39), problem, COUNT)
+    native = NativeEngine(compile_problem(*problem), {"fallback": False})
+    batch = Batch(tuple(v.reshape(COUNT, -1) for v in values), (COUNT,))
+    case, solution = differentiate(native, batch), native.solve(batch, {}, tape=False)
+    for i in range(COUNT):
+        x, *gradients = truth(case.cotangent[i], *(v[i] for v in values))
+        assert_close(solution.outputs[i], x, 1e-8)
+        for found, true in zip(case.gradients, gradients, strict=True):
+            assert_close(found[i], true.ravel(), 1e-8)
+
+
+# ---- sums, zeros, and what is wanted -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", ["P", "qb", "PqAbd"])
+def test_gradient_of_a_shared_parameter_is_the_sum(shared: str) -> None:
+    problem, programs = draw(KINDS["dense_qp"], 37, seed=40)
+    native, batch = engine(problem), batch_of(problem, [programs[0]] * 37, shared)
+    solution = native.solve(batch, {}, tape=True)
+    cotangent = np.random.default_rng(0).normal(size=solution.outputs.shape)
+    summed, _ = native.vjp(batch, tape_of(solution), cotangent, [True] * 5)
+    full = replace(batch, arrays=tuple(np.broadcast_to(a, (37, a.shape[-1])) for a in batch.arrays))
+    single, _ = native.vjp(full, tape_of(solution), cotangent, [True] * 5)
+    for name, total, each in zip(PARTS, summed, single, strict=True):
+        assert total is not None
+        assert each is not None
+        expected = each.sum(axis=0) if name in shared else each
+        assert np.max(np.abs(total - expected), initial=0.0) <= 1e-14 * np.abs(each).sum(axis=0).max(initial=1e-300)
+
+
+@pytest.mark.parametrize("status", [k for k in Status if not k.solved])
+def test_failed_instances_contribute_exactly_zero(status: Status) -> None:
+    problem, programs = draw(KINDS["dense_qp"], 9, seed=41)
+    native, batch = engine(problem), batch_of(problem, programs)
+    tape = tape_of(native.solve(batch, {}, tape=True))
+    cotangent = np.random.default_rng(0).normal(size=(9, problem.R.shape[0]))
+    bad = np.arange(9) % 4 == 1
+    tape.status[bad], tape.x[bad], batch.arrays[0][bad] = status, np.nan, np.nan
+    tangents = [np.ones_like(a) for a in batch.arrays]
+    gradients, flags = native.vjp(batch, tape, cotangent, [True] * 5)
+    assert all(g is not None and np.isfinite(g).all() and not g[bad].any() for g in gradients)
+    assert not native.jvp(batch, tape, tangents)[0][bad].any()
+    assert not flags[bad].any()
+    shared = replace(batch, arrays=(*batch.arrays[:4], np.zeros(1)))
+    assert np.isfinite(native.vjp(shared, tape, cotangent, [True] * 5)[0][4]).all()
+
+
+def test_only_what_is_wanted() -> None:
+    problem, programs = draw(KINDS["dense_qp"], 5, seed=42)
+    case = differentiate(engine(problem), batch_of(problem, programs))
+    tape = tape_of(case.native.solve(case.batch, {}, tape=True))
+    gradients, _ = case.native.vjp(case.batch, tape, case.cotangent, [False, True, False, True, False])
+    assert [g is None for g in gradients] == [True, False, True, False, True]
+    assert np.array_equal(gradients[1], case.gradients[1])
+    pushed, _ = case.native.jvp(case.batch, tape, [None, case.tangents[1], None, None, None])
+    zeros = [t * (k == 1) for k, t in enumerate(case.tangents)]
+    assert np.array_equal(pushed, case.native.jvp(case.batch, tape, zeros)[0])
