@@ -13,7 +13,8 @@ import pytest
 
 from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._program import Batch, Status, Tape
-from tests.programs import INFEASIBLE, KINDS, PARTS, Array, batch_of, draw, engine, fields, pick, same_bits, tape_of
+from tests.kinds import INFEASIBLE, KINDS
+from tests.programs import PARTS, Array, batch_of, draw, engine, fields, pick, same_bits, tape_of
 
 WIDTHS = [4, 8]
 COUNT = 2 * max(WIDTHS) + 1

@@ -9,7 +9,8 @@ import pytest
 from benchmarks.families import SMALL, Family
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._program import Batch, Status
-from tests.programs import KINDS, Array, Kind, Program, batch_of, compiled, draw, engine, family_batch, tape_of
+from tests.kinds import KINDS
+from tests.programs import Array, Kind, Program, batch_of, compiled, draw, engine, family_batch, tape_of
 
 COUNT = 24
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -9,7 +9,8 @@ from benchmarks.families import status_family
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._program import Batch, Status
-from tests.programs import INFEASIBLE, KINDS, PARTS, Kind, batch_of, draw, engine, fields, pick, same_bits, tape_of
+from tests.kinds import INFEASIBLE, KINDS
+from tests.programs import PARTS, Kind, batch_of, draw, engine, fields, pick, same_bits, tape_of
 
 COUNT = 24
 BAD = [float("nan"), float("inf"), float("-inf")]
