@@ -1,0 +1,83 @@
+// No allocation in the loop: a call allocates as often for many instances as for few. Counts every operator new of the process.
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "engine_tools.hpp"
+#include "test.hpp"
+
+namespace {
+
+std::atomic<long> allocations{0};
+
+void* allocate(std::size_t bytes, std::size_t alignment) {
+  ++allocations;
+  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  if (void* p = std::aligned_alloc(alignment, rounded ? rounded : alignment)) return p;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+// The other forms of new and delete are defined in terms of these.
+void* operator new(std::size_t bytes) { return allocate(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) { return allocate(bytes, static_cast<std::size_t>(alignment)); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+using namespace cvxl;
+using namespace cvxl::testing;
+
+namespace {
+
+// Calls of new during f.
+template <class F>
+long count(F&& f) {
+  const long before = allocations;
+  f();
+  return allocations - before;
+}
+
+}  // namespace
+
+TEST(the_counter_counts) {
+  CHECK(count([] { std::vector<double>(3).swap(*std::make_unique<std::vector<double>>()); }) == 2);
+  CHECK(count([] { ::operator delete[](::operator new[](64, std::align_val_t{64}), std::align_val_t{64}); }) == 1);
+}
+
+TEST(no_allocation_per_instance_or_iteration) {
+  const Index few = 64, many = 512;
+  for (const auto& [name, s] : structures(5)) {
+    const Engine engine(mixed_problem(s));
+    const Index size = s.values();
+    const std::vector<double> rows = solvable_rows(s, many, 70);
+    const std::vector<double> cotangent(static_cast<std::size_t>(3 * many), 1.0);
+    const long before = failures;
+    for (int threads : {1, 3}) {
+      const auto measure = [&](Index B, int repeats) {
+        const BatchView batch = batch_of(B, {{rows.data(), size}, {rows.data(), 0}});
+        Answer answer(engine, B);
+        const SolveRequest request = answer.request();
+        std::vector<double> row_gradient(static_cast<std::size_t>(B) * static_cast<std::size_t>(size)), sum(size), outputs(3 * B);
+        std::vector<std::uint8_t> degenerate(B);
+        const VjpRequest pull{answer.tape(), {cotangent.data(), static_cast<std::size_t>(3 * B)}, {row_gradient, sum}, degenerate};
+        const JvpRequest push{answer.tape(), batch, outputs, degenerate};
+        const Settings settings = with_threads(threads);
+        std::array<long, 3> counts{};
+        // The first calls bring threads and working memory into being.
+        for (int repeat = 0; repeat < repeats; ++repeat)
+          counts = {count([&] { engine.solve(batch, settings, request); }), count([&] { engine.vjp(batch, pull, threads); }),
+                    count([&] { engine.jvp(batch, push, threads); })};
+        return counts;
+      };
+      measure(many, 4);
+      CHECK(measure(few, 1) == measure(many, 1));
+    }
+    if (failures != before) std::fprintf(stderr, "  in %s\n", name.c_str());
+  }
+}

@@ -129,7 +129,6 @@ class Solver {
     }
     best_merit_ = select(loaded, infinity, best_merit_);
     outcome.iterations = select(loaded, zero, outcome.iterations);
-    step_ = select(loaded, splat<V>(1.0), step_);
     stable_ = select(loaded, zero, stable_);
     stalled_ = select(loaded, zero, stalled_);
     wait_ = select(loaded, zero, wait_);
@@ -218,10 +217,10 @@ class Solver {
     const V mu = total / count;
     const V mu_affine = (total * (1.0 - alpha) + alpha * alpha * cross) / count;
     const V ratio = min(max(mu_affine / mu, V{}), splat<V>(1.0));
-    // After a short step the iterate hugs the boundary and the second-order term points along it: centre instead.
-    const M jammed = step_ < short_step;
-    const V sigma = select(jammed, splat<V>(0.5), ratio * ratio * ratio);
-    const V second_order = select(jammed, V{}, splat<V>(1.0));
+    const V sigma = ratio * ratio * ratio;
+    // The second-order term belongs to a full affine step. Where only a short one is possible, the iterate hugs the boundary and the
+    // full term would keep it there; it is weighted by what a step of that length would see of it.
+    const V second_order = select(alpha < short_step, alpha * alpha, splat<V>(1.0));
     mu_ = mu;
     for (Index i = plan_.zero; i < plan_.m; ++i) c_[i] = s[i] + (second_order * c_[i] - sigma * mu) / z[i];
   }
@@ -255,7 +254,6 @@ class Solver {
     V alpha_dual = min(one, fraction / max(dual, tiny));
     if (plan_.P.nnz() > 0) alpha_primal = alpha_dual = min(alpha_primal, alpha_dual);
     alpha_ = min(alpha_primal, alpha_dual);
-    step_ = select(interior_, alpha_, step_);
 
     alpha_primal = select(interior_, alpha_primal, select(polish_, one, V{}));
     alpha_dual = select(interior_, alpha_dual, select(polish_, one, V{}));
@@ -547,7 +545,7 @@ class Solver {
   static constexpr double polish_tolerance = 1e-11;
   static constexpr double polish_accept = 1e-10;
   static constexpr double most_tries = 8.0;
-  static constexpr double short_step = 0.1;
+  static constexpr double short_step = 0.3;
 
   const Plan& plan_;
   const Settings& set_;
@@ -559,7 +557,7 @@ class Solver {
   V *saved_x_, *saved_z_, *saved_s_;
   M* active_;
   M convexity_{}, start_{}, interior_{}, polish_{}, fresh_{}, refine_{}, not_convex_{}, drift_{};
-  V no_primal_{}, no_dual_{}, q_norm_{}, b_norm_{}, mu_{}, alpha_{}, step_{}, merit_{}, best_merit_{}, wrong_{}, last_wrong_{};
+  V no_primal_{}, no_dual_{}, q_norm_{}, b_norm_{}, mu_{}, alpha_{}, merit_{}, best_merit_{}, wrong_{}, last_wrong_{};
   V stable_{}, stalled_{}, wait_{}, backoff_{}, tries_{};
 };
 
