@@ -6,12 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.contenders import CONTENDERS
 from benchmarks.families import FAMILIES
 from benchmarks.plot import plot
-from benchmarks.report import Results, machine, summary, table
+from benchmarks.report import Results, console, machine, summary, table
 from benchmarks.runner import Plan, Run
 
 
@@ -25,7 +23,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--batch", nargs="+", type=int, metavar="B", help="batch sizes, ascending (1 16 128 1024; quick: 128)")
     parser.add_argument(
-        "--limit", type=float, metavar="S", help="skip a contender whose one call would take longer (120; quick: 3)"
+        "--limit", type=float, metavar="S", help="skip a contender whose one call would take longer (120; quick: 2)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("out/benchmark"), help="folder for results.json and results.png (%(default)s)"
@@ -34,36 +32,35 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(options: argparse.Namespace, console: Console) -> Results:
+def measure(options: argparse.Namespace) -> Results:
     """Run the plan that the options ask for."""
     batches = sorted(options.batch or ([128] if options.quick else [1, 16, 128, 1024]))
-    limit = options.limit or (3.0 if options.quick else 120.0)
-    budget, repeats = (0.5, (3, 11)) if options.quick else (5.0, (3, 41))
-    before = machine()
-    with Run(Plan(options.family, batches, options.contender, budget, limit, repeats), console.log) as run:
+    limit = options.limit or (2.0 if options.quick else 120.0)
+    budget, repeats = (0.3, (3, 11)) if options.quick else (5.0, (3, 41))
+    before, screen = machine(), console()
+    with Run(Plan(options.family, batches, options.contender, budget, limit, repeats), screen.log) as run:
         versions = run.versions()
         try:
             run.run()
         except KeyboardInterrupt:
-            console.log("interrupted; reporting what was measured")
+            screen.log("interrupted; reporting what was measured")
         return Results.of(run, versions, before)
 
 
 def main() -> int:
     """Measure or load, then report."""
-    options = arguments()
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, log_path=False)
+    options, screen = arguments(), console()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.show:
         results = Results.load(options.show)
     else:
-        results = measure(options, console)
+        results = measure(options)
         results.save(options.out / "results.json")
-    console.print(table(results))
-    console.print(summary(results), markup=False)
+    screen.print(table(results))
+    screen.print(summary(results), markup=False)
     if results.cells:
         plot(results, options.out / "results.png")
-        console.print(f"written: {options.out / 'results.json'}, {options.out / 'results.png'}")
+        screen.print(f"written: {options.out / 'results.json'}, {options.out / 'results.png'}")
     return 0
 
 

@@ -12,13 +12,13 @@ import multiprocessing
 import re
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.canonical import canonicalize
 from benchmarks.cases import layer_case
 from benchmarks.contenders import Layer
 from benchmarks.families import FAMILIES, SOME
+from benchmarks.report import console
 
 MB = 1 / 2**20
 
@@ -68,7 +68,7 @@ def main() -> None:
                 beyond = found["peak"] - found["returned"] - tape
                 sizes = [found["inputs"], found["returned"], tape, found["peak"], beyond]
                 table.add_row(family, mode, f"{batch}", *(f"{s * MB:.1f}" for s in sizes), f"{beyond / batch:.0f}")
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import statistics
 import time
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import layer_case
 from benchmarks.contenders import Case, Layer
 from benchmarks.families import FAMILIES, SOME
+from benchmarks.report import console
 
 
 def median_seconds(calls: list[Callable[[], object]], budget: float) -> list[float]:
@@ -58,7 +58,7 @@ def main() -> None:
         each = [t / b * 1e6 for t, b in zip(median_seconds(many, options.budget), options.batch, strict=True)]
         fixed = [f"{t * 1e3:.3f}" for t in (gradient, forward)]
         table.add_row(family, *fixed, *(f"{t:.2f}" for t in each), f"{each[1] / each[0]:.2f}")
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

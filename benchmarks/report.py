@@ -6,12 +6,14 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import CONTENDERS, OURS
@@ -113,6 +115,11 @@ class Results:
         """How many times faster ours is than the 1.x default, right or wrong: it is what users leave behind."""
         ours, theirs = (self.time(family, batch, n, mode) for n in (OURS, DEFAULT_1X))
         return theirs / ours if ours and theirs else None
+
+
+def console() -> Console:
+    """A console that is wide enough for the tables where output goes to a file."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, log_path=False)
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:

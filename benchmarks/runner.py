@@ -101,6 +101,7 @@ class Remote:
                 raise WorkerError(f"more than {timeout:.0f} s")
         line = self.process.stdout.readline()
         if not line:
+            self.close()
             raise WorkerError("the process died")
         reply = json.loads(line)
         if "value" not in reply:
@@ -158,21 +159,25 @@ class Run:
             self.accuracies.append(accuracy)
             try:
                 remote.ask("load", 300.0, path=str(case))
-                accuracy.solution = cases.solution_error(self._result(remote, "forward"), solution)
-                paces[contender] = {"forward": self._time(contender, "forward", 1) / CHECK_BATCH}
-                accuracy.gradient = cases.gradient_error(self._result(remote, "gradient"), gradient, draw)
-                paces[contender]["gradient"] = self._time(contender, "gradient", 1) / CHECK_BATCH
+                result, seconds = self._try(contender, "forward")
+                accuracy.solution, paces[contender] = cases.solution_error(result, solution), {"forward": seconds / CHECK_BATCH}
+                result, seconds = self._try(contender, "gradient")
+                accuracy.gradient, paces[contender]["gradient"] = (
+                    cases.gradient_error(result, gradient, draw),
+                    seconds / CHECK_BATCH,
+                )
             except WorkerError as error:
                 accuracy.note = str(error)
             errors = [f"{e:.0e}" if e is not None else "-" for e in (accuracy.solution, accuracy.gradient)]
             self.tell(f"{name:22} check  {contender:12} solution {errors[0]:6} gradient {errors[1]:6} {accuracy.note}")
         return paces
 
-    def _result(self, remote: Remote, mode: str) -> dict[str, Any]:
+    def _try(self, name: str, mode: str) -> tuple[dict[str, Any], float]:
+        """What a call gives, and how long it takes; a short one is timed once more, as the first call loads and tunes."""
         path = self.path / "result.npz"
-        remote.ask("check", 300.0, mode=mode, path=str(path))
+        seconds = self.remotes[name].ask("check", 300.0, mode=mode, path=str(path))
         with np.load(path) as file:
-            return dict(file)
+            return dict(file), seconds if seconds > 1.0 else self._time(name, mode, 1)
 
     def _measure(self, cases: Cases, batch: int, paces: dict[str, dict[str, float]]) -> None:
         """Add one cell per contender that passed the check; its pace is updated for the next batch size."""
@@ -214,7 +219,8 @@ class Run:
                 try:
                     samples[key].append(self._time(*key, max(1, round(SAMPLE_SECONDS / warm[key]))))
                 except WorkerError as error:
-                    failed.add(key)
+                    alive = self.remotes[key[0]].process is not None
+                    failed |= {key} if alive else {(key[0], mode) for mode in MODES}
                     cells[key[0]].note = str(error)
         for (name, mode), values in samples.items():
             if values:

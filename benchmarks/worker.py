@@ -51,11 +51,14 @@ class Worker:
             raise RuntimeError("no case is loaded")
         return {"forward": self.contender.forward, "gradient": self.contender.gradient}[mode]
 
-    def check(self, mode: str, path: str) -> None:
-        """Write what one call returned as arrays (npz)."""
+    def check(self, mode: str, path: str) -> float:
+        """Write what one call returned as arrays (npz); the call's seconds."""
+        start = time.perf_counter()
         result = self.call(mode)()
+        seconds = time.perf_counter() - start
         assert self.contender is not None
         np.savez(path, **(self.contender.solution(result) if mode == "forward" else self.contender.pulled(result)))
+        return seconds
 
     def time(self, mode: str, number: int) -> float:
         call = self.call(mode)
