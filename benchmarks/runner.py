@@ -160,12 +160,11 @@ class Run:
             try:
                 remote.ask("load", 300.0, path=str(case))
                 result, seconds = self._try(contender, "forward")
-                accuracy.solution, paces[contender] = cases.solution_error(result, solution), {"forward": seconds / CHECK_BATCH}
+                accuracy.solution = cases.solution_error(result, solution)
+                paces[contender] = {"forward": seconds / CHECK_BATCH}
                 result, seconds = self._try(contender, "gradient")
-                accuracy.gradient, paces[contender]["gradient"] = (
-                    cases.gradient_error(result, gradient, draw),
-                    seconds / CHECK_BATCH,
-                )
+                accuracy.gradient = cases.gradient_error(result, gradient, draw)
+                paces[contender]["gradient"] = seconds / CHECK_BATCH
             except WorkerError as error:
                 accuracy.note = str(error)
             errors = [f"{e:.0e}" if e is not None else "-" for e in (accuracy.solution, accuracy.gradient)]
