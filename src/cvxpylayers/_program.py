@@ -201,7 +201,7 @@ class Batch:
 
     def theta(self, instances: Sequence[int] | NDArray[np.integer] | slice = slice(None)) -> Float64:
         """Stacked parameters with the trailing constant 1, shape (len(instances), p + 1), for engines without M in the kernel."""
-        flat = np.arange(self.size)[instances]
+        flat = np.arange(self.size)[instances] if isinstance(instances, slice) else np.asarray(instances)
         index = np.unravel_index(flat, self.shape) if self.shape else ()
         columns = []
         for array in self.arrays:
