@@ -6,6 +6,7 @@
 
 #include "batch/pool.hpp"
 #include "engine_tools.hpp"
+#include "lanes/arena.hpp"
 #include "test.hpp"
 
 using namespace cvxl;
@@ -332,7 +333,13 @@ TEST(working_memory_is_written_before_it_is_read) {
     each_engine(mixed_problem(s), [&](const Engine& engine) {
       const BatchView batch = batch_of(B, {{rows.data(), size}, {rows.data(), 0}});
       const auto bytes = static_cast<std::size_t>(engine.describe().arena_bytes);
-      const auto fill = [&](int byte) { std::memset(ArenaLease(bytes).data(), byte, bytes); };
+      const auto fill = [&](int byte) {
+        const ArenaLease lease(bytes);
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(lease.data(), bytes);
+#endif
+        std::memset(lease.data(), byte, bytes);
+      };
       const auto run = [&](int byte) {
         fill(byte);
         Answer answer = solve(engine, batch, with_threads(1));

@@ -11,11 +11,17 @@
 //
 //     q̄ = -a,   b̄ = y,   Ā_ij = -(z_i a_j + y_i x_j),   P̄_ij = -(a_i x_j + a_j x_i)   (off-diagonal, stored once),   P̄_ii = -a_i x_i.
 //
-// K_E may be singular (dependent active rows, solutions that are not unique). It is factored with ±δ on the diagonal and the
-// residual of K_E itself is refined: for a consistent system that converges to the minimum-norm solution, because the null space
-// of K_E is a product N_x × N_z that δ diag(I, -I) maps to itself. For an inconsistent one the residual stays; the instance is
-// then flagged and gets the damped solution at a larger δ.
+// K_E may be singular (dependent active rows, solutions that are not unique); (a, y) is then the minimum-norm least-squares solution
+// pinv(K_E) r. It is factored with δ J, J = diag(I, -I), added and the residual of K_E itself is refined: t ← δ J (K_E + δ J)⁻¹ t.
+// The null space of K_E is a product N_x × N_z, which J maps to itself, and so is its complement; on the complement the iteration
+// contracts, on the null space it is the identity. Repeating it therefore projects on the null space. That serves twice: the part
+// of r that no solution can reach is removed (and the instance flagged), and so is what rounding, divided by δ, has put into
+// the null space of (a, y). Whether there is a null space at all is found by solving once for a pseudo-random right-hand side,
+// whose component in it comes out multiplied by 1/δ.
+//
+// Everything is solved in equilibrated units (kkt/equilibrate.hpp) where the data are scaled badly, and "norm" means the norm there.
 
+#include "kkt/equilibrate.hpp"
 #include "kkt/factor.hpp"
 #include "kkt/program_pack.hpp"
 
@@ -42,6 +48,7 @@ class Adjoint {
         r1(arena.take<V>(plan.n)),
         r2(arena.take<V>(plan.m)),
         plan_(plan),
+        scaling_(plan, arena, 32.0),
         kkt_(plan, arena),
         t1_(arena.take<V>(plan.n)),
         Aty_(arena.take<V>(plan.n)),
@@ -55,25 +62,77 @@ class Adjoint {
   void linearize(M valid) {
     valid_ = valid;
     degenerate = M{};
-    scale_ = V{};
-    for (Index k = 0; k < plan_.P.nnz(); ++k) scale_ = max(scale_, abs(program.P[k]));
-    for (Index k = 0; k < plan_.A.nnz(); ++k) scale_ = max(scale_, abs(program.A[k]));
-    scale_ = select(scale_ > 0.0, scale_, splat<V>(1.0));
+    scaling_.scale_matrices(program, ~M{}, true);
+    const V delta = splat<V>(regularization), one = splat<V>(1.0);
     for (Index i = 0; i < plan_.m; ++i) {
-      active_[i] = i < plan_.zero ? ~M{} : s[i] <= z[i];
-      if (i >= plan_.zero) degenerate |= max(s[i], z[i]) < tie;
+      const V slack = scaling_.E[i] * s[i], dual = scaling_.c * scaling_.E_inverse[i] * z[i];
+      active_[i] = i < plan_.zero ? ~M{} : slack <= dual;
+      if (i >= plan_.zero) degenerate |= valid & (max(slack, dual) < tie);
+      kkt_.e[i] = select(active_[i], one, V{});
+      kkt_.delta[i] = select(active_[i], delta, one);
     }
-    factorize(splat<V>(regularization) * scale_);
+    kkt_.factorize(program.P, program.A, delta);
+    probe();
   }
 
-  // (a, y) from (r1, r2); r2 counts on active rows only.
+  // (a, y) = pinv(K_E) (r1, r2); r2 counts on active rows only. Overwrites r1, r2.
   void solve() {
-    kkt_.solve(program.A, r1, r2, a, y);
+    const V c_inverse = 1.0 / scaling_.c;
     V norm = V{};
-    for (Index j = 0; j < plan_.n; ++j) norm = max(norm, abs(r1[j]));
-    for (Index i = 0; i < plan_.m; ++i) norm = max(norm, select(active_[i], abs(r2[i]), V{}));
+    for (Index j = 0; j < plan_.n; ++j) {
+      r1[j] *= scaling_.c * scaling_.D[j];
+      norm = max(norm, abs(r1[j]));
+    }
+    for (Index i = 0; i < plan_.m; ++i) {
+      r2[i] = select(active_[i], scaling_.E[i] * r2[i], V{});
+      norm = max(norm, abs(r2[i]));
+    }
+    const V unreached = refine(norm, valid_);
+    const M inconsistent = valid_ & ~(unreached <= consistent * norm);
+    if (any(inconsistent)) {
+      degenerate |= inconsistent;
+      subtract_null_part(r1, r2, t1_, t2_, inconsistent);
+      refine(norm, inconsistent);
+    }
+    if (const M doubtful = valid_ & (singular_ | inconsistent); any(doubtful)) subtract_null_part(a, y, a, y, doubtful);
+    for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
+    for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
+  }
+
+ private:
+  void probe() {
+    std::uint64_t state = 1;
+    const auto next = [&] { return splat<V>((state = state * 6364136223846793005u + 1442695040888963407u) >> 63 ? 1.0 : -1.0); };
+    for (Index j = 0; j < plan_.n; ++j) t1_[j] = next();
+    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], next(), V{});
+    kkt_.solve(program.A, t1_, t2_, c1_, c2_);
+    V largest = V{};
+    for (Index j = 0; j < plan_.n; ++j) largest = max(largest, abs(c1_[j]));
+    for (Index i = 0; i < plan_.m; ++i) largest = max(largest, abs(c2_[i]));
+    singular_ = largest > 0.01 / regularization;
+  }
+
+  // (u, v) -= the projection of (p, q) on the null space, in the given lanes.
+  void subtract_null_part(V* u, V* v, const V* p, const V* q, M lanes) {
+    std::copy(p, p + plan_.n, c1_);
+    std::copy(q, q + plan_.m, c2_);
+    for (int pass = 0; pass < projections; ++pass) {
+      std::copy(c1_, c1_ + plan_.n, t1_);
+      std::copy(c2_, c2_ + plan_.m, t2_);
+      kkt_.solve(program.A, t1_, t2_, c1_, c2_);
+      for (Index j = 0; j < plan_.n; ++j) c1_[j] *= regularization;
+      for (Index i = 0; i < plan_.m; ++i) c2_[i] *= -regularization;
+    }
+    for (Index j = 0; j < plan_.n; ++j) u[j] = select(lanes, u[j] - c1_[j], u[j]);
+    for (Index i = 0; i < plan_.m; ++i) v[i] = select(lanes, v[i] - c2_[i], v[i]);
+  }
+
+  // Solves in the given lanes, refining until the residual no longer shrinks; leaves it in (t1_, t2_) and returns its largest entry.
+  V refine(V norm, M lanes) {
+    for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, V{}, a[j]);
+    for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, V{}, y[i]);
     V residual = residuals();
-    M busy = valid_ & (residual > roundoff * norm);
+    M busy = lanes;
     for (int pass = 0; pass < passes && any(busy); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
       for (Index j = 0; j < plan_.n; ++j) a[j] = select(busy, a[j] + c1_[j], a[j]);
@@ -82,19 +141,7 @@ class Adjoint {
       residual = residuals();
       busy &= (residual > roundoff * norm) & (residual < 0.5 * before);
     }
-    const M inconsistent = valid_ & ~(residual <= consistent * norm);
-    if (any(inconsistent)) damp(inconsistent);
-  }
-
- private:
-  void factorize(V delta) {
-    delta_ = delta;
-    const V one = splat<V>(1.0);
-    for (Index i = 0; i < plan_.m; ++i) {
-      kkt_.e[i] = select(active_[i], one, V{});
-      kkt_.delta[i] = select(active_[i], delta, one);
-    }
-    kkt_.factorize(program.P, program.A, delta);
+    return residual;
   }
 
   // t = r - K_E (a, y); returns its largest entry.
@@ -112,30 +159,19 @@ class Adjoint {
     return select(largest >= 0.0, largest, splat<V>(__builtin_inf()));
   }
 
-  // Levenberg-Marquardt answer for the lanes; the factorization of the others is restored.
-  void damp(M lanes) {
-    degenerate |= lanes;
-    const V delta = delta_;
-    factorize(select(lanes, damping * scale_, delta));
-    kkt_.solve(program.A, r1, r2, c1_, c2_);
-    for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, c1_[j], a[j]);
-    for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, c2_[i], y[i]);
-    factorize(delta);
-  }
-
-  static constexpr double regularization = 1e-8;
-  static constexpr double damping = 1e-4;
+  static constexpr double regularization = 1e-6;
   static constexpr double tie = 1e-8;
   static constexpr double roundoff = 1e-15;
   static constexpr double consistent = 1e-6;
-  static constexpr int passes = 12;
+  static constexpr int passes = 20;
+  static constexpr int projections = 4;
 
   const Plan& plan_;
+  Scaling<V> scaling_;
   Kkt<V> kkt_;
   V *t1_, *Aty_, *c1_, *t2_, *c2_;
   M* active_;
-  M valid_{};
-  V scale_{}, delta_{};
+  M valid_{}, singular_{};
 };
 
 }  // namespace cvxl::CVXL_ISA

@@ -15,7 +15,7 @@
 
 #include "cvxl/settings.hpp"
 #include "cvxl/status.hpp"
-#include "ipm/equilibrate.hpp"
+#include "kkt/equilibrate.hpp"
 #include "kkt/factor.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -38,7 +38,7 @@ class Solver {
 
   Solver(const Plan& plan, const Settings& settings, bool check_convexity, Arena& arena)
       : program(plan, arena),
-        scaling(plan, arena),
+        scaling(plan, arena, 4.0),
         x(arena.take<V>(plan.n)),
         z(arena.take<V>(plan.m)),
         s(arena.take<V>(plan.m)),
@@ -94,6 +94,7 @@ class Solver {
 
  private:
   M live() const { return convexity_ | start_ | interior_ | polish_; }
+  M out_of_iterations() const { return outcome.iterations >= static_cast<double>(set_.max_iterations); }
   bool is_equality(Index i) const { return i < plan_.zero; }
 
   // ---- admission -----------------------------------------------------------------------------------------------------------
@@ -430,7 +431,7 @@ class Solver {
 
     // Solved, but no longer improving; or never going to.
     const M good = best_merit_ <= set_.tolerance;
-    const M limit = outcome.iterations >= static_cast<double>(set_.max_iterations);
+    const M limit = out_of_iterations();
     const M hopeless = (stalled_ >= 25.0) | (alpha_ < 1e-9) | ~(merit_ < __builtin_inf());
     M over = inner & (limit | hopeless | (good & (stalled_ >= 3.0)));
     if (any(over)) {
@@ -473,7 +474,7 @@ class Solver {
     stable_ = select(inner, select(same, stable_ + 1.0, V{}), stable_);
     wait_ = select(inner, max(wait_ - 1.0, V{}), wait_);
     const M ready = ((stable_ >= 1.0) & (wait_ <= 0.0)) | ((merit_ <= set_.tolerance) & (stalled_ == 2.0));
-    const M enter = inner & ready;
+    const M enter = inner & ready & ~out_of_iterations();
     if (!any(enter)) return;
     for (Index j = 0; j < plan_.n; ++j) saved_x_[j] = select(enter, x[j], saved_x_[j]);
     for (Index i = 0; i < plan_.m; ++i) {
@@ -490,7 +491,7 @@ class Solver {
   void leave_polish(M failed) {
     if (!any(failed)) return;
     tries_ = select(failed, tries_ + 1.0, tries_);
-    const M again = failed & (wrong_ > 0.0) & (wrong_ < last_wrong_) & (tries_ < most_tries);
+    const M again = failed & (wrong_ > 0.0) & (wrong_ < last_wrong_) & (tries_ < most_tries) & ~out_of_iterations();
     last_wrong_ = select(failed, wrong_, last_wrong_);
     const M back = failed & ~again;
     for (Index j = 0; j < plan_.n; ++j) x[j] = select(back, saved_x_[j], x[j]);

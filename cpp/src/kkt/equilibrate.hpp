@@ -16,12 +16,14 @@ class Scaling {
   V *D, *E, *D_inverse, *E_inverse;
   V c = V{} + 1.0;
 
-  Scaling(const Plan& plan, Arena& arena)
+  // Norms within [1/spread, spread] are left alone.
+  Scaling(const Plan& plan, Arena& arena, double spread)
       : D(arena.take<V>(plan.n)),
         E(arena.take<V>(plan.m)),
         D_inverse(arena.take<V>(plan.n)),
         E_inverse(arena.take<V>(plan.m)),
         plan_(plan),
+        spread_(spread),
         d_(arena.take<V>(plan.n)),
         e_(arena.take<V>(plan.m)) {}
 
@@ -57,7 +59,6 @@ class Scaling {
 
  private:
   static constexpr int passes = 10;
-  static constexpr double spread = 4.0;  // norms within [1/spread, spread] are left alone
   static constexpr double limit = 1e8;
 
   static V cost_factor(V norm) {
@@ -77,7 +78,7 @@ class Scaling {
       }
     M outside{};
     const auto check = [&](V norm) {
-      outside |= (norm > spread) | ((norm < 1.0 / spread) & (norm > 0.0));
+      outside |= (norm > spread_) | ((norm < 1.0 / spread_) & (norm > 0.0));
     };
     for (Index i = 0; i < plan_.m; ++i) {
       V norm = V{};
@@ -128,6 +129,7 @@ class Scaling {
   }
 
   const Plan& plan_;
+  const double spread_;
   V *d_, *e_;
 };
 
