@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--limit", type=float, metavar="S", help="skip a contender whose one call would take longer (120; quick: 2)"
     )
-    parser.add_argument("--budget", type=float, metavar="S", help="seconds of repeats per entry (5; quick: 0.3)")
+    parser.add_argument("--budget", type=float, metavar="S", help="seconds of repeats per entry (2; quick: 0.3)")
     parser.add_argument(
         "--out", type=Path, default=Path("out/benchmark"), help="folder for results.json and results.png (%(default)s)"
     )
@@ -37,7 +37,7 @@ def measure(options: argparse.Namespace) -> Results:
     """Run the plan that the options ask for."""
     batches = sorted(options.batch or ([128] if options.quick else [1, 16, 128, 1024]))
     limit = options.limit or (2.0 if options.quick else 120.0)
-    budget, most = (options.budget or 0.3, 11) if options.quick else (options.budget or 5.0, 41)
+    budget, most = (options.budget or 0.3, 11) if options.quick else (options.budget or 2.0, 41)
     before, screen = machine(), console()
     with Run(Plan(options.family, batches, options.contender, budget, limit, (3, most)), screen.log) as run:
         versions = run.versions()

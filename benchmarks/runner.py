@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -89,7 +90,11 @@ class Remote:
 
     def ask(self, op: str, timeout: float, **arguments: Any) -> Any:
         """Send a request, wait for the value. Raises WorkerError with a message for the report."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is not None and self.process.poll() is not None:
+            died = self._died()
+            if op != "load":  # anything else needs what was loaded
+                raise died
+        if self.process is None:
             self.process = self._start()
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -101,12 +106,17 @@ class Remote:
                 raise WorkerError(f"more than {timeout:.0f} s")
         line = self.process.stdout.readline()
         if not line:
-            self.close()
-            raise WorkerError("the process died")
+            raise self._died()
         reply = json.loads(line)
         if "value" not in reply:
             raise WorkerError(reply.get("unsupported") or reply["error"])
         return reply["value"]
+
+    def _died(self) -> WorkerError:
+        assert self.process is not None
+        code = self.process.wait()
+        self.process = None
+        return WorkerError(f"the process died ({signal.Signals(-code).name if code < 0 else f'exit status {code}'})")
 
     def close(self) -> None:
         """End the process."""
