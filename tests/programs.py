@@ -166,11 +166,11 @@ def pick(batch: Batch, rows: Sequence[int] | Array) -> Batch:
 
 
 def family_batch(family: Family, count: int, seed: int) -> tuple[NativeEngine, Batch]:
-    """The native engine of a family, without fallback, and a batch of samples."""
+    """The native engine of a family, and a batch of samples."""
     problem, parameters, variables = family.make()
     shapes = [p.shape for p in parameters]
     arrays = tuple(a.reshape(*a.shape[: a.ndim - len(s)], -1) for a, s in zip(family.sample(count, seed), shapes, strict=True))
-    return engine(compile_problem(problem, parameters, variables)), Batch(arrays, (count,))
+    return NativeEngine(compile_problem(problem, parameters, variables), {}), Batch(arrays, (count,))
 
 
 def engine(compiled: CompiledProblem, **options: Any) -> NativeEngine:

@@ -14,12 +14,11 @@ from benchmarks.families import SMALL, Family, Parametrized
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._program import Batch, Status
-from tests.kinds import KINDS, scale
+from tests.kinds import KINDS, SCALED, scale
 from tests.oracles import jacobian, reference
 from tests.programs import PARTS, Array, Kind, Program, Rng, batch_of, draw, engine, family_batch, tape_of
 
 COUNT = 12
-SCALED = {name for name, kind in KINDS.items() if "1e" in name or "point" in name}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 unscaled = pytest.mark.parametrize("kind", [KINDS[k] for k in KINDS if k not in SCALED], ids=[k for k in KINDS if k not in SCALED])
 families = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)

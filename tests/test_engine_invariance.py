@@ -81,7 +81,7 @@ def test_bad_neighbours(neighbour: str, width: int) -> None:
     """Neighbours that are invalid, infeasible, stopped by the iteration limit, or hard, on every side and in every lane."""
     base = "low_rank_qp"
     problem, programs = draw(KINDS[base], COUNT, seed=13)
-    native = engine(problem, lane_width=width, max_iterations=12 if neighbour == "slow" else 100)
+    native = engine(problem, lane_width=width, max_iterations=3 if neighbour == "slow" else 100)
     good, rng = batch_of(problem, programs), np.random.default_rng(1)
     bad = pick(good, np.arange(COUNT))
     P, q, A, b, _ = bad.arrays

@@ -100,11 +100,13 @@ def test_semidefinite_is_convex_at_every_scale(exponent: int) -> None:
 
 def test_iteration_limit() -> None:
     problem, programs = draw(KINDS["lp_vertex"], 9)
-    limited = engine(problem).solve(batch_of(problem, programs), {"max_iterations": 1}, tape=True)
+    native, batch = engine(problem, polish=False), batch_of(problem, programs)
+    limited = native.solve(batch, {"max_iterations": 2}, tape=True)
     assert set(limited.status) == {Status.MAX_ITERATIONS}
+    assert set(limited.iterations) == {2}
     assert np.isfinite(tape_of(limited).x).all()
-    free = engine(problem).solve(batch_of(problem, programs), {}, tape=True)
-    enough = engine(problem).solve(batch_of(problem, programs), {"max_iterations": int(free.iterations.max()) + 1}, tape=True)
+    free = native.solve(batch, {}, tape=True)
+    enough = native.solve(batch, {"max_iterations": int(free.iterations.max()) + 1}, tape=True)
     assert same_bits(free.outputs, enough.outputs)
 
 
