@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kkt/program_pack.hpp"
 #include "kkt/symbolic.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
@@ -25,22 +26,6 @@ struct Block {
     }
   }
 };
-
-// Calls f(integral_constant<N>) with N = count, for 1 ≤ count ≤ Max.
-template <int N>
-struct Constant {
-  static constexpr int value = N;
-};
-template <int Max, class F>
-CVXL_INLINE void with_constant(int count, F&& f) {
-  if constexpr (Max > 1) {
-    if (count < Max) {
-      with_constant<Max - 1>(count, f);
-      return;
-    }
-  }
-  f(Constant<Max>{});
-}
 
 template <class V>
 class Kkt {
@@ -82,24 +67,30 @@ class Kkt {
   // Solves [P + ρ, A'; A, -Δ/e²] (dx, dz) = (r1, r2). dx, dz may not alias r1, r2.
   void solve(const V* A, const V* r1, const V* r2, V* dx, V* dz) {
     for (Index j = 0; j < plan_.n; ++j) dx[j] = r1[j];
-    for (Index i = 0; i < plan_.m; ++i)
-      if (plan_.is_condensed(i)) {
-        const V t = weight_[i] * r2[i];
-        for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) dx[plan_.A.indices[k]] += A[k] * t;
-      } else {
-        y_[plan_.row_position[i]] = e[i] * r2[i];
+    for_each_run(plan_, A, [&](Index first, const auto& rows, auto count) {
+      constexpr int R = decltype(count)::value;
+      if (!plan_.is_condensed(first)) {
+        for (int r = 0; r < R; ++r) y_[plan_.row_position[first + r]] = e[first + r] * r2[first + r];
+        return;
       }
+      V t[R];
+      for (int r = 0; r < R; ++r) t[r] = weight_[first + r] * r2[first + r];
+      rows.axpy(t, dx);
+    });
     for (Index j = 0; j < plan_.n; ++j) y_[plan_.variable_position[j]] = dx[j];
     substitute();
     for (Index j = 0; j < plan_.n; ++j) dx[j] = y_[plan_.variable_position[j]];
-    for (Index i = 0; i < plan_.m; ++i)
-      if (plan_.is_condensed(i)) {
-        V t = -r2[i];
-        for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) t += A[k] * dx[plan_.A.indices[k]];
-        dz[i] = weight_[i] * t;
-      } else {
-        dz[i] = e[i] * y_[plan_.row_position[i]];
+    for_each_run(plan_, A, [&](Index first, const auto& rows, auto count) {
+      constexpr int R = decltype(count)::value;
+      if (!plan_.is_condensed(first)) {
+        for (int r = 0; r < R; ++r) dz[first + r] = e[first + r] * y_[plan_.row_position[first + r]];
+        return;
       }
+      V t[R];
+      for (int r = 0; r < R; ++r) t[r] = -r2[first + r];
+      rows.dot(dx, t);
+      for (int r = 0; r < R; ++r) dz[first + r] = weight_[first + r] * t[r];
+    });
   }
 
  private:

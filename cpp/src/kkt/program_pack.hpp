@@ -3,9 +3,49 @@
 
 #include "kkt/symbolic.hpp"
 #include "lanes/arena.hpp"
+#include "lanes/constant.hpp"
 #include "lanes/lanes.hpp"
 
 namespace cvxl::CVXL_ISA {
+
+// R rows of A with one column pattern: a vector is read (or updated) once for all of them.
+template <class V, int R>
+class Rows {
+ public:
+  CVXL_INLINE Rows(const Plan& plan, const V* A, Index first)
+      : entries_(A + plan.A.indptr[first]),
+        columns_(plan.A.indices.data() + plan.A.indptr[first]),
+        length_(plan.A.indptr[first + 1] - plan.A.indptr[first]) {}
+
+  // sum_r += A_r x
+  CVXL_INLINE void dot(const V* x, V (&sum)[R]) const {
+    for (Index k = 0; k < length_; ++k) {
+      const V xk = x[columns_[k]];
+      for (int r = 0; r < R; ++r) sum[r] += entries_[r * length_ + k] * xk;
+    }
+  }
+
+  // y += Σ_r t_r A_r'
+  CVXL_INLINE void axpy(const V (&t)[R], V* y) const {
+    for (Index k = 0; k < length_; ++k) {
+      V yk = y[columns_[k]];
+      for (int r = 0; r < R; ++r) yk += entries_[r * length_ + k] * t[r];
+      y[columns_[k]] = yk;
+    }
+  }
+
+ private:
+  const V* entries_;
+  const Index* columns_;
+  Index length_;
+};
+
+// Calls visit(first row, Rows) for all rows of A, as many at a time as share their pattern.
+template <class V, class F>
+CVXL_INLINE void for_each_run(const Plan& plan, const V* A, F&& visit) {
+  for (const RowRun& run : plan.runs)
+    with_constant<4>(run.rows, [&](auto count) { visit(run.first, Rows<V, decltype(count)::value>(plan, A, run.first), count); });
+}
 
 template <class V>
 struct ProgramPack {
@@ -19,38 +59,30 @@ struct ProgramPack {
         q(arena.take<V>(p.n)),
         b(arena.take<V>(p.m)) {}
 
-  // Px += P x
-  void add_Px(const V* x, V* Px) const {
+  // Px = P x, Ax = A x, Atz = A'z; one pass over P and one over A.
+  void products(const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
+    for (Index j = 0; j < plan.n; ++j) Px[j] = Atz[j] = V{};
     for (Index i = 0; i < plan.n; ++i) {
       V sum = V{};
+      const V xi = x[i];
       for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
         const Index j = plan.P.indices[k];
         sum += P[k] * x[j];
-        if (j != i) Px[j] += P[k] * x[i];
+        if (j != i) Px[j] += P[k] * xi;
       }
       Px[i] += sum;
     }
-  }
-
-  // Ax = A x and Atz += A'z in one pass over A.
-  void multiply(const V* x, const V* z, V* Ax, V* Atz) const {
-    for (Index i = 0; i < plan.m; ++i) {
-      V sum = V{};
-      const V zi = z[i];
-      for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
-        const Index j = plan.A.indices[k];
-        sum += A[k] * x[j];
-        Atz[j] += A[k] * zi;
+    for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
+      constexpr int R = decltype(count)::value;
+      V sum[R], t[R];
+      for (int r = 0; r < R; ++r) {
+        sum[r] = V{};
+        t[r] = z[first + r];
       }
-      Ax[i] = sum;
-    }
-  }
-
-  // Px = P x, Ax = A x, Atz = A'z.
-  void products(const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
-    for (Index j = 0; j < plan.n; ++j) Px[j] = Atz[j] = V{};
-    add_Px(x, Px);
-    multiply(x, z, Ax, Atz);
+      rows.dot(x, sum);
+      rows.axpy(t, Atz);
+      for (int r = 0; r < R; ++r) Ax[first + r] = sum[r];
+    });
   }
 };
 

@@ -149,6 +149,7 @@ class Builder {
     relabel();
     place_panels();
     place_entries();
+    find_runs();
     group_rows();
     return std::move(plan_);
   }
@@ -261,6 +262,20 @@ class Builder {
     for (Index i = 0; i < s_.m; ++i)
       for (Index j : row(plan_.A, i))
         plan_.A_target.push_back(plan_.is_condensed(i) ? -1 : target(plan_.row_position[i], plan_.variable_position[j]));
+  }
+
+  void find_runs() {
+    for (Index i = 0; i < s_.m; ++i) {
+      if (!plan_.runs.empty()) {
+        RowRun& run = plan_.runs.back();
+        const auto first = row(plan_.A, run.first), own = row(plan_.A, i);
+        if (run.rows < 4 && plan_.is_condensed(run.first) == plan_.is_condensed(i) && std::ranges::equal(first, own)) {
+          ++run.rows;
+          continue;
+        }
+      }
+      plan_.runs.push_back({i, 1});
+    }
   }
 
   void group_rows() {

@@ -50,6 +50,11 @@ struct RowGroup {
   Update update;
 };
 
+// Up to four consecutive rows of A with one column pattern; all of them condensed or none.
+struct RowRun {
+  Index first, rows;
+};
+
 struct Plan {
   Index n = 0, m = 0, zero = 0;
   Index nodes = 0;                     // order of the reduced system
@@ -63,6 +68,7 @@ struct Plan {
   std::vector<Index> diagonal;            // position → offset into the factor
   std::vector<Index> P_target, A_target;  // entry → offset into the factor, -1 where condensed
 
+  std::vector<RowRun> runs;            // all rows of A, in order
   std::vector<Index> singletons;       // condensed rows with one entry: they touch a diagonal only
   std::vector<RowGroup> groups;
   std::vector<Supernode> supernodes;
