@@ -1,4 +1,4 @@
-"""The compiled extension (``cpp/bindings/module.cpp``). Every array is C-contiguous; the ones that are written come last."""
+"""Types of the extension module (cpp/bindings/module.cpp)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,11 @@ from typing import Any
 from cvxpylayers._typing import Bool, Float64, Int8, Int32
 
 class Kernel:
-    """One compiled problem; immutable, usable from several threads."""
+    """One compiled problem; immutable, usable from several threads.
+
+    Parameters are arrays (*batch_i, size_i) that broadcast to ``shape``; B is its product. The methods write into their last
+    arguments; None stands for what is not wanted (for a tangent: zero).
+    """
 
     def __init__(
         self,
@@ -30,7 +34,7 @@ class Kernel:
     ) -> None: ...
     def solve(
         self,
-        parameters: Sequence[Float64],
+        parameters: Sequence[Float64 | None],
         shape: Sequence[int],
         options: Mapping[str, Any],
         invalid: Bool | None,
@@ -44,7 +48,7 @@ class Kernel:
     ) -> None: ...
     def vjp(
         self,
-        parameters: Sequence[Float64],
+        parameters: Sequence[Float64 | None],
         shape: Sequence[int],
         x: Float64,
         z: Float64,
@@ -57,7 +61,7 @@ class Kernel:
     ) -> None: ...
     def jvp(
         self,
-        parameters: Sequence[Float64],
+        parameters: Sequence[Float64 | None],
         shape: Sequence[int],
         x: Float64,
         z: Float64,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,9 @@ from cvxpylayers._program import Batch, CompiledProblem, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64
 from cvxpylayers.errors import UnsupportedConeError
 
-_UNRESOLVED = (Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR)
+# By status code: whether Clarabel is asked as well.
+_UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
+_UNRESOLVED[[Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR]] = True
 
 
 class NativeEngine(Engine):
@@ -70,13 +71,13 @@ class NativeEngine(Engine):
             fallback=np.zeros(size, dtype=np.bool_),
             tape=None if x is None or z is None or s is None else Tape(x, z, s, status),
         )
-        if settings.get("fallback", True) and np.isin(status, _UNRESOLVED).any():
+        if settings.get("fallback", True) and _UNRESOLVED[status].any():
             self._fall_back(batch, solution, settings)
         return solution
 
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
         """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
-        rows = np.flatnonzero(np.isin(solution.status, _UNRESOLVED))
+        rows = np.flatnonzero(_UNRESOLVED[solution.status])
         values = (self.compiled.M @ batch.theta(rows).T).T
         for row, numbers in zip(rows, values, strict=True):
             found = solve_instance(self.compiled.structure, numbers, tolerance=settings.get("tolerance", 1e-8))
