@@ -33,7 +33,7 @@ class Canonical:
     parameters: tuple[slice, ...]  # place of each parameter in θ, flattened in Fortran order
     variables: tuple[tuple[slice, tuple[int, ...]], ...]  # place of each variable in x and its shape, Fortran order
 
-    def theta(self, values: Arrays, shapes: list[tuple[int, ...]]) -> list[Array]:
+    def theta(self, values: Arrays, shapes: list[tuple[int, ...]]) -> Array:
         """θ with the trailing 1 for every instance (B, p + 1), or (1, p + 1) if all parameters are shared."""
         batch = max((v.shape[0] for v, s in zip(values, shapes, strict=True) if v.ndim > len(s)), default=1)
         theta = np.ones((batch, self.maps["q"].shape[1]))
@@ -66,7 +66,7 @@ def _from_fortran(flat: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(full.transpose(0, *reversed(range(1, full.ndim))))
 
 
-def _row_major(rows: Array, columns: Array, shape: tuple[int, int]) -> tuple[sp.csr_array, Array]:
+def _row_major(rows: Any, columns: Any, shape: tuple[int, int]) -> tuple[sp.csr_array, Any]:
     """The pattern with these entries, data 1 … nnz in row-major order, and the permutation that sorts the entries so."""
     order = np.lexsort((columns, rows))
     entries = (np.arange(1.0, len(order) + 1), (rows[order], columns[order]))

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, OURS
-from benchmarks.report import DEFAULT_1X, MOREAU, Results, geometric_mean, number
+from benchmarks.report import DEFAULT_1X, MOREAU, Results, mean, number
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 HEADINGS = {"gradient": "forward + backward", "forward": "forward"}
@@ -24,22 +24,22 @@ def markdown(results: Results, batch: int) -> str:
         rows.append(f"| {family.replace('_', ' ')} | {' | '.join(entries)} |")
     means = []
     for mode in HEADINGS:
-        peer = geometric_mean(results.ratio(f, batch, mode) for f in results.families)
-        default = geometric_mean(results.ratio_to_default(f, batch, mode) for f in results.families)
-        means.append(f" |  | **{number(peer)}** | **{number(default)}**")
+        peer = mean(results.ratio(f, batch, mode) for f in results.families)
+        default = mean(results.ratio_to_default(f, batch, mode) for f in results.families)
+        means.append(f" |  | **{peer}** | **{default}**")
     rows.append(f"| geometric mean | {' | '.join(means)} |")
     return "\n".join([*rows, "", _footnote(results, batch)])
 
 
 def _footnote(results: Results, batch: int) -> str:
-    moreau = geometric_mean(results.ratio(f, batch, "gradient", MOREAU) for f in results.families)
+    moreau = mean((results.ratio(f, batch, "gradient", MOREAU) for f in results.families), "×")
     machine, versions = results.facts["machine"], results.facts["versions"]
     packages = sorted({f"{p} {v}" for name, table in versions.items() if name != OURS for p, v in table.items()})
     return (
         f"Medians of whole calls on {batch} instances, from PyTorch tensors to PyTorch tensors. Peers that take cone programs "
         "(Moreau's compiled solver, qpth) get them ready-made. × compares this package with the fastest peer that is right, "
-        f"× 1.x with {CONTENDERS[DEFAULT_1X].title}. Against Moreau's best mode, forward + backward: {number(moreau)}× "
-        f"(geometric mean). {machine['processor']}, {machine['cores']} cores; {results.facts['date'][:10]}; {', '.join(packages)}."
+        f"× 1.x with {CONTENDERS[DEFAULT_1X].title}. Against Moreau's best mode, forward + backward: {moreau} in the mean. "
+        f"{machine['processor']}, {machine['cores']} cores; {results.facts['date'][:10]}; {', '.join(packages)}."
     )
 
 

@@ -128,6 +128,13 @@ def geometric_mean(values: Iterable[float | None]) -> float | None:
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
+def mean(values: Iterable[float | None], unit: str = "") -> str:
+    """The geometric mean in words, with how many families it stands on if some are missing."""
+    ratios = list(values)
+    known = sum(v is not None for v in ratios)
+    return number(geometric_mean(ratios), unit) + (f" ({known} of {len(ratios)})" if 0 < known < len(ratios) else "")
+
+
 def number(value: float | None, unit: str = "") -> str:
     """Three digits, or a dash."""
     if value is None:
@@ -171,13 +178,13 @@ def summary(results: Results) -> str:
     ]
     for batch in results.batches:
         for mode in MODES:
-            means = {
-                "best peer": geometric_mean(results.ratio(f, batch, mode) for f in results.families),
-                "Moreau's best": geometric_mean(results.ratio(f, batch, mode, MOREAU) for f in results.families),
-                "1.x default": geometric_mean(results.ratio_to_default(f, batch, mode) for f in results.families),
+            ratios = {
+                "best peer": [results.ratio(f, batch, mode) for f in results.families],
+                "Moreau's best": [results.ratio(f, batch, mode, MOREAU) for f in results.families],
+                "1.x default": [results.ratio_to_default(f, batch, mode) for f in results.families],
             }
-            if any(means.values()):
-                parts = ", ".join(f"{name} {number(v, '×')}" for name, v in means.items())
+            if any(map(any, ratios.values())):
+                parts = ", ".join(f"{name} {mean(values, '×')}" for name, values in ratios.items())
                 lines.append(f"B = {batch}, {mode}: geometric mean against {parts}")
     lines += [f"{a.family}, {CONTENDERS[a.contender].title}: {a.note}" for a in results.accuracies if a.note]
     lines += [f"{c.family} × {c.batch}, {CONTENDERS[c.contender].title}: {c.note}" for c in results.cells if c.note]

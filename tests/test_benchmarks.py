@@ -12,7 +12,7 @@ from benchmarks.cases import Cases
 from benchmarks.contenders import OURS, Case
 from benchmarks.families import SMALL, Family
 from benchmarks.readme_table import BEGIN, END, insert, markdown
-from benchmarks.report import Results, geometric_mean, table
+from benchmarks.report import Results, geometric_mean, mean, table
 from benchmarks.runner import Accuracy, Cell, Remote, WorkerError
 
 small = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
@@ -77,6 +77,7 @@ def test_a_wrong_peer_is_nobodys_best(results: Results) -> None:
     assert results.ratio_to_default("b", 128, "gradient") == pytest.approx(1600)
     assert geometric_mean([4.0, None, 9.0]) == pytest.approx(6)
     assert geometric_mean([None]) is None
+    assert mean([4.0, None, 9.0], "×") == "6× (2 of 3)"
 
 
 def test_results_survive_the_disk_and_become_tables(results: Results, tmp_path: Path) -> None:
