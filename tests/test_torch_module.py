@@ -143,10 +143,24 @@ def test_checkpointing_recomputes_the_same(nnls: CvxpyLayer) -> None:
     assert all(torch.equal(d, a) for d, a in zip(direct, again, strict=True))
 
 
+def test_compiled_code_steps_out_for_the_solve(nnls: CvxpyLayer) -> None:
+    inputs, linear = data(grad=True), torch.nn.Linear(2, 1, dtype=F64)
+
+    def loss(A: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return linear(nnls(A * 2, b)[0]).square().sum()
+
+    compiled = torch.compile(loss, backend="eager")
+    assert torch.equal(compiled(*inputs), loss(*inputs))
+    found, expected = (torch.autograd.grad(f(*inputs), inputs) for f in (compiled, loss))
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
+
+
 def test_mistakes_name_the_parameter(nnls: CvxpyLayer) -> None:
     A, b = data()
     with pytest.raises(InputTypeError, match=r"Parameter 'b' must be a torch.Tensor; got list: use torch.as_tensor"):
         nnls(A, [1.0, 2.0, 3.0])
+    with pytest.raises(InputTypeError, match=r"Parameter 'A' must be dense; got torch.sparse_coo: use value.to_dense"):
+        nnls(A.to_sparse(), b)
     with pytest.raises(InputError, match="'b' is on meta, the first on cpu"):
         nnls(A, b.to("meta"))
     with pytest.raises(InputError, match=r"takes 2 parameters \(A: \(3, 2\), b: \(3,\)\); got 3"):

@@ -38,6 +38,9 @@ def solve(
     on_failure: OnFailure | None,
 ) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
     """The outputs, attached to the graph where a parameter is, and the outcome of every instance."""
+    if torch.compiler.is_compiling():  # a solve is no graph: leave the tracer, and come back with the outputs
+        eager = torch.compiler.disable(solve)  # type: ignore[no-untyped-call]
+        return eager(layer, parameters, solver_args, warm_start, on_failure)  # type: ignore[no-any-return]
     request = Request(layer, solver_args, warm_start, on_failure, torch.is_grad_enabled())
     outputs = Solve.apply(request, *parameters)  # type: ignore[no-untyped-call]
     assert request.info is not None
@@ -104,6 +107,8 @@ def _kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.d
         if not isinstance(p, torch.Tensor):
             name = _name(layer, position)
             raise InputTypeError(f"Parameter {name} must be a torch.Tensor; got {type(p).__name__}: use torch.as_tensor(value).")
+        if p.layout is not torch.strided:
+            raise InputTypeError(f"Parameter {_name(layer, position)} must be dense; got {p.layout}: use value.to_dense().")
         if device is None:
             device = p.device
         elif p.device != device:
