@@ -65,7 +65,6 @@ def assert_close(found: Array, true: Array, tolerance: float) -> None:
 # ---- the two derivatives are adjoint -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.isa
 @kinds
 @pytest.mark.parametrize("primal_only", [True, False], ids=["x", "xz"])
 def test_adjoint_identity_on_random_structures(kind: Kind, primal_only: bool) -> None:
@@ -127,23 +126,18 @@ def test_scales_do_not_make_degenerate(twist: Callable[[Rng, Program], Program])
 
 
 @unscaled
-def test_dense_jacobian_with_a_pseudoinverse(kind: Kind) -> None:
-    """Every parameter and output; consistent systems have the minimum-norm answer, the others are flagged, and all are finite."""
+@pytest.mark.parametrize("primal_only", [True, False], ids=["x", "xz"])
+def test_dense_jacobian_with_a_pseudoinverse(kind: Kind, primal_only: bool) -> None:
+    """Every parameter and output; where the system is singular, its minimum-norm least-squares answer. Regular: no flags."""
     problem, programs = draw(kind, COUNT, seed=35)
-    for primal_only in (True, False):
-        case = differentiate(engine(problem), batch_of(problem, programs), primal_only=primal_only)
-        tape = tape_of(case.native.solve(case.batch, {}, tape=True))
-        assert all(np.isfinite(g).all() for g in case.gradients)
-        assert np.isfinite(case.pushed).all()
-        if kind.regular:
-            assert not np.any(case.flags)
-        gradients, tangents = np.concatenate(case.gradients, axis=1), np.concatenate(case.tangents, axis=1)
-        for i in range(COUNT):
-            J = jacobian(problem, case.batch.theta([i])[0, :-1], tape.x[i], tape.z[i], tape.s[i])
-            if not case.flags[0][i]:
-                assert_close(gradients[i], J.T @ case.cotangent[i], 1e-8)
-            if not case.flags[1][i]:
-                assert_close(case.pushed[i], J @ tangents[i], 1e-8)
+    case = differentiate(engine(problem), batch_of(problem, programs), primal_only=primal_only)
+    tape = tape_of(case.native.solve(case.batch, {}, tape=True))
+    assert not (kind.regular and np.any(case.flags))
+    gradients, tangents = np.concatenate(case.gradients, axis=1), np.concatenate(case.tangents, axis=1)
+    for i in range(COUNT):
+        J = jacobian(problem, case.batch.theta([i])[0, :-1], tape.x[i], tape.z[i], tape.s[i])
+        assert_close(gradients[i], J.T @ case.cotangent[i], 1e-6 if case.flags[0][i] else 1e-8)
+        assert_close(case.pushed[i], J @ tangents[i], 1e-6 if case.flags[1][i] else 1e-8)
 
 
 @pytest.mark.parametrize("kind", ["repeated_rows", "redundant_equalities", "fixed_by_bounds", "lp_overdetermined_vertex"])

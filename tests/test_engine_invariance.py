@@ -64,7 +64,6 @@ def test_alone_in_any_batch_and_permuted(kind: str, width: int) -> None:
     assert_rows(everything(native, pick(batch, order), order), expected, of=order)
 
 
-@pytest.mark.isa
 @widths
 @kinds
 def test_threads(kind: str, width: int) -> None:
