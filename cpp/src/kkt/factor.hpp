@@ -205,56 +205,57 @@ class Kkt {
     return inverse_[position] = 1.0 / d;
   }
 
+  // y ← (L D L')⁻¹ y, four columns of a panel at a time.
   void substitute() {
-    for (const Supernode& node : plan_.supernodes) {
-      const V* L = factor_ + node.panel;
-      V* y = y_ + node.first;
-      for (Index k = 0; k < node.columns; ++k) {
-        const V t = y[k];
-        for (Index r = k + 1; r < node.columns; ++r) y[r] -= L[k * node.rows + r] * t;
-      }
-      below(node, [&](const V* column, const Index* rows, Index count, Index k, auto nc) {
-        constexpr int NC = decltype(nc)::value;
-        for (Index r = 0; r < count; ++r) {
-          V t = y_[rows[r]];
-          for (int c = 0; c < NC; ++c) t -= column[c * node.rows + r] * y[k + c];
-          y_[rows[r]] = t;
-        }
-      });
-    }
+    for (const Supernode& node : plan_.supernodes)
+      for (Index k = 0; k < node.columns; k += 4)
+        with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) { eliminate<decltype(nc)::value>(node, k); });
     for (Index p = 0; p < plan_.nodes; ++p) y_[p] *= inverse_[p];
     for (std::size_t s = plan_.supernodes.size(); s-- > 0;) {
       const Supernode& node = plan_.supernodes[s];
-      const V* L = factor_ + node.panel;
-      V* y = y_ + node.first;
-      below(node, [&](const V* column, const Index* rows, Index count, Index k, auto nc) {
-        constexpr int NC = decltype(nc)::value;
-        V t[NC];
-        for (int c = 0; c < NC; ++c) t[c] = y[k + c];
-        for (Index r = 0; r < count; ++r) {
-          const V v = y_[rows[r]];
-          for (int c = 0; c < NC; ++c) t[c] -= column[c * node.rows + r] * v;
-        }
-        for (int c = 0; c < NC; ++c) y[k + c] = t[c];
-      });
-      for (Index k = node.columns; k-- > 0;) {
-        V t = y[k];
-        for (Index r = k + 1; r < node.columns; ++r) t -= L[k * node.rows + r] * y[r];
-        y[k] = t;
-      }
+      for (Index k = (node.columns - 1) / 4 * 4; k >= 0; k -= 4)
+        with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) { back_substitute<decltype(nc)::value>(node, k); });
     }
   }
 
-  // Visits the part of a panel below its diagonal block, four columns at a time.
-  template <class F>
-  CVXL_INLINE void below(const Supernode& node, F&& visit) const {
-    const Index* rows = plan_.positions.data() + node.update.rows.begin;
-    const Index count = node.update.rows.size();
-    if (count == 0) return;
-    for (Index k = 0; k < node.columns; k += 4)
-      with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) {
-        visit(factor_ + node.panel + k * node.rows + node.columns, rows, count, k, nc);
-      });
+  // The forward step of columns k … k + NC - 1: solve in their block, subtract them from the rows below.
+  template <int NC>
+  CVXL_INLINE void eliminate(const Supernode& node, Index k) {
+    const V* L = factor_ + node.panel + k * node.rows;
+    V* y = y_ + node.first;
+    V t[NC];
+    for (int c = 0; c < NC; ++c) {
+      t[c] = y[k + c];
+      for (int b = 0; b < c; ++b) t[c] -= L[b * node.rows + k + c] * t[b];
+      y[k + c] = t[c];
+    }
+    const auto subtract = [&](Index row, V& target) {
+      V v = target;
+      for (int c = 0; c < NC; ++c) v -= L[c * node.rows + row] * t[c];
+      target = v;
+    };
+    for (Index r = k + NC; r < node.columns; ++r) subtract(r, y[r]);
+    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
+    for (Index r = node.columns; r < node.rows; ++r) subtract(r, y_[below[r]]);
+  }
+
+  // The backward step: gather the rows below into columns k … k + NC - 1, then solve in their block.
+  template <int NC>
+  CVXL_INLINE void back_substitute(const Supernode& node, Index k) {
+    const V* L = factor_ + node.panel + k * node.rows;
+    V* y = y_ + node.first;
+    V t[NC];
+    for (int c = 0; c < NC; ++c) t[c] = y[k + c];
+    const auto gather = [&](Index row, V value) {
+      for (int c = 0; c < NC; ++c) t[c] -= L[c * node.rows + row] * value;
+    };
+    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
+    for (Index r = node.columns; r < node.rows; ++r) gather(r, y_[below[r]]);
+    for (Index r = k + NC; r < node.columns; ++r) gather(r, y[r]);
+    for (int c = NC; c-- > 0;) {
+      for (int b = c + 1; b < NC; ++b) t[c] -= L[c * node.rows + k + b] * t[b];
+      y[k + c] = t[c];
+    }
   }
 
   static constexpr double smallest_pivot = 1e-14;

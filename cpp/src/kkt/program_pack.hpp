@@ -17,9 +17,18 @@ class Rows {
         columns_(plan.A.indices.data() + plan.A.indptr[first]),
         length_(plan.A.indptr[first + 1] - plan.A.indptr[first]) {}
 
-  // sum_r += A_r x
+  // sum_r += A_r x; a single row is summed in two chains, which hide each other's latency.
   CVXL_INLINE void dot(const V* x, V (&sum)[R]) const {
-    for (Index k = 0; k < length_; ++k) {
+    Index k = 0;
+    if constexpr (R == 1) {
+      V other = V{};
+      for (; k + 1 < length_; k += 2) {
+        sum[0] += entries_[k] * x[columns_[k]];
+        other += entries_[k + 1] * x[columns_[k + 1]];
+      }
+      sum[0] += other;
+    }
+    for (; k < length_; ++k) {
       const V xk = x[columns_[k]];
       for (int r = 0; r < R; ++r) sum[r] += entries_[r * length_ + k] * xk;
     }
@@ -63,14 +72,24 @@ struct ProgramPack {
   void products(const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
     for (Index j = 0; j < plan.n; ++j) Px[j] = Atz[j] = V{};
     for (Index i = 0; i < plan.n; ++i) {
-      V sum = V{};
+      Index k = plan.P.indptr[i], end = plan.P.indptr[i + 1];
+      if (k == end) continue;
       const V xi = x[i];
-      for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
-        const Index j = plan.P.indices[k];
+      V sum = V{}, other = V{};
+      const bool diagonal = plan.P.indices[end - 1] == i;
+      if (diagonal) sum = P[--end] * xi;
+      for (; k + 1 < end; k += 2) {
+        const Index j = plan.P.indices[k], l = plan.P.indices[k + 1];
         sum += P[k] * x[j];
-        if (j != i) Px[j] += P[k] * xi;
+        other += P[k + 1] * x[l];
+        Px[j] += P[k] * xi;
+        Px[l] += P[k + 1] * xi;
       }
-      Px[i] += sum;
+      if (k < end) {
+        sum += P[k] * x[plan.P.indices[k]];
+        Px[plan.P.indices[k]] += P[k] * xi;
+      }
+      Px[i] += sum + other;
     }
     for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
       constexpr int R = decltype(count)::value;
