@@ -16,13 +16,14 @@ from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.registry import resolve
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._options import normalize
-from cvxpylayers._program import Batch, Cones, Solution, Status, Tape
+from cvxpylayers._program import Batch, Cones, Status, Tape
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import OptionError, SolverError
 
 OnFailure = Literal["raise", "nan", "warn"]
 _MODES: Final = get_args(OnFailure)
-_LISTED = 8  # failing instances that a message names
+_LISTED: Final = 8  # failing instances that a message names
+_SHOWN: Final = ("version", "isa", "lane_width")  # facts of the engine that fit into a repr
 
 
 class Call(NamedTuple):
@@ -97,12 +98,10 @@ class Layer:
         if self.verbose:
             print(info)
         failed = info.failed
-        if not len(failed):
-            return Call(self._split(solution, batch), info, solution.tape)
-        if mode != "warn":
+        if len(failed) and mode != "warn":
             solution.outputs[failed] = np.nan
-        outputs = self._split(solution, batch)
-        if mode != "nan":
+        outputs = self._cut(solution.outputs, batch)
+        if len(failed) and mode != "nan":
             message = self._failure(batch, info, failed)
             if mode == "raise":
                 raise SolverError(message, info, outputs)
@@ -137,9 +136,6 @@ class Layer:
         info.record(degenerate)
         return self._cut(outputs, batch)
 
-    def _split(self, solution: Solution, batch: Batch) -> tuple[Float64, ...]:
-        return self._cut(solution.outputs, batch)
-
     def _cut(self, outputs: Float64, batch: Batch) -> tuple[Float64, ...]:
         """Columns (B, outputs) → one contiguous array (*batch, *shape) per output."""
         return tuple(np.ascontiguousarray(outputs[:, columns]).reshape(batch.shape + shape) for columns, shape in self._slices)
@@ -167,7 +163,8 @@ class Layer:
         c, s = self.compiled, self.compiled.structure
         inputs = ", ".join(f"{p.name}{_shape(p.shape)}" for p in c.parameters)
         outputs = ", ".join(f"{o.name}{_shape(o.shape)}" for o in c.outputs)
-        engine = ", ".join(f"{k}={v}" if k != "name" else str(v) for k, v in self.engine.describe().items())
+        facts = self.engine.describe()
+        engine = ", ".join([str(facts["name"]), *(f"{key}={facts[key]}" for key in _SHOWN if key in facts)])
         return (
             f"({inputs}) → ({outputs})\n"
             f"n={s.n}, m={s.m}, nnz(P)={s.P.nnz}, nnz(A)={s.A.nnz}; cones: {_cones(s.cones)}\n"
