@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -194,3 +194,33 @@ def fields(solution: Solution) -> dict[str, Array]:
 def same_bits(a: Array, b: Array) -> bool:
     """Equality of representations: NaN equals itself, −0 differs from 0."""
     return a.shape == b.shape and a.dtype == b.dtype and np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
+
+
+class Case(NamedTuple):
+    """A solved batch, a cotangent, tangents, and both derivatives with their flags."""
+
+    native: NativeEngine
+    batch: Batch
+    cotangent: Array
+    tangents: list[Array]
+    gradients: list[Array]
+    pushed: Array
+    flags: tuple[Array, Array]
+
+
+def differentiate(native: NativeEngine, batch: Batch, seed: int = 0, primal_only: bool = False) -> Case:
+    rng = np.random.default_rng(seed)
+    solution = native.solve(batch, {}, tape=True)
+    assert not solution.status.any()
+    cotangent = rng.normal(size=solution.outputs.shape)
+    if primal_only:
+        cotangent[:, native.compiled.structure.n :] = 0.0
+    tangents = [rng.normal(size=(batch.size, a.shape[-1])) for a in batch.arrays]
+    full = replace(batch, arrays=tuple(np.broadcast_to(a, t.shape) for a, t in zip(batch.arrays, tangents, strict=True)))
+    gradients, backward = native.vjp(full, tape_of(solution), cotangent, [True] * len(tangents))
+    pushed, forward = native.jvp(full, tape_of(solution), tangents)
+    return Case(native, full, cotangent, tangents, [g for g in gradients if g is not None], pushed, (backward, forward))
+
+
+def assert_close(found: Array, true: Array, tolerance: float) -> None:
+    assert np.max(np.abs(found - true), initial=0.0) <= tolerance * max(1.0, np.max(np.abs(true), initial=0.0))

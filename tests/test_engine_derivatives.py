@@ -1,53 +1,37 @@
-"""Derivatives: adjoint to each other, equal to closed forms, to dense oracles and to differences; minimum-norm where degenerate."""
+"""Derivatives: adjoint to each other, equal to dense oracles and to differences; minimum-norm where degenerate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
-import cvxpy as cp
 import numpy as np
 import pytest
 
-from benchmarks.families import SMALL, Family, Parametrized
-from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.native import NativeEngine
+from benchmarks.families import SMALL, Family
 from cvxpylayers._program import Batch, Status
 from tests.kinds import KINDS, SCALED, scale
-from tests.oracles import jacobian, reference
-from tests.programs import PARTS, Array, Kind, Program, Rng, batch_of, draw, engine, family_batch, tape_of
+from tests.oracles import jacobian, reference, unbroadcast
+from tests.programs import (
+    PARTS,
+    Array,
+    Case,
+    Kind,
+    Program,
+    Rng,
+    assert_close,
+    batch_of,
+    differentiate,
+    draw,
+    engine,
+    family_batch,
+    tape_of,
+)
 
 COUNT = 12
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 unscaled = pytest.mark.parametrize("kind", [KINDS[k] for k in KINDS if k not in SCALED], ids=[k for k in KINDS if k not in SCALED])
 families = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
-
-
-class Case(NamedTuple):
-    """A solved batch, a cotangent, tangents, and both derivatives with their flags."""
-
-    native: NativeEngine
-    batch: Batch
-    cotangent: Array
-    tangents: list[Array]
-    gradients: list[Array]
-    pushed: Array
-    flags: tuple[Array, Array]
-
-
-def differentiate(native: NativeEngine, batch: Batch, seed: int = 0, primal_only: bool = False) -> Case:
-    rng = np.random.default_rng(seed)
-    solution = native.solve(batch, {}, tape=True)
-    assert not solution.status.any()
-    cotangent = rng.normal(size=solution.outputs.shape)
-    if primal_only:
-        cotangent[:, native.compiled.structure.n :] = 0.0
-    tangents = [rng.normal(size=(batch.size, a.shape[-1])) for a in batch.arrays]
-    full = replace(batch, arrays=tuple(np.broadcast_to(a, t.shape) for a, t in zip(batch.arrays, tangents, strict=True)))
-    gradients, backward = native.vjp(full, tape_of(solution), cotangent, [True] * len(tangents))
-    pushed, forward = native.jvp(full, tape_of(solution), tangents)
-    return Case(native, full, cotangent, tangents, [g for g in gradients if g is not None], pushed, (backward, forward))
 
 
 def assert_adjoint(case: Case) -> None:
@@ -56,10 +40,6 @@ def assert_adjoint(case: Case) -> None:
     right = np.concatenate([g * v for g, v in zip(case.gradients, case.tangents, strict=True)], axis=1)
     size = np.maximum(np.abs(left).sum(1) + np.abs(right).sum(1), np.linalg.norm(case.cotangent, axis=1))
     assert np.max(np.abs(left.sum(1) - right.sum(1)) / size) < 1e-12
-
-
-def assert_close(found: Array, true: Array, tolerance: float) -> None:
-    assert np.max(np.abs(found - true), initial=0.0) <= tolerance * max(1.0, np.max(np.abs(true), initial=0.0))
 
 
 # ---- the two derivatives are adjoint -----------------------------------------------------------------------------------------
@@ -178,79 +158,6 @@ def _row(v: Array, case: Case, i: int) -> list[Array]:
     return tangents
 
 
-# ---- against closed forms ----------------------------------------------------------------------------------------------------
-
-
-def least_squares() -> Parametrized:
-    x, A, b = cp.Variable(3), cp.Parameter((5, 3)), cp.Parameter(5)
-    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b))), [A, b], [x])
-
-
-def least_squares_truth(u: Array, A: Array, b: Array) -> list[Array]:
-    x, w = np.linalg.lstsq(A, b)[0], np.linalg.solve(A.T @ A, u)
-    return [x, np.outer(b - A @ x, w) - np.outer(A @ w, x), A @ w]
-
-
-def box() -> Parametrized:
-    x, p, low, high = cp.Variable(4), cp.Parameter(4), cp.Parameter(4), cp.Parameter(4)
-    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [x >= low, x <= high]), [p, low, high], [x])
-
-
-def box_truth(u: Array, p: Array, low: Array, high: Array) -> list[Array]:
-    return [np.clip(p, low, high), u * ((p > low) & (p < high)), u * (p < low), u * (p > high)]
-
-
-def simplex() -> Parametrized:
-    x, p = cp.Variable(5), cp.Parameter(5)
-    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [x >= 0, cp.sum(x) == 1]), [p], [x])
-
-
-def simplex_truth(u: Array, p: Array) -> list[Array]:
-    ordered = np.sort(p)[::-1]
-    levels = (np.cumsum(ordered) - 1) / np.arange(1, len(p) + 1)
-    level = levels[np.flatnonzero(ordered > levels)[-1]]
-    on = p > level
-    return [np.maximum(p - level, 0.0), on * (u - u[on].mean())]
-
-
-def affine() -> Parametrized:
-    x, p, A, b = cp.Variable(5), cp.Parameter(5), cp.Parameter((2, 5)), cp.Parameter(2)
-    return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [A @ x == b]), [p, A, b], [x])
-
-
-def affine_truth(u: Array, p: Array, A: Array, b: Array) -> list[Array]:
-    mu, nu = np.linalg.solve(A @ A.T, A @ p - b), np.linalg.solve(A @ A.T, A @ u)
-    x, free = p - A.T @ mu, u - A.T @ nu
-    return [x, free, -np.outer(mu, free) - np.outer(nu, x), nu]
-
-
-def ordered(rng: Rng, problem: Parametrized, count: int) -> tuple[Array, ...]:
-    values = [rng.normal(size=(count, *p.shape)) for p in problem.parameters]
-    if len(values) == 3 and problem.parameters[1].shape == problem.parameters[2].shape:  # low < high
-        values[1:] = np.sort(np.stack(values[1:]), axis=0)
-    return tuple(values)
-
-
-CLOSED = {f.__name__: (f, truth) for f, truth in [
-    (least_squares, least_squares_truth), (box, box_truth), (simplex, simplex_truth), (affine, affine_truth),
-]}  # fmt: skip
-
-
-@pytest.mark.isa
-@pytest.mark.parametrize(("make", "truth"), CLOSED.values(), ids=CLOSED)
-def test_closed_forms(make: Callable[[], Parametrized], truth: Callable[..., list[Array]]) -> None:
-    problem = make()
-    values = ordered(np.random.default_rng(39), problem, COUNT)
-    native = NativeEngine(compile_problem(*problem), {"fallback": False})
-    batch = Batch(tuple(v.reshape(COUNT, -1) for v in values), (COUNT,))
-    case, solution = differentiate(native, batch), native.solve(batch, {}, tape=False)
-    for i in range(COUNT):
-        x, *gradients = truth(case.cotangent[i], *(v[i] for v in values))
-        assert_close(solution.outputs[i], x, 1e-8)
-        for found, true in zip(case.gradients, gradients, strict=True):
-            assert_close(found[i], true.ravel(), 1e-8)
-
-
 # ---- sums, zeros, and what is wanted -----------------------------------------------------------------------------------------
 
 
@@ -268,6 +175,32 @@ def test_gradient_of_a_shared_parameter_is_the_sum(shared: str) -> None:
         assert each is not None
         expected = each.sum(axis=0) if name in shared else each
         assert np.max(np.abs(total - expected), initial=0.0) <= 1e-14 * np.abs(each).sum(axis=0).max(initial=1e-300)
+
+
+def test_sums_over_the_axes_that_were_broadcast() -> None:
+    """Parameters with some of the batch axes: their gradients have their shapes, and are the sums of the written-out ones."""
+    problem, programs = draw(KINDS["dense_qp"], 6, seed=43)
+    native, (P, q, A, b, d) = engine(problem), batch_of(problem, programs).arrays
+    crossed = Batch((P[0], q.reshape(2, 3, -1), A[None, 0], np.stack([b[0]] * 3), d[:2, None]), (2, 3))
+    written = replace(crossed, arrays=tuple(np.broadcast_to(a, (2, 3, a.shape[-1])).copy() for a in crossed.arrays))
+    solution = native.solve(crossed, {}, tape=True)
+    cotangent = np.random.default_rng(0).normal(size=solution.outputs.shape)
+    found, expected = (native.vjp(batch, tape_of(solution), cotangent, [True] * 5)[0] for batch in (crossed, written))
+    for array, total, each in zip(crossed.arrays, found, expected, strict=True):
+        assert total is not None
+        assert each is not None
+        assert total.shape == array.shape
+        assert_close(total, unbroadcast(each, array.shape), 1e-14)
+
+
+def test_tangents_broadcast() -> None:
+    problem, programs = draw(KINDS["dense_qp"], 6, seed=44)
+    native, batch = engine(problem), batch_of(problem, programs)
+    tape = tape_of(native.solve(batch, {}, tape=True))
+    flat = [np.random.default_rng(0).normal(size=a.shape[1]) for a in batch.arrays]
+    pushed = [native.jvp(batch, tape, t)[0] for t in (flat, [v[None] for v in flat], [np.stack([v] * 6) for v in flat])]
+    assert np.array_equal(pushed[0], pushed[1])
+    assert np.array_equal(pushed[0], pushed[2])
 
 
 @pytest.mark.parametrize("status", [k for k in Status if not k.solved])

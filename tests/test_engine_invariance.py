@@ -6,6 +6,8 @@ gradients, tangents and flags of its derivative.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -156,6 +158,32 @@ def test_sums_over_the_batch_do_not_depend_on_threads(size: int, width: int) -> 
     cotangent = np.random.default_rng(0).normal(size=(size, problem.R.shape[0]))
     first, *others = ([g for g in n.vjp(batch, tape, cotangent, [True] * 5)[0] if g is not None] for n in natives)
     assert all(same_bits(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
+LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "reversed": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    "columns of a wider array": lambda a: np.concatenate([a, a], axis=1)[:, : a.shape[1]],
+    "read only": lambda a: np.frombuffer(a.tobytes()).reshape(a.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts_of_arrays(layout: Callable[[Array], Array]) -> None:
+    """Where the entries of a parameter lie in memory is of no consequence."""
+    problem, programs = draw(KINDS["dense_qp"], COUNT, seed=21)
+    native, batch, seeds = engine(problem), batch_of(problem, programs), np.arange(COUNT)
+    laid = replace(batch, arrays=tuple(layout(a) for a in batch.arrays))
+    assert_rows(everything(native, laid, seeds), everything(native, batch, seeds))
+
+
+def test_calls_from_several_threads_at_once() -> None:
+    problem, programs = draw(KINDS["dense_qp"], COUNT, seed=22)
+    native, batch, seeds = engine(problem, threads=2), batch_of(problem, programs), np.arange(COUNT)
+    expected = everything(native, batch, seeds)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: everything(native, batch, seeds), range(20)):
+            assert_rows(found, expected)
 
 
 def test_repeated_calls_and_a_copied_engine() -> None:
