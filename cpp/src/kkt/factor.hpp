@@ -10,22 +10,29 @@
 
 namespace cvxl::CVXL_ISA {
 
-// Accumulators of a register block: acc(i, j) = Σ_k source[offset_k + a + i] · T[k · NR + j].
+// A register block of a matrix product: acc(i, j) = Σ_k operand(k)[i] · T[k · NR + j].
 template <class V, int MR, int NR>
 struct Block {
   V acc[MR][NR];
 
-  CVXL_INLINE Block(const V* source, const Index* offsets, Index terms, Index a, const V* T) {
+  template <class Operand>
+  CVXL_INLINE Block(Index terms, const V* T, Operand&& operand) {
     for (int i = 0; i < MR; ++i)
       for (int j = 0; j < NR; ++j) acc[i][j] = V{};
-    for (Index k = 0; k < terms; ++k) {
-      const V* p = source + offsets[k] + a;
-      const V* t = T + k * NR;
+    for (Index k = 0; k < terms; ++k, T += NR) {
+      const V* p = operand(k);
       for (int i = 0; i < MR; ++i)
-        for (int j = 0; j < NR; ++j) acc[i][j] += p[i] * t[j];
+        for (int j = 0; j < NR; ++j) acc[i][j] += p[i] * T[j];
     }
   }
 };
+
+// Cuts [begin, end) into pieces of Size and a remainder: f(start, Constant<length>).
+template <int Size, class F>
+CVXL_INLINE void for_pieces(Index begin, Index end, F&& f) {
+  for (; begin + Size <= end; begin += Size) f(begin, Constant<Size>{});
+  if (begin < end) with_constant<Size>(end - begin, [&](auto length) { f(begin, length); });
+}
 
 template <class V>
 class Kkt {
@@ -45,14 +52,14 @@ class Kkt {
         inverse_(arena.take<V>(plan.nodes)),
         y_(arena.take<V>(plan.nodes)),
         weight_(arena.take<V>(plan.m)),
-        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (block_columns + 1))) {}
+        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))) {}
 
   // Factors with P, A, rho and the current e, delta. Returns the lanes in which a pivot had the wrong sign or was not a number;
   // such a pivot is replaced by its sign, so that the other entries stay finite.
   M factorize(const V* P, const V* A, V rho) {
     assemble(P, A, rho);
     for (const RowGroup& group : plan_.groups) {
-      V* coefficient = scratch_ + static_cast<std::size_t>(plan_.widest) * block_columns;
+      V* coefficient = scratch_ + static_cast<std::size_t>(plan_.widest) * panel_columns;
       for (Index k = 0; k < group.rows.size(); ++k) coefficient[k] = -weight_[plan_.group_rows[group.rows.begin + k]];
       apply(A, group.update, coefficient);
     }
@@ -115,86 +122,95 @@ class Kkt {
   // factor(r_a, r_b) -= Σ_k source(k, a) coefficient_k source(k, b) for all pairs a ≥ b of the update's rows. Blocks on the
   // diagonal also write above it; those entries of a panel are never read.
   void apply(const V* source, const Update& update, const V* coefficient) {
-    const Index terms = update.offsets.size(), count = update.rows.size();
     const Index* offsets = plan_.offsets.data() + update.offsets.begin;
     const Index* rows = plan_.positions.data() + update.rows.begin;
+    const auto operand = [&](Index k) { return source + offsets[k]; };
     for (Index s = update.segments.begin; s < update.segments.end; ++s) {
       const Segment& segment = plan_.segments[s];
       const Index* relative = plan_.relative.data() + segment.relative - segment.begin;
-      for (Index b = segment.begin; b < segment.end; b += block_columns)
-        with_constant<block_columns>(std::min<Index>(block_columns, segment.end - b), [&](auto nr) {
-          constexpr int NR = decltype(nr)::value;
-          for (Index k = 0; k < terms; ++k)
-            for (int j = 0; j < NR; ++j) scratch_[k * NR + j] = coefficient[k] * source[offsets[k] + b + j];
-          V* columns[NR];
-          for (int j = 0; j < NR; ++j) columns[j] = factor_ + segment.panel + (rows[b + j] - segment.first) * segment.ld;
-          const auto rows_from = [&](Index a, auto mr) {
-            constexpr int MR = decltype(mr)::value;
-            const Block<V, MR, NR> block(source, offsets, terms, a, scratch_);
-            for (int j = 0; j < NR; ++j)
-              for (int i = 0; i < MR; ++i) columns[j][relative[a + i]] -= block.acc[i][j];
-          };
-          Index a = b;
-          for (; a + block_rows <= count; a += block_rows) rows_from(a, Constant<block_rows>{});
-          if (a < count) with_constant<block_rows>(count - a, [&](auto mr) { rows_from(a, mr); });
-        });
+      for (Index b = segment.begin; b < segment.end; b += panel_columns)
+        subtract_product(b, std::min<Index>(b + panel_columns, segment.end), update.rows.size(), update.offsets.size(), coefficient, operand,
+                         [&](Index a, Index column) -> V& {
+                           return factor_[segment.panel + (rows[column] - segment.first) * segment.ld + relative[a]];
+                         });
     }
   }
 
-  // Left-looking dense L D L' of one panel, block_columns columns at a time.
+  // target(a, b) -= Σ_k operand(k)[a] coefficient_k operand(k)[b] for first ≤ b < last and b ≤ a < count. The scaled columns are
+  // laid out once, T; then each strip of rows, brought into the first cache, meets all of them.
+  template <class Operand, class Target>
+  CVXL_INLINE void subtract_product(Index first, Index last, Index count, Index terms, const V* coefficient, Operand&& operand,
+                                    Target&& target) {
+    for_pieces<block_columns>(first, last, [&](Index b, auto nr) {
+      constexpr int NR = decltype(nr)::value;
+      V* T = scratch_ + static_cast<std::size_t>(b - first) * terms;
+      for (Index k = 0; k < terms; ++k)
+        for (int j = 0; j < NR; ++j) T[k * NR + j] = coefficient[k] * operand(k)[b + j];
+    });
+    for_pieces<block_rows>(first, count, [&](Index a, auto mr) {
+      constexpr int MR = decltype(mr)::value;
+      for_pieces<block_columns>(first, std::min<Index>(last, a + MR), [&](Index b, auto nr) {
+        constexpr int NR = decltype(nr)::value;
+        const V* T = scratch_ + static_cast<std::size_t>(b - first) * terms;
+        const Block<V, MR, NR> block(terms, T, [&](Index k) { return operand(k) + a; });
+        for (int j = 0; j < NR; ++j)
+          for (int i = 0; i < MR; ++i) target(a + i, b + j) -= block.acc[i][j];
+      });
+    });
+  }
+
+  // Dense L D L' of one panel: panel_columns columns at a time are brought up to date with all before them, then factored.
   void factor_panel(const Supernode& node, M& broken) {
     V* L = factor_ + node.panel;
     const Index ld = node.rows;
-    for (Index j0 = 0; j0 < node.columns; j0 += block_columns)
-      with_constant<block_columns>(std::min<Index>(block_columns, node.columns - j0), [&](auto nr) {
-        constexpr int NR = decltype(nr)::value;
-        for (Index k = 0; k < j0; ++k)
-          for (int j = 0; j < NR; ++j) scratch_[k * NR + j] = pivot_[node.first + k] * L[k * ld + j0 + j];
-
-        // The diagonal block: unblocked, u = L D before the division.
-        V l[NR][NR], inverse[NR];
-        {
-          Panel<NR, NR> block(L, ld, j0, j0, scratch_);
-          V u[NR][NR];
-          for (int j = 0; j < NR; ++j) {
-            for (int i = j; i < NR; ++i) {
-              u[i][j] = block.acc[i][j];
-              for (int c = 0; c < j; ++c) u[i][j] -= u[i][c] * l[j][c];
-            }
-            const Index position = node.first + j0 + j;
-            inverse[j] = accept_pivot(position, u[j][j], broken);
-            for (int i = j + 1; i < NR; ++i) L[(j0 + j) * ld + j0 + i] = l[i][j] = u[i][j] * inverse[j];
-          }
-        }
-        const auto rows_from = [&](Index r, auto mr) {
-          constexpr int MR = decltype(mr)::value;
-          Panel<MR, NR> block(L, ld, r, j0, scratch_);
-          for (int j = 0; j < NR; ++j)
-            for (int i = 0; i < MR; ++i) {
-              for (int c = 0; c < j; ++c) block.acc[i][j] -= block.acc[i][c] * l[j][c];
-            }
-          for (int j = 0; j < NR; ++j)
-            for (int i = 0; i < MR; ++i) L[(j0 + j) * ld + r + i] = block.acc[i][j] * inverse[j];
-        };
-        Index r = j0 + NR;
-        for (; r + block_rows <= node.rows; r += block_rows) rows_from(r, Constant<block_rows>{});
-        if (r < node.rows) with_constant<block_rows>(node.rows - r, [&](auto mr) { rows_from(r, mr); });
+    for (Index first = 0; first < node.columns; first += panel_columns) {
+      const Index last = std::min<Index>(first + panel_columns, node.columns);
+      if (first > 0)
+        subtract_product(first, last, node.rows, first, pivot_ + node.first, [&](Index k) { return L + k * ld; },
+                         [&](Index a, Index b) -> V& { return L[b * ld + a]; });
+      for_pieces<block_columns>(first, last, [&](Index j0, auto nr) {
+        factor_columns<decltype(nr)::value>(L + first * ld, ld, node.first + first, j0 - first, node.rows, first, broken);
       });
+    }
   }
 
-  // K(r.., j0..) - Σ_{k<j0} L(r.., k) D_k L(j0.., k)
-  template <int MR, int NR>
-  struct Panel {
-    V acc[MR][NR];
-    CVXL_INLINE Panel(const V* L, Index ld, Index r, Index j0, const V* T) {
+  // Left-looking: columns j0 … j0 + NR - 1 of the part of a panel that starts at L, whose row r is at L[… + top + r].
+  template <int NR>
+  CVXL_INLINE void factor_columns(V* L, Index ld, Index position, Index j0, Index rows, Index top, M& broken) {
+    L += top;
+    rows -= top;
+    for (Index k = 0; k < j0; ++k)
+      for (int j = 0; j < NR; ++j) scratch_[k * NR + j] = pivot_[position + k] * L[k * ld + j0 + j];
+    const auto update = [&](Index r, auto& block) {
       for (int j = 0; j < NR; ++j)
-        for (int i = 0; i < MR; ++i) acc[i][j] = L[(j0 + j) * ld + r + i];
-      const V* p = L + r;
-      for (Index k = 0; k < j0; ++k, p += ld, T += NR)
-        for (int i = 0; i < MR; ++i)
-          for (int j = 0; j < NR; ++j) acc[i][j] -= p[i] * T[j];
+        for (auto& row : block.acc) row[j] = L[(j0 + j) * ld + r + (&row - block.acc)] - row[j];
+    };
+
+    // The diagonal block: unblocked, u = L D before the division.
+    V l[NR][NR], inverse[NR];
+    {
+      Block<V, NR, NR> block(j0, scratch_, [&](Index k) { return L + k * ld + j0; });
+      update(j0, block);
+      auto& u = block.acc;
+      for (int j = 0; j < NR; ++j) {
+        for (int i = j; i < NR; ++i)
+          for (int c = 0; c < j; ++c) u[i][j] -= u[i][c] * l[j][c];
+        inverse[j] = accept_pivot(position + j0 + j, u[j][j], broken);
+        for (int i = j + 1; i < NR; ++i) L[(j0 + j) * ld + j0 + i] = l[i][j] = u[i][j] * inverse[j];
+      }
     }
-  };
+    for_pieces<block_rows>(j0 + NR, rows, [&](Index r, auto mr) {
+      constexpr int MR = decltype(mr)::value;
+      Block<V, MR, NR> block(j0, scratch_, [&](Index k) { return L + k * ld + r; });
+      update(r, block);
+      auto& u = block.acc;
+      for (int j = 0; j < NR; ++j)
+        for (int i = 0; i < MR; ++i)
+          for (int c = 0; c < j; ++c) u[i][j] -= u[i][c] * l[j][c];
+      for (int j = 0; j < NR; ++j)
+        for (int i = 0; i < MR; ++i) L[(j0 + j) * ld + r + i] = u[i][j] * inverse[j];
+    });
+  }
 
   CVXL_INLINE V accept_pivot(Index position, V d, M& broken) {
     const double sign = plan_.pivot_sign[position];
@@ -235,8 +251,8 @@ class Kkt {
       target = v;
     };
     for (Index r = k + NC; r < node.columns; ++r) subtract(r, y[r]);
-    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
-    for (Index r = node.columns; r < node.rows; ++r) subtract(r, y_[below[r]]);
+    const Index* below = plan_.positions.data() + node.update.rows.begin;
+    for (Index r = node.columns; r < node.rows; ++r) subtract(r, y_[below[r - node.columns]]);
   }
 
   // The backward step: gather the rows below into columns k … k + NC - 1, then solve in their block.
@@ -249,8 +265,8 @@ class Kkt {
     const auto gather = [&](Index row, V value) {
       for (int c = 0; c < NC; ++c) t[c] -= L[c * node.rows + row] * value;
     };
-    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
-    for (Index r = node.columns; r < node.rows; ++r) gather(r, y_[below[r]]);
+    const Index* below = plan_.positions.data() + node.update.rows.begin;
+    for (Index r = node.columns; r < node.rows; ++r) gather(r, y_[below[r - node.columns]]);
     for (Index r = k + NC; r < node.columns; ++r) gather(r, y[r]);
     for (int c = NC; c-- > 0;) {
       for (int b = c + 1; b < NC; ++b) t[c] -= L[c * node.rows + k + b] * t[b];
@@ -258,6 +274,7 @@ class Kkt {
     }
   }
 
+  static constexpr Index panel_columns = 24;
   static constexpr double smallest_pivot = 1e-14;
 
   const Plan& plan_;
