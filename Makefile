@@ -5,6 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEPENDENCIES := $(VENV)/.dependencies
 EXTENSION := $(VENV)/.extension
+BUILD := build/dev
 CPP := CMakeLists.txt $(shell find cpp -type f)
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
@@ -21,9 +22,10 @@ demo: $(EXTENSION)
 	@python examples/portfolio_demo.py $(ARGS)
 
 ## make test      C++ tests, Python tests, and the selection marked isa under every instruction set of this machine
-test: $(EXTENSION) build/tests/build.ninja
-	cmake --build build/tests
-	ctest --test-dir build/tests --output-on-failure
+test: $(EXTENSION)
+	@cmake -S . -B $(BUILD) -DCVXL_TESTS=ON > /dev/null
+	cmake --build $(BUILD)
+	ctest --test-dir $(BUILD) --output-on-failure
 	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) $(ARGS)
 	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets); do \
 	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -m isa; done
@@ -73,9 +75,5 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	@touch $@
 
 $(EXTENSION): $(DEPENDENCIES) $(CPP)
-	$(PY) -m pip install --quiet --no-build-isolation --no-deps --editable .
-	@touch $@
-
-build/tests/build.ninja: $(DEPENDENCIES) CMakeLists.txt
-	cmake -S . -B build/tests -G Ninja -DCMAKE_BUILD_TYPE=Release -DCVXL_TESTS=ON -DCVXL_PYTHON=OFF
+	$(PY) -m pip install --quiet --no-build-isolation --no-deps --config-settings build-dir=$(BUILD) --editable .
 	@touch $@
