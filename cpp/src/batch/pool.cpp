@@ -2,6 +2,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/mman.h>
 #endif
 #include <unistd.h>
 
@@ -108,13 +109,24 @@ Pool& pool() {
   return *seen;
 }
 
+// Columns of a panel lie further apart than a page: on huge pages, where the system has them, a sweep does not miss the TLB.
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
 struct Free {
-  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{huge_page}); }
 };
 
 struct Block {
   std::unique_ptr<std::byte[], Free> bytes;
   std::size_t capacity = 0;
+
+  Block() = default;
+  explicit Block(std::size_t size) : bytes(static_cast<std::byte*>(::operator new[](size, std::align_val_t{huge_page}))), capacity(size) {
+#if defined(__linux__)
+    if (size >= huge_page / 4) madvise(bytes.get(), size, MADV_HUGEPAGE);
+#endif
+    std::fill_n(bytes.get(), size, std::byte{0});
+  }
 };
 
 // Blocks of the calling thread, one per level of nesting.
@@ -138,10 +150,8 @@ ArenaLease::ArenaLease(std::size_t bytes) {
   if (blocks.size() == level) blocks.emplace_back();
   Block& block = blocks[level];
   if (block.capacity < bytes) {
-    block = {};
-    block.bytes.reset(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64})));
-    std::fill_n(block.bytes.get(), bytes, std::byte{0});
-    block.capacity = bytes;
+    block = Block();
+    block = Block(bytes < huge_page / 4 ? bytes : (bytes + huge_page - 1) / huge_page * huge_page);
   }
   data_ = block.bytes.get();
   ++level;
