@@ -215,6 +215,7 @@ class Kernel {
 }  // namespace
 
 NB_MODULE(_core, m) {
+  nb::set_leak_warnings(false);  // a tensor alive at exit keeps its kernel, which is no leak
   m.doc() = "Native engine: batches of cone programs of one structure, solved and differentiated in SIMD lanes.";
   nb::class_<Kernel>(m, "Kernel", "One compiled problem; immutable, usable from several threads.")
       .def(nb::init<cvxl::Index, cvxl::Index, cvxl::Index, std::vector<cvxl::Index>, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,

@@ -16,8 +16,9 @@
 // The null space of K_E is a product N_x × N_z, which J maps to itself, and so is its complement; on the complement the iteration
 // contracts, on the null space it is the identity. Repeating it therefore projects on the null space. That serves twice: the part
 // of r that no solution can reach is removed (and the instance flagged), and so is what rounding, divided by δ, has put into
-// the null space of (a, y). Whether there is a null space at all is found by solving once for a pseudo-random right-hand side,
-// whose component in it comes out multiplied by 1/δ.
+// the null space of (a, y). Whether there may be a null space is found by solving once for a pseudo-random right-hand side, whose
+// component in it comes out multiplied by 1/δ. Where the refinement ends early because K_E is ill-conditioned but not
+// singular, a smaller δ settles it.
 //
 // Everything is solved in equilibrated units (kkt/equilibrate.hpp) where the data are scaled badly, and "norm" means the norm there.
 
@@ -63,15 +64,12 @@ class Adjoint {
     valid_ = valid;
     degenerate = M{};
     scaling_.scale_matrices(program, ~M{}, true);
-    const V delta = splat<V>(regularization), one = splat<V>(1.0);
     for (Index i = 0; i < plan_.m; ++i) {
       const V slack = scaling_.E[i] * s[i], dual = scaling_.c * scaling_.E_inverse[i] * z[i];
       active_[i] = i < plan_.zero ? ~M{} : slack <= dual;
       if (i >= plan_.zero) degenerate |= valid & (max(slack, dual) < tie);
-      kkt_.e[i] = select(active_[i], one, V{});
-      kkt_.delta[i] = select(active_[i], delta, one);
     }
-    kkt_.factorize(program.P, program.A, delta);
+    factorize(splat<V>(regularization));
     probe();
   }
 
@@ -87,44 +85,73 @@ class Adjoint {
       r2[i] = select(active_[i], scaling_.E[i] * r2[i], V{});
       norm = max(norm, abs(r2[i]));
     }
-    const V unreached = refine(norm, valid_);
-    const M inconsistent = valid_ & ~(unreached <= consistent * norm);
-    if (any(inconsistent)) {
-      degenerate |= inconsistent;
-      subtract_null_part(r1, r2, t1_, t2_, inconsistent);
-      refine(norm, inconsistent);
-    }
-    if (const M doubtful = valid_ & (singular_ | inconsistent); any(doubtful)) subtract_null_part(a, y, a, y, doubtful);
+    const V residual = refine(norm, valid_);
+    if (const M unsettled = valid_ & ~(residual <= settled * norm); any(unsettled)) insist(norm, unsettled);
+    if (const M doubtful = valid_ & (singular_ | degenerate); any(doubtful)) subtract_null_part(a, y, a, y, doubtful);
     for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
     for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
   }
 
  private:
+  void factorize(V delta) {
+    const V one = splat<V>(1.0);
+    for (Index i = 0; i < plan_.m; ++i) {
+      kkt_.e[i] = select(active_[i], one, V{});
+      kkt_.delta[i] = select(active_[i], delta, one);
+    }
+    kkt_.factorize(program.P, program.A, delta);
+  }
+
   void probe() {
     std::uint64_t state = 1;
     const auto next = [&] { return splat<V>((state = state * 6364136223846793005u + 1442695040888963407u) >> 63 ? 1.0 : -1.0); };
     for (Index j = 0; j < plan_.n; ++j) t1_[j] = next();
     for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], next(), V{});
     kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-    V largest = V{};
-    for (Index j = 0; j < plan_.n; ++j) largest = max(largest, abs(c1_[j]));
-    for (Index i = 0; i < plan_.m; ++i) largest = max(largest, abs(c2_[i]));
-    singular_ = largest > 0.01 / regularization;
+    singular_ = largest(c1_, c2_) > 0.01 / regularization;
+  }
+
+  // Lanes whose refinement got stuck: again with a smaller δ; where that fails too the system has no solution, and what keeps it
+  // from having one is taken out of r.
+  void insist(V norm, M lanes) {
+    const V delta = splat<V>(regularization);
+    factorize(select(lanes, splat<V>(small_regularization), delta));
+    const V residual = refine(norm, lanes);
+    factorize(delta);
+    const M inconsistent = lanes & ~(residual <= consistent * norm);
+    if (!any(inconsistent)) return;
+    degenerate |= inconsistent;
+    refine(norm, inconsistent);
+    subtract_null_part(r1, r2, t1_, t2_, inconsistent);
+    refine(norm, inconsistent);
   }
 
   // (u, v) -= the projection of (p, q) on the null space, in the given lanes.
   void subtract_null_part(V* u, V* v, const V* p, const V* q, M lanes) {
-    std::copy(p, p + plan_.n, c1_);
-    std::copy(q, q + plan_.m, c2_);
-    for (int pass = 0; pass < projections; ++pass) {
-      std::copy(c1_, c1_ + plan_.n, t1_);
-      std::copy(c2_, c2_ + plan_.m, t2_);
-      kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-      for (Index j = 0; j < plan_.n; ++j) c1_[j] *= regularization;
-      for (Index i = 0; i < plan_.m; ++i) c2_[i] *= -regularization;
+    if (p != t1_) {
+      std::copy(p, p + plan_.n, t1_);
+      std::copy(q, q + plan_.m, t2_);
     }
-    for (Index j = 0; j < plan_.n; ++j) u[j] = select(lanes, u[j] - c1_[j], u[j]);
-    for (Index i = 0; i < plan_.m; ++i) v[i] = select(lanes, v[i] - c2_[i], v[i]);
+    M busy = lanes;
+    V size = largest(t1_, t2_);
+    const V negligible = roundoff * size;
+    for (int pass = 0; pass < projections && any(busy); ++pass) {
+      kkt_.solve(program.A, t1_, t2_, c1_, c2_);
+      for (Index j = 0; j < plan_.n; ++j) t1_[j] = select(busy, regularization * c1_[j], t1_[j]);
+      for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(busy, -regularization * c2_[i], t2_[i]);
+      const V before = size;
+      size = largest(t1_, t2_);
+      busy &= (size > negligible) & ((pass < 3) | (size < 0.99 * before));
+    }
+    for (Index j = 0; j < plan_.n; ++j) u[j] = select(lanes, u[j] - t1_[j], u[j]);
+    for (Index i = 0; i < plan_.m; ++i) v[i] = select(lanes, v[i] - t2_[i], v[i]);
+  }
+
+  V largest(const V* p, const V* q) const {
+    V size = V{};
+    for (Index j = 0; j < plan_.n; ++j) size = max(size, abs(p[j]));
+    for (Index i = 0; i < plan_.m; ++i) size = max(size, abs(q[i]));
+    return size;
   }
 
   // Solves in the given lanes, refining until the residual no longer shrinks; leaves it in (t1_, t2_) and returns its largest entry.
@@ -147,24 +174,20 @@ class Adjoint {
   // t = r - K_E (a, y); returns its largest entry.
   V residuals() {
     program.products(a, y, t1_, t2_, Aty_);
-    V largest = V{};
-    for (Index j = 0; j < plan_.n; ++j) {
-      t1_[j] = r1[j] - (t1_[j] + Aty_[j]);
-      largest = max(largest, abs(t1_[j]));
-    }
-    for (Index i = 0; i < plan_.m; ++i) {
-      t2_[i] = select(active_[i], r2[i] - t2_[i], V{});
-      largest = max(largest, abs(t2_[i]));
-    }
-    return select(largest >= 0.0, largest, splat<V>(__builtin_inf()));
+    for (Index j = 0; j < plan_.n; ++j) t1_[j] = r1[j] - (t1_[j] + Aty_[j]);
+    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], r2[i] - t2_[i], V{});
+    const V size = largest(t1_, t2_);
+    return select(finite(size), size, splat<V>(__builtin_inf()));
   }
 
   static constexpr double regularization = 1e-6;
+  static constexpr double small_regularization = 1e-9;
   static constexpr double tie = 1e-8;
   static constexpr double roundoff = 1e-15;
-  static constexpr double consistent = 1e-6;
+  static constexpr double settled = 1e-11;     // residuals that need no second attempt
+  static constexpr double consistent = 1e-6;   // residuals that a solution may have
   static constexpr int passes = 20;
-  static constexpr int projections = 4;
+  static constexpr int projections = 40;
 
   const Plan& plan_;
   Scaling<V> scaling_;
