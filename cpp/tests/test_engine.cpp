@@ -366,7 +366,7 @@ TEST(an_interrupt_stops_a_long_batch) {
   const Structure& s = workhorse();
   const std::vector<double> one = solvable_rows(s, 1, 6);
   const Engine engine(plain_problem(s));
-  const std::int64_t B = 1 << 20;
+  const std::int64_t B = 1 << 19;
   const BatchView batch = batch_of(B, {{one.data(), 0}});
   std::vector<double> outputs(static_cast<std::size_t>(B) * static_cast<std::size_t>(s.n + s.m)), residuals(static_cast<std::size_t>(B) * 4);
   std::vector<std::int8_t> status(B, -1);

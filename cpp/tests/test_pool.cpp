@@ -136,30 +136,34 @@ TEST(an_engine_serves_many_threads) {
 // Signal handlers of the caller may solve programs while a batch is being solved.
 TEST(an_interrupt_may_use_the_engine) {
   const Engine engine(plain_problem(dense_structure())), other(plain_problem(structures(5)[8].structure));
-  const auto batch = [](const Engine& of, const std::vector<double>& rows, std::int64_t B) {
-    return batch_of(B, {{rows.data(), of.problem().structure.values()}});
+  // The same B instances, repeated.
+  const auto batch = [](const Engine& of, const std::vector<double>& rows, std::int64_t repeats, std::int64_t B) {
+    return BatchView{{repeats, B}, {{rows.data(), {0, of.problem().structure.values()}}}};
   };
-  const std::int64_t B = 3000;
+  const std::int64_t B = 500;
   const std::vector<double> rows = solvable_rows(engine.problem().structure, B, 50), few = solvable_rows(other.problem().structure, 5, 51);
-  const Answer expected = solve(engine, batch(engine, rows, B)), expected_inner = solve(other, batch(other, few, 5));
-  for (int threads : {1, 3}) {
-    int asked = 0;
-    const Answer answer = solve(engine, batch(engine, rows, B), with_threads(threads), [&] {
-      ++asked;
-      CHECK(identical(solve(other, batch(other, few, 5), with_threads(threads)), expected_inner));
-      CHECK(identical(solve(engine, batch(engine, rows, B / 1000), with_threads(threads)), 0, expected, 0));
-      return false;
-    });
-    CHECK(answer.completed && identical(answer, expected));
-    if (asked == 0) std::fprintf(stderr, "  the batch was too short to be interrupted\n");
-  }
+  const Answer expected = solve(engine, batch(engine, rows, 1, B)), expected_inner = solve(other, batch(other, few, 1, 5));
+  // Longer and longer, until the caller is asked.
+  std::int64_t repeats = 4;
+  for (int threads : {1, 3})
+    for (int asked = 0; asked == 0; repeats *= 2) {
+      const Answer answer = solve(engine, batch(engine, rows, repeats, B), with_threads(threads), [&] {
+        ++asked;
+        CHECK(identical(solve(other, batch(other, few, 1, 5), with_threads(threads)), expected_inner));
+        CHECK(identical(solve(engine, batch(engine, rows, 1, 3), with_threads(threads)), 0, expected, 0));
+        return false;
+      });
+      CHECK(answer.completed);
+      for (std::int64_t i = 0; i < repeats * B; ++i) CHECK(identical(answer, i, expected, i % B));
+      if (repeats > 4096) break;
+    }
   bool caught = false;
   try {
-    solve(engine, batch(engine, rows, B), with_threads(3), []() -> bool { throw std::runtime_error("as told"); });
+    solve(engine, batch(engine, rows, repeats, B), with_threads(3), []() -> bool { throw std::runtime_error("as told"); });
   } catch (const std::runtime_error&) {
     caught = true;
   }
-  CHECK(caught && identical(solve(engine, batch(engine, rows, B)), expected));
+  CHECK(caught && identical(solve(engine, batch(engine, rows, 1, B)), expected));
 }
 
 #if !defined(__SANITIZE_THREAD__)  // which does not support threads in a child of a process with threads

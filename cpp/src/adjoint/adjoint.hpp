@@ -49,6 +49,7 @@ class Adjoint {
         r1(arena.take<V>(plan.n)),
         r2(arena.take<V>(plan.m)),
         plan_(plan),
+        regularization_(plan.P.nnz() > 0 ? 1e-6 : 1e-4),
         scaling_(plan, arena, 32.0),
         kkt_(plan, arena),
         t1_(arena.take<V>(plan.n)),
@@ -69,7 +70,7 @@ class Adjoint {
       active_[i] = i < plan_.zero ? ~M{} : slack <= dual;
       if (i >= plan_.zero) degenerate |= valid & (max(slack, dual) < tie);
     }
-    factorize(splat<V>(regularization));
+    factorize(splat<V>(regularization_));
     probe();
   }
 
@@ -108,13 +109,13 @@ class Adjoint {
     for (Index j = 0; j < plan_.n; ++j) t1_[j] = next();
     for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], next(), V{});
     kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-    singular_ = largest(c1_, c2_) > 0.01 / regularization;
+    singular_ = largest(c1_, c2_) > 0.01 / regularization_;
   }
 
   // Lanes whose refinement got stuck: again with a smaller δ; where that fails too the system has no solution, and what keeps it
   // from having one is taken out of r.
   void insist(V norm, M lanes) {
-    const V delta = splat<V>(regularization);
+    const V delta = splat<V>(regularization_);
     factorize(select(lanes, splat<V>(small_regularization), delta));
     const V residual = refine(norm, lanes);
     factorize(delta);
@@ -137,8 +138,8 @@ class Adjoint {
     const V negligible = roundoff * size;
     for (int pass = 0; pass < projections && any(busy); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-      for (Index j = 0; j < plan_.n; ++j) t1_[j] = select(busy, regularization * c1_[j], t1_[j]);
-      for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(busy, -regularization * c2_[i], t2_[i]);
+      for (Index j = 0; j < plan_.n; ++j) t1_[j] = select(busy, regularization_ * c1_[j], t1_[j]);
+      for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(busy, -regularization_ * c2_[i], t2_[i]);
       const V before = size;
       size = largest(t1_, t2_);
       busy &= (size > negligible) & ((pass < 3) | (size < 0.99 * before));
@@ -180,7 +181,6 @@ class Adjoint {
     return select(finite(size), size, splat<V>(__builtin_inf()));
   }
 
-  static constexpr double regularization = 1e-6;
   static constexpr double small_regularization = 1e-9;
   static constexpr double tie = 1e-8;
   static constexpr double roundoff = 1e-15;
@@ -190,6 +190,9 @@ class Adjoint {
   static constexpr int projections = 40;
 
   const Plan& plan_;
+  // The refinement contracts by δ/(δ + σ²), without P by δ²/(δ² + σ²), σ the singular values of the active rows, while rounding is
+  // amplified by 1/δ². Linear programs can afford the larger one.
+  const double regularization_;
   Scaling<V> scaling_;
   Kkt<V> kkt_;
   V *t1_, *Aty_, *c1_, *t2_, *c2_;
