@@ -139,7 +139,7 @@ def train(
         result.seconds += time.perf_counter() - began
         result.instances += optimizer.instances - before
         rate = f"{result.instances / result.seconds:,.0f} problems/s" if result.instances else ""
-        progress.update(task, advance=1, note=f"validation regret {result.regret[-1]:.2f} %  {rate}")
+        progress.update(task, advance=1, note=f"regret {result.regret[-1]:.2f} %  {rate}")
     return result
 
 
@@ -189,8 +189,8 @@ def main() -> None:
 
     run = runs["end to end"]
     console.print(
-        f"{optimizer.instances:,} problems solved, {optimizer.failures:,} failures; training end to end ran "
-        f"{run.instances / run.seconds:,.0f} problems a second, forward, backward and network together"
+        f"{optimizer.instances:,} problems solved, {optimizer.failures:,} failures; end to end trained on "
+        f"{run.instances / run.seconds:,.0f} problems a second, network and gradients included"
     )
     path = args.out / "portfolio_demo.png"
     curves = {name: (run.steps, run.regret) for name, run in runs.items()}

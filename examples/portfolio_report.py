@@ -66,17 +66,18 @@ def report(console: Console, tests: list[Backtest], dates: np.ndarray) -> None:
     table = Table(
         title=f"Test years {dates[0]} to {dates[-1]}, after costs of {1e4 * COST:.0f} bp per unit traded", title_justify="left"
     )
-    table.add_column("strategy")
-    for heading in ("return\n% a year", "volatility\n% a year", "Sharpe", "turnover\n× a year", "regret\n% a year"):
+    table.add_column("strategy", no_wrap=True)
+    for heading in ("return\n% a year", "risk\n% a year", "Sharpe", "turnover\n× a year", "regret\n% a year"):
         table.add_column(heading, justify="right")
     for t in tests:
         figures = (100 * t.annual_return, 100 * t.volatility, t.sharpe, t.turnover, t.regret.mean())
         table.add_row(t.name, *(f"{value:.{digits}f}" for value, digits in zip(figures, (1, 1, 2, 1, 2), strict=True)))
     console.print(table)
-    end_to_end = tests[0]
-    for other in tests[1:]:
-        mean, error = difference(other.regret, end_to_end.regret)
-        console.print(f"Regret against {other.name}: {-mean:+.3f} ± {error:.3f} % a year (one standard error)")
+    end_to_end, *others = tests
+    console.print(f"Regret of {end_to_end.name} less that of the others, ± one standard error:")
+    for other in others:
+        mean, error = difference(end_to_end.regret, other.regret)
+        console.print(f"  {other.name:<24}{mean:+.3f} ± {error:.3f}")
 
 
 def plot(
