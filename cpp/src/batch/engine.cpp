@@ -71,19 +71,14 @@ std::vector<Place> places(const Structure& s, const Plan& plan) {
 
 }  // namespace
 
-ValueMap::ValueMap(const Problem& problem)
-    : begin(problem.M.pattern.indptr), coefficient(problem.M.data) {
-  std::vector<Index> owner, local;
+ValueMap::ValueMap(const Problem& problem) : begin(problem.M.pattern.indptr) {
+  std::vector<Term> column;
   for (Index i = 0; i < static_cast<Index>(problem.parameter_sizes.size()); ++i)
-    for (Index k = 0; k < problem.parameter_sizes[i]; ++k) {
-      owner.push_back(i);
-      local.push_back(k);
-    }
-  owner.push_back(static_cast<Index>(problem.parameter_sizes.size()));
-  local.push_back(0);
-  for (Index column : problem.M.pattern.indices) {
-    parameter.push_back(owner[column]);
-    offset.push_back(local[column]);
+    for (Index k = 0; k < problem.parameter_sizes[i]; ++k) column.push_back({i, k, 0.0});
+  column.push_back({static_cast<Index>(problem.parameter_sizes.size()), 0, 0.0});
+  for (std::size_t t = 0; t < problem.M.data.size(); ++t) {
+    terms.push_back(column[problem.M.pattern.indices[t]]);
+    terms.back().coefficient = problem.M.data[t];
   }
 }
 
@@ -117,8 +112,8 @@ Locator::Locator(const Compiled& compiled, const BatchView& batch, double consta
   zeros_.assign(longest, 0.0);
   const ValueMap& map = compiled.values;
   for (std::size_t v = 0; v + 1 < map.begin.size(); ++v)
-    shared_.push_back(std::none_of(map.parameter.begin() + map.begin[v], map.parameter.begin() + map.begin[v + 1],
-                                   [&](Index p) { return varies[p]; }));
+    shared_.push_back(std::none_of(map.terms.begin() + map.begin[v], map.terms.begin() + map.begin[v + 1],
+                                   [&](const ValueMap::Term& term) { return varies[term.parameter]; }));
 }
 
 void Locator::locate(std::int64_t instance, const double** pointers) const {

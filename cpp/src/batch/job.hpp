@@ -15,16 +15,21 @@ namespace cvxl {
 // last "parameter". The terms are always added in the same order, and only by the kernels (one contraction of multiply and add),
 // so a value does not depend on which parameters are shared.
 struct ValueMap {
+  struct Term {
+    Index parameter, offset;
+    double coefficient;
+  };
   std::vector<Index> begin;  // values + 1
-  std::vector<Index> parameter, offset;
-  std::vector<double> coefficient;
+  std::vector<Term> terms;
 
   ValueMap() = default;
   explicit ValueMap(const Problem& problem);
 
   double operator()(Index value, const double* const* parameters) const {
+    const Term* t = terms.data() + begin[value];
+    const Term* end = terms.data() + begin[value + 1];
     double sum = 0.0;
-    for (Index t = begin[value]; t < begin[value + 1]; ++t) sum += coefficient[t] * parameters[parameter[t]][offset[t]];
+    for (; t != end; ++t) sum += t->coefficient * parameters[t->parameter][t->offset];
     return sum;
   }
 };
@@ -63,7 +68,7 @@ class Locator {
   // Pointers to each parameter of the instance and, last, to the constant.
   void locate(std::int64_t instance, const double** pointers) const;
   // Whether the value is the same in every instance.
-  bool shared(Index value) const { return shared_[value]; }
+  bool shared(Index value) const { return shared_[static_cast<std::size_t>(value)] != 0; }
   std::int64_t size() const { return size_; }
 
  private:
@@ -71,7 +76,7 @@ class Locator {
   std::int64_t size_;
   double constant_;
   std::vector<double> zeros_;
-  std::vector<bool> shared_;
+  std::vector<std::uint8_t> shared_;
 };
 
 // Progress of a call over its workers.

@@ -275,12 +275,13 @@ class Solver {
   void begin(M lanes) { (plan_.m == plan_.zero ? polish_ : start_) |= lanes; }
 
   // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
-  // proximal term leaves more than a factor of 1e-7 per solve.
+  // proximal term leaves more than a factor of 1e-7 per solve. Leaves the products of (x, z).
   void settle_polish() {
     M busy = polish_ & ~fresh_;
+    if (!any(busy)) return;
+    program.products(x, z, Px_, Ax_, Atz_);
     V before = splat<V>(__builtin_inf());
-    for (int pass = 0; pass < 4 && any(busy); ++pass) {
-      program.products(x, z, Px_, Ax_, Atz_);
+    for (int pass = 0; pass < 4; ++pass) {
       V residual = V{}, size = V{};
       for (Index j = 0; j < plan_.n; ++j) {
         r1_[j] = -(Px_[j] + program.q[j] + Atz_[j]);
@@ -294,11 +295,12 @@ class Solver {
         size = max(size, abs(program.b[i]) + abs(Ax_[i]));
       }
       busy &= (residual > 1e-14 * size) & (residual < 0.5 * before);
-      if (!any(busy)) break;
+      if (!any(busy)) return;
       before = residual;
       kkt_.solve(program.A, r1_, r2_, dx_, dz_);
       for (Index j = 0; j < plan_.n; ++j) x[j] = select(busy, x[j] + dx_[j], x[j]);
       for (Index i = 0; i < plan_.m; ++i) z[i] = select(busy, z[i] + dz_[i], z[i]);
+      program.products(x, z, Px_, Ax_, Atz_);
     }
   }
 
@@ -324,8 +326,10 @@ class Solver {
 
   // Residuals, norms and tests of every lane; `polished` lanes have just been solved for and are projected on the cone first.
   void evaluate(M polished = M{}) {
-    program.products(x, z, Px_, Ax_, Atz_);
-    if (any(polished)) project(polished);
+    if (any(polished))
+      project(polished);  // settle_polish has left the products of this point
+    else
+      program.products(x, z, Px_, Ax_, Atz_);
     const V c_inverse = 1.0 / scaling.c;
     V quadratic = V{}, linear = V{}, dual = V{}, x_norm = V{}, Px_norm = V{}, Atz_norm = V{};
     for (Index j = 0; j < plan_.n; ++j) {
