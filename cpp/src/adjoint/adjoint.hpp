@@ -17,8 +17,8 @@
 // contracts, on the null space it is the identity. Repeating it therefore projects on the null space. That serves twice: the part
 // of r that no solution can reach is removed (and the instance flagged), and so is what rounding, divided by δ, has put into
 // the null space of (a, y). Whether there may be a null space is found by solving once for a pseudo-random right-hand side, whose
-// component in it comes out multiplied by 1/δ. Where the refinement ends early because K_E is ill-conditioned but not
-// singular, a smaller δ settles it.
+// component in it comes out multiplied by 1/δ: a choice that depends on K_E alone, so that VJP and JVP stay adjoint. Where the
+// refinement ends early because K_E is ill-conditioned but not singular, a smaller δ settles it.
 //
 // Everything is solved in equilibrated units (kkt/equilibrate.hpp) where the data are scaled badly, and "norm" means the norm there.
 
@@ -49,7 +49,7 @@ class Adjoint {
         r1(arena.take<V>(plan.n)),
         r2(arena.take<V>(plan.m)),
         plan_(plan),
-        regularization_(plan.P.nnz() > 0 ? 1e-6 : 1e-4),
+        regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
         scaling_(plan, arena, 32.0),
         kkt_(plan, arena),
         t1_(arena.take<V>(plan.n)),
@@ -57,6 +57,10 @@ class Adjoint {
         c1_(arena.take<V>(plan.n)),
         t2_(arena.take<V>(plan.m)),
         c2_(arena.take<V>(plan.m)),
+        w1_(arena.take<V>(plan.n)),
+        v1_(arena.take<V>(plan.n)),
+        w2_(arena.take<V>(plan.m)),
+        v2_(arena.take<V>(plan.m)),
         active_(arena.take<M>(plan.m)) {}
 
   // Factors K_E at the tape of the valid lanes. Lanes with s = z = 0 in some row have no derivative; they are flagged, and the row
@@ -86,9 +90,17 @@ class Adjoint {
       r2[i] = select(active_[i], scaling_.E[i] * r2[i], V{});
       norm = max(norm, abs(r2[i]));
     }
+    if (any(singular_)) {
+      project_on_null_space(r1, r2, singular_);
+      degenerate |= singular_ & (largest(t1_, t2_) > consistent * norm);
+      subtract(r1, r2, singular_);
+    }
     const V residual = refine(norm, valid_);
-    if (const M unsettled = valid_ & ~(residual <= settled * norm); any(unsettled)) insist(norm, unsettled);
-    if (const M doubtful = valid_ & (singular_ | degenerate); any(doubtful)) subtract_null_part(a, y, a, y, doubtful);
+    if (const M unsettled = valid_ & ~singular_ & ~(residual <= settled * norm); any(unsettled)) insist(norm, unsettled);
+    if (any(singular_)) {
+      project_on_null_space(a, y, singular_);
+      subtract(a, y, singular_);
+    }
     for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
     for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
   }
@@ -103,47 +115,58 @@ class Adjoint {
     kkt_.factorize(program.P, program.A, delta);
   }
 
+  // Whether K_E has a null space: a pseudo-random right-hand side then has a large solution, and a projection.
   void probe() {
     std::uint64_t state = 1;
-    const auto next = [&] { return splat<V>((state = state * 6364136223846793005u + 1442695040888963407u) >> 63 ? 1.0 : -1.0); };
-    for (Index j = 0; j < plan_.n; ++j) t1_[j] = next();
-    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], next(), V{});
-    kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-    singular_ = largest(c1_, c2_) > 0.01 / regularization_;
+    const auto next = [&] {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      return splat<V>(static_cast<double>(state >> 11) * 0x1p-52 - 1.0);  // uniform in [-1, 1)
+    };
+    for (Index j = 0; j < plan_.n; ++j) r1[j] = next();
+    for (Index i = 0; i < plan_.m; ++i) r2[i] = select(active_[i], next(), V{});
+    kkt_.solve(program.A, r1, r2, c1_, c2_);
+    singular_ = valid_ & (largest(c1_, c2_) > 0.01 / regularization_);
+    if (!any(singular_)) return;
+    project_on_null_space(r1, r2, singular_);
+    singular_ &= largest(t1_, t2_) > consistent;
   }
 
-  // Lanes whose refinement got stuck: again with a smaller δ; where that fails too the system has no solution, and what keeps it
-  // from having one is taken out of r.
+  // Lanes whose refinement got stuck: again with a smaller δ.
   void insist(V norm, M lanes) {
     const V delta = splat<V>(regularization_);
     factorize(select(lanes, splat<V>(small_regularization), delta));
-    const V residual = refine(norm, lanes);
+    degenerate |= lanes & ~(refine(norm, lanes) <= consistent * norm);
     factorize(delta);
-    const M inconsistent = lanes & ~(residual <= consistent * norm);
-    if (!any(inconsistent)) return;
-    degenerate |= inconsistent;
-    refine(norm, inconsistent);
-    subtract_null_part(r1, r2, t1_, t2_, inconsistent);
-    refine(norm, inconsistent);
   }
 
-  // (u, v) -= the projection of (p, q) on the null space, in the given lanes.
-  void subtract_null_part(V* u, V* v, const V* p, const V* q, M lanes) {
-    if (p != t1_) {
-      std::copy(p, p + plan_.n, t1_);
-      std::copy(q, q + plan_.m, t2_);
-    }
+  // t = the projection of (p, q) on the null space of K_E, in the given lanes: repeated until only rounding changes it. Each solve is
+  // refined once, because a factor 1/δ² separates the null space from the rest.
+  void project_on_null_space(const V* p, const V* q, M lanes) {
+    std::copy(p, p + plan_.n, t1_);
+    std::copy(q, q + plan_.m, t2_);
     M busy = lanes;
-    V size = largest(t1_, t2_);
-    const V negligible = roundoff * size;
+    const V negligible = roundoff * largest(t1_, t2_);
+    V change = splat<V>(__builtin_inf());
     for (int pass = 0; pass < projections && any(busy); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-      for (Index j = 0; j < plan_.n; ++j) t1_[j] = select(busy, regularization_ * c1_[j], t1_[j]);
-      for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(busy, -regularization_ * c2_[i], t2_[i]);
-      const V before = size;
-      size = largest(t1_, t2_);
-      busy &= (size > negligible) & ((pass < 3) | (size < 0.99 * before));
+      program.products(c1_, c2_, w1_, w2_, Aty_);
+      for (Index j = 0; j < plan_.n; ++j) w1_[j] = t1_[j] - (w1_[j] + Aty_[j] + regularization_ * c1_[j]);
+      for (Index i = 0; i < plan_.m; ++i) w2_[i] = select(active_[i], t2_[i] - (w2_[i] - regularization_ * c2_[i]), V{});
+      kkt_.solve(program.A, w1_, w2_, v1_, v2_);
+      const V before = change;
+      change = V{};
+      const auto move = [&](V& t, V next) {
+        change = max(change, abs(next - t));
+        t = select(busy, next, t);
+      };
+      for (Index j = 0; j < plan_.n; ++j) move(t1_[j], regularization_ * (c1_[j] + v1_[j]));
+      for (Index i = 0; i < plan_.m; ++i) move(t2_[i], -regularization_ * (c2_[i] + v2_[i]));
+      busy &= (largest(t1_, t2_) > negligible) & (change < 0.5 * before);
     }
+  }
+
+  // (u, v) -= t in the given lanes.
+  void subtract(V* u, V* v, M lanes) {
     for (Index j = 0; j < plan_.n; ++j) u[j] = select(lanes, u[j] - t1_[j], u[j]);
     for (Index i = 0; i < plan_.m; ++i) v[i] = select(lanes, v[i] - t2_[i], v[i]);
   }
@@ -195,7 +218,7 @@ class Adjoint {
   const double regularization_;
   Scaling<V> scaling_;
   Kkt<V> kkt_;
-  V *t1_, *Aty_, *c1_, *t2_, *c2_;
+  V *t1_, *Aty_, *c1_, *t2_, *c2_, *w1_, *v1_, *w2_, *v2_;
   M* active_;
   M valid_{}, singular_{};
 };
