@@ -90,11 +90,7 @@ class Adjoint {
       r2[i] = select(active_[i], scaling_.E[i] * r2[i], V{});
       norm = max(norm, abs(r2[i]));
     }
-    if (any(singular_)) {
-      project_on_null_space(r1, r2, singular_);
-      degenerate |= singular_ & (largest(t1_, t2_) > consistent * norm);
-      subtract(r1, r2, singular_);
-    }
+    if (any(singular_)) remove_unreachable(norm, singular_);
     const V residual = refine(norm, valid_);
     if (const M unsettled = valid_ & ~singular_ & ~(residual <= settled * norm); any(unsettled)) insist(norm, unsettled);
     if (any(singular_)) {
@@ -115,7 +111,8 @@ class Adjoint {
     kkt_.factorize(program.P, program.A, delta);
   }
 
-  // Whether K_E has a null space: a pseudo-random right-hand side then has a large solution, and a projection.
+  // Whether K_E has a null space, judged by the solution for a pseudo-random right-hand side: it is large, and with a smaller δ
+  // still as large as δ allows.
   void probe() {
     std::uint64_t state = 1;
     const auto next = [&] {
@@ -124,11 +121,16 @@ class Adjoint {
     };
     for (Index j = 0; j < plan_.n; ++j) r1[j] = next();
     for (Index i = 0; i < plan_.m; ++i) r2[i] = select(active_[i], next(), V{});
-    kkt_.solve(program.A, r1, r2, c1_, c2_);
-    singular_ = valid_ & (largest(c1_, c2_) > 0.01 / regularization_);
+    const auto reaches = [&](double limit) {
+      kkt_.solve(program.A, r1, r2, c1_, c2_);
+      return largest(c1_, c2_) > limit;
+    };
+    singular_ = valid_ & reaches(0.01 / regularization_);
     if (!any(singular_)) return;
-    project_on_null_space(r1, r2, singular_);
-    singular_ &= largest(t1_, t2_) > consistent;
+    const V delta = splat<V>(regularization_);
+    factorize(select(singular_, splat<V>(probe_regularization), delta));
+    singular_ &= reaches(0.03 / probe_regularization);
+    factorize(delta);
   }
 
   // Lanes whose refinement got stuck: again with a smaller δ.
@@ -137,6 +139,19 @@ class Adjoint {
     factorize(select(lanes, splat<V>(small_regularization), delta));
     degenerate |= lanes & ~(refine(norm, lanes) <= consistent * norm);
     factorize(delta);
+    // The probe may miss a null space that it is all but orthogonal to; then the solution explodes here.
+    const M missed = lanes & ~(largest(a, y) < 0.01 / small_regularization * norm);
+    if (!any(missed)) return;
+    singular_ |= missed;
+    remove_unreachable(norm, missed);
+    refine(norm, missed);
+  }
+
+  // Takes out of r what no solution can reach, and flags the lanes where that is not nothing.
+  void remove_unreachable(V norm, M lanes) {
+    project_on_null_space(r1, r2, lanes);
+    degenerate |= lanes & (largest(t1_, t2_) > consistent * norm);
+    subtract(r1, r2, lanes);
   }
 
   // t = the projection of (p, q) on the null space of K_E, in the given lanes: repeated until only rounding changes it. Each solve is
@@ -205,6 +220,7 @@ class Adjoint {
   }
 
   static constexpr double small_regularization = 1e-9;
+  static constexpr double probe_regularization = 1e-7;
   static constexpr double tie = 1e-8;
   static constexpr double roundoff = 1e-15;
   static constexpr double settled = 1e-11;     // residuals that need no second attempt
