@@ -40,16 +40,15 @@ template <class V>
 class Feed {
  public:
   static constexpr int W = lanes_of<V>;
-  using LoopSolver = Solver<V, Feed>;
 
-  Feed(const SolveJob& job, LoopSolver& solver, Arena& arena, bool caller)
-      : job_(job), plan_(job.compiled.plan), solver_(solver), stage_(job.compiled, arena), caller_(caller) {}
+  Feed(const SolveJob& job, State<V>& state, Arena& arena, bool caller)
+      : job_(job), plan_(job.compiled.plan), state_(state), stage_(job.compiled, arena), caller_(caller) {}
 
   // P and A of a batch that shares them, in every lane.
   void broadcast_matrices() {
-    for (Index k = 0; k < plan_.P.nnz(); ++k) solver_.program.P[k] = splat<V>(job_.base[plan_.P_source[k]]);
-    for (Index k = 0; k < plan_.A.nnz(); ++k) solver_.program.A[k] = splat<V>(job_.base[plan_.A_source[k]]);
-    solver_.scaling.scale_matrices(solver_.program, ~Mask<W>{}, job_.settings.equilibrate);
+    for (Index k = 0; k < plan_.P.nnz(); ++k) state_.program.P[k] = splat<V>(job_.base[plan_.P_source[k]]);
+    for (Index k = 0; k < plan_.A.nnz(); ++k) state_.program.A[k] = splat<V>(job_.base[plan_.A_source[k]]);
+    state_.scaling.scale_matrices(state_.program, ~Mask<W>{}, job_.settings.equilibrate);
   }
 
   bool load(int lane) {
@@ -68,22 +67,22 @@ class Feed {
     const SolveRequest& out = job_.request;
     const std::int64_t i = instance_[lane];
     const Index n = plan_.n, m = plan_.m;
-    const double cost = solver_.scaling.c[lane];
+    const double cost = state_.scaling.c[lane];
     for (Index j = 0; j < n; ++j)
-      stage_.xz[plan_.variable_of[j]] = lane_of(solver_.x, j, lane) * lane_of(solver_.scaling.D, j, lane);
-    for (Index r = 0; r < m; ++r) stage_.xz[n + r] = lane_of(solver_.z, r, lane) * lane_of(solver_.scaling.E, r, lane) / cost;
+      stage_.xz[plan_.variable_of[j]] = lane_of(state_.x, j, lane) * lane_of(state_.scaling.D, j, lane);
+    for (Index r = 0; r < m; ++r) stage_.xz[n + r] = lane_of(state_.z, r, lane) * lane_of(state_.scaling.E, r, lane) / cost;
     if (!out.x.empty()) {
       std::copy(stage_.xz, stage_.xz + n, out.x.data() + i * n);
       std::copy(stage_.xz + n, stage_.xz + n + m, out.z.data() + i * m);
       for (Index r = 0; r < m; ++r)
-        out.s[i * m + r] = r < plan_.zero ? 0.0 : lane_of(solver_.s, r, lane) * lane_of(solver_.scaling.E_inverse, r, lane);
+        out.s[i * m + r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
     }
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
     for (Index o = 0; o < outputs; ++o) out.outputs[i * outputs + o] = dot(R, o, stage_.xz);
     job_.locator.locate(i, stage_.pointers);
     const double constant = job_.compiled.values(structure.d_offset(), stage_.pointers);
-    const auto& outcome = solver_.outcome;
+    const auto& outcome = state_.outcome;
     write_outcome(i, status, static_cast<Index>(outcome.iterations[lane]),
                   {outcome.primal_residual[lane], outcome.dual_residual[lane], outcome.gap[lane],
                    job_.compiled.problem.objective_sign * (outcome.objective[lane] + constant)});
@@ -105,11 +104,11 @@ class Feed {
       lane_of(to, k, lane) = number;
     };
     if (!job_.shared_matrices) {
-      for (Index k = 0; k < plan_.P.nnz(); ++k) put(solver_.program.P, k, plan_.P_source[k]);
-      for (Index k = 0; k < plan_.A.nnz(); ++k) put(solver_.program.A, k, plan_.A_source[k]);
+      for (Index k = 0; k < plan_.P.nnz(); ++k) put(state_.program.P, k, plan_.P_source[k]);
+      for (Index k = 0; k < plan_.A.nnz(); ++k) put(state_.program.A, k, plan_.A_source[k]);
     }
-    for (Index j = 0; j < plan_.n; ++j) put(solver_.program.q, j, structure.q_offset() + plan_.variable_of[j]);
-    for (Index r = 0; r < plan_.m; ++r) put(solver_.program.b, r, structure.b_offset() + r);
+    for (Index j = 0; j < plan_.n; ++j) put(state_.program.q, j, structure.q_offset() + plan_.variable_of[j]);
+    for (Index r = 0; r < plan_.m; ++r) put(state_.program.b, r, structure.b_offset() + r);
     const double constant = value(structure.d_offset());
     return check + (constant - constant) == 0.0;
   }
@@ -136,7 +135,7 @@ class Feed {
 
   const SolveJob& job_;
   const Plan& plan_;
-  LoopSolver& solver_;
+  State<V>& state_;
   Stage stage_;
   bool caller_;
   std::int64_t instance_[W]{};
@@ -148,7 +147,7 @@ void solve(const SolveJob& job, std::byte* block, bool caller) {
   const FlushDenormals flush;
   Arena arena(block);
   Solver<V, Feed<V>> solver(job.compiled.plan, job.settings, job.compiled.problem.check_convexity, arena);
-  Feed<V> feed(job, solver, arena, caller);
+  Feed<V> feed(job, solver.state(), arena, caller);
   if (job.shared_matrices) feed.broadcast_matrices();
   solver.run(feed, job.shared_matrices);
 }

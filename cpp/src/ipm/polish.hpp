@@ -1,0 +1,106 @@
+#pragma once
+// Polish: the guessed active set is solved as equalities. Lanes enter it from the interior, and return there if it fails.
+
+#include "ipm/residuals.hpp"
+#include "ipm/state.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+inline constexpr double polish_regularization = 1e-7;
+inline constexpr double polish_tolerance = 1e-11;  // of signs
+inline constexpr double polish_accept = 1e-10;     // of the merit
+inline constexpr double most_tries = 8.0;
+
+// Guesses {s < z} once it has stopped changing, or at the latest when the iterate is a solution already.
+template <class V>
+void enter_polish(State<V>& st, MaskOf<V> inner) {
+  using M = MaskOf<V>;
+  M same = ~M{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+    const M guess = st.s[i] < st.z[i];
+    same &= ~(guess ^ st.active[i]);
+    st.active[i] = select(inner, guess, st.active[i]);
+  }
+  st.stable = select(inner, select(same, st.stable + 1.0, V{}), st.stable);
+  st.wait = select(inner, max(st.wait - 1.0, V{}), st.wait);
+  const M ready = ((st.stable >= 1.0) & (st.wait <= 0.0)) | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
+  const M enter = inner & ready & ~st.out_of_iterations();
+  if (!any(enter)) return;
+  for (Index j = 0; j < st.plan.n; ++j) st.saved_x[j] = select(enter, st.x[j], st.saved_x[j]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.saved_z[i] = select(enter, st.z[i], st.saved_z[i]);
+    st.saved_s[i] = select(enter, st.s[i], st.saved_s[i]);
+  }
+  st.tries = select(enter, V{}, st.tries);
+  st.last_wrong = select(enter, splat<V>(__builtin_inf()), st.last_wrong);
+  st.polish |= enter;
+  st.interior &= ~enter;
+}
+
+// Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
+// proximal term leaves more than a factor of 1e-7 per solve. Leaves the products of (x, z).
+template <class V>
+void settle(State<V>& st, MaskOf<V> busy) {
+  st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
+  V before = splat<V>(__builtin_inf());
+  for (int pass = 0; pass < 4; ++pass) {
+    V residual = V{}, size = V{};
+    for (Index j = 0; j < st.plan.n; ++j) {
+      st.r1[j] = -(st.Px[j] + st.program.q[j] + st.Atz[j]);
+      residual = max(residual, abs(st.r1[j]));
+      size = max(size, abs(st.Px[j]) + abs(st.program.q[j]) + abs(st.Atz[j]));
+    }
+    for (Index i = 0; i < st.plan.m; ++i) {
+      st.r2[i] = st.program.b[i] - st.Ax[i];
+      const V counted = st.is_equality(i) ? abs(st.r2[i]) : select(st.active[i], abs(st.r2[i]), V{});
+      residual = max(residual, counted);
+      size = max(size, abs(st.program.b[i]) + abs(st.Ax[i]));
+    }
+    busy &= (residual > 1e-14 * size) & (residual < 0.5 * before);
+    if (!any(busy)) return;
+    before = residual;
+    st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
+    for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(busy, st.x[j] + st.dx[j], st.x[j]);
+    for (Index i = 0; i < st.plan.m; ++i) st.z[i] = select(busy, st.z[i] + st.dz[i], st.z[i]);
+    st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
+  }
+}
+
+// Polished lanes: s = b - Ax off the active set, z = 0 there. Signs that come out wrong are counted in `wrong` and the
+// active set becomes {z > 0} ∪ {s < 0}.
+template <class V>
+void project(State<V>& st, MaskOf<V> polished) {
+  using M = MaskOf<V>;
+  st.wrong = V{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+    const V slack = st.program.b[i] - st.Ax[i];
+    const M active = st.active[i];
+    st.wrong += select(select(active, st.z[i], slack) < -polish_tolerance, splat<V>(1.0), V{});
+    st.s[i] = select(polished, select(active, V{}, max(slack, V{})), st.s[i]);
+    st.active[i] = (st.active[i] & ~polished) | (polished & ((active & (st.z[i] > 0.0)) | (~active & (slack < 0.0))));
+    st.z[i] = select(polished, select(active, max(st.z[i], V{}), V{}), st.z[i]);
+  }
+}
+
+// Failed attempts try the updated set while fewer and fewer signs are wrong; then they go back to the interior iterate and wait longer.
+template <class V>
+void leave_polish(State<V>& st, MaskOf<V> failed) {
+  using M = MaskOf<V>;
+  if (!any(failed)) return;
+  st.tries = select(failed, st.tries + 1.0, st.tries);
+  const M again = failed & (st.wrong > 0.0) & (st.wrong < st.last_wrong) & (st.tries < most_tries) & ~st.out_of_iterations();
+  st.last_wrong = select(failed, st.wrong, st.last_wrong);
+  const M back = failed & ~again;
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(back, st.saved_x[j], st.x[j]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.z[i] = select(back, st.saved_z[i], st.z[i]);
+    st.s[i] = select(back, st.saved_s[i], st.s[i]);
+  }
+  st.wait = select(back, st.backoff, st.wait);
+  st.backoff = select(back, 2.0 * st.backoff, st.backoff);
+  st.polish &= ~back;
+  st.interior |= back;
+  if (any(back)) evaluate(st);
+}
+
+}  // namespace cvxl::CVXL_ISA

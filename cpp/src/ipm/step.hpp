@@ -1,0 +1,176 @@
+#pragma once
+// The two linear systems of a pass and the step along their solution, for lanes in every stage at once.
+
+#include "ipm/polish.hpp"
+#include "ipm/state.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+inline constexpr double short_step = 0.3;
+
+// The starting point: H = I. Interior: the affine direction. Polish: the equality-constrained problem, proximal at the iterate.
+template <class V>
+void first_system(State<V>& st) {
+  using M = MaskOf<V>;
+  const V delta = splat<V>(st.settings.regularization), one = splat<V>(1.0);
+  const V polish_delta = splat<V>(polish_regularization);
+  const bool lp = st.plan.P.nnz() == 0;
+  for (Index j = 0; j < st.plan.n; ++j) {
+    V r = -st.rx[j];
+    r = select(st.polish, st.settings.regularization * st.x[j] - st.program.q[j], r);
+    r = select(st.start, lp ? V{} : -st.program.q[j], r);
+    st.r1[j] = r;
+  }
+  for (Index i = 0; i < st.plan.m; ++i) {
+    const V b = st.program.b[i];
+    if (st.is_equality(i)) {
+      st.h[i] = select(st.polish, polish_delta, delta);
+      st.kkt.e[i] = select(st.convexity, V{}, one);
+      st.kkt.delta[i] = select(st.convexity, one, st.h[i]);
+      st.r2[i] = select(st.start, b, select(st.polish, b - polish_delta * st.z[i], -st.rz[i]));
+      continue;
+    }
+    V h = select(st.interior, st.s[i] / st.z[i] + delta, one);
+    h = select(st.polish, polish_delta, h);
+    st.h[i] = h;
+    const M off = st.convexity | (st.polish & ~st.active[i]);
+    // A kept row is scaled by e = (1 + h)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/h.
+    V e2 = st.plan.is_condensed(i) ? one : 1.0 / (1.0 + h);
+    st.kkt.e[i] = select(off, V{}, st.plan.is_condensed(i) ? one : sqrt(e2));
+    st.kkt.delta[i] = select(off, one, h * e2);
+    st.r2[i] = select(st.start, b, select(st.polish, b - polish_delta * st.z[i], st.s[i] - st.rz[i]));
+  }
+}
+
+// Moves polishing lanes to the first solution, and starting lanes to the primal half of theirs.
+template <class V>
+void keep_first_solution(State<V>& st) {
+  using M = MaskOf<V>;
+  const M moved = st.polish | st.start;
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(moved, st.dx[j], st.x[j]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.z[i] = select(moved, st.dz[i], st.z[i]);
+    st.s[i] = select(st.start, -st.dz[i], st.s[i]);
+  }
+  if (any(st.polish)) st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
+}
+
+// c = s + (ds_a dz_a - σμ e)/z with ds_a = -s - (s/z) dz_a; σ = (μ_aff/μ)³.
+template <class V>
+void centre(State<V>& st) {
+  V primal = splat<V>(1.0), dual = splat<V>(1.0), cross = V{}, total = V{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+    const V ratio = st.dz[i] / st.z[i];
+    primal = max(primal, 1.0 + ratio);
+    dual = max(dual, -ratio);
+    st.c[i] = -st.s[i] * (1.0 + ratio) * st.dz[i];
+    cross += st.c[i];
+    total += st.s[i] * st.z[i];
+  }
+  const V alpha = 1.0 / max(primal, dual);
+  const double count = static_cast<double>(std::max<Index>(st.plan.m - st.plan.zero, 1));
+  const V mu = total / count;
+  const V mu_affine = (total * (1.0 - alpha) + alpha * alpha * cross) / count;
+  const V ratio = min(max(mu_affine / mu, V{}), splat<V>(1.0));
+  const V sigma = ratio * ratio * ratio;
+  // The second-order term belongs to a full affine step. Where only a short one is possible, the iterate hugs the boundary and the
+  // full term would keep it there; it is weighted by what a step of that length would see of it.
+  const V second_order = select(alpha < short_step, alpha * alpha, splat<V>(1.0));
+  st.mu = mu;
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) st.c[i] = st.s[i] + (second_order * st.c[i] - sigma * mu) / st.z[i];
+}
+
+// Interior: centring and second-order terms from the affine direction in (dx, dz). Start: the dual half for linear programs.
+// Polish: the residual of the point just found.
+template <class V>
+void second_system(State<V>& st) {
+  if (any(st.polish | st.start)) keep_first_solution(st);
+  if (any(st.interior)) centre(st);
+  const bool lp = st.plan.P.nnz() == 0;
+  for (Index j = 0; j < st.plan.n; ++j) {
+    V r = -st.rx[j];
+    r = select(st.polish, -(st.Px[j] + st.program.q[j] + st.Atz[j]), r);
+    r = select(st.start, lp ? -st.program.q[j] : V{}, r);
+    st.r1[j] = r;
+  }
+  for (Index i = 0; i < st.plan.m; ++i) {
+    V r = -st.rz[i];
+    if (!st.is_equality(i)) r += st.c[i];
+    r = select(st.polish, st.program.b[i] - st.Ax[i], r);
+    st.r2[i] = select(st.start, V{}, r);
+  }
+}
+
+// Solves for (dx, dz) from (r1, r2), refining once in lanes whose last directions were inaccurate.
+template <class V>
+void solve_refined(State<V>& st) {
+  st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
+  if (!any(st.refine)) return;
+  st.program.products(st.dx, st.dz, st.t1, st.t2, st.cx);
+  for (Index j = 0; j < st.plan.n; ++j) st.t1[j] = st.r1[j] - (st.t1[j] + st.cx[j] + st.settings.regularization * st.dx[j]);
+  for (Index i = 0; i < st.plan.m; ++i) st.t2[i] = st.r2[i] - (st.t2[i] - st.h[i] * st.dz[i]);
+  st.kkt.solve(st.program.A, st.t1, st.t2, st.cx, st.cz);
+  for (Index j = 0; j < st.plan.n; ++j) st.dx[j] = select(st.refine, st.dx[j] + st.cx[j], st.dx[j]);
+  for (Index i = 0; i < st.plan.m; ++i) st.dz[i] = select(st.refine, st.dz[i] + st.cz[i], st.dz[i]);
+}
+
+// Without inequalities there is nothing to guess: the problem is one linear system.
+template <class V>
+void begin(State<V>& st, MaskOf<V> lanes) {
+  (st.plan.m == st.plan.zero ? st.polish : st.start) |= lanes;
+}
+
+// Shifts s and z of starting lanes into the interior (as Clarabel does: margin at least max(1, a tenth of the mean)).
+template <class V>
+void begin_interior(State<V>& st) {
+  if (st.plan.P.nnz() == 0)
+    for (Index i = 0; i < st.plan.m; ++i) st.z[i] = select(st.start, st.dz[i], st.z[i]);
+  const auto shift = [&](V* v) {
+    V margin = splat<V>(__builtin_inf()), positive = V{};
+    for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+      margin = min(margin, v[i]);
+      positive += max(v[i], V{});
+    }
+    const V target = max(splat<V>(1.0), 0.1 / static_cast<double>(st.plan.m - st.plan.zero) * positive);
+    const V lift = select(st.start & (margin < target), target - margin, V{});
+    for (Index i = st.plan.zero; i < st.plan.m; ++i) v[i] += lift;
+  };
+  shift(st.s);
+  shift(st.z);
+}
+
+// Moves every lane along (dx, dz), and those that have finished a stage into the next.
+template <class V>
+void advance(State<V>& st, MaskOf<V> broken) {
+  using M = MaskOf<V>;
+  V primal = V{}, dual = V{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+    const V ds = -(st.c[i] + (st.h[i] - st.settings.regularization) * st.dz[i]);
+    st.c[i] = ds;
+    primal = max(primal, -ds / st.s[i]);
+    dual = max(dual, -st.dz[i] / st.z[i]);
+  }
+  const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
+  // Close to the solution the whole Newton step is wanted: the fraction to the boundary tends to 1 with μ.
+  const V fraction = min(max(splat<V>(st.settings.step_fraction), 1.0 - st.mu), splat<V>(0.9999));
+  V alpha_primal = min(one, fraction / max(primal, tiny));
+  V alpha_dual = min(one, fraction / max(dual, tiny));
+  if (st.plan.P.nnz() > 0) alpha_primal = alpha_dual = min(alpha_primal, alpha_dual);
+  st.alpha = min(alpha_primal, alpha_dual);
+
+  alpha_primal = select(st.interior, alpha_primal, select(st.polish, one, V{}));
+  alpha_dual = select(st.interior, alpha_dual, select(st.polish, one, V{}));
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] += alpha_primal * select(st.interior | st.polish, st.dx[j], V{});
+  for (Index i = 0; i < st.plan.m; ++i) st.z[i] += alpha_dual * select(st.interior | st.polish, st.dz[i], V{});
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) st.s[i] += select(st.interior, alpha_primal * st.c[i], V{});
+  if (any(st.start)) begin_interior(st);
+  st.outcome.iterations += select(st.interior | st.polish, one, V{});
+  st.fresh = st.start | st.convexity;
+  st.interior |= st.start;
+  st.start = M{};
+  st.not_convex = st.convexity & broken;
+  begin(st, st.convexity & ~broken);
+  st.convexity = M{};
+}
+
+}  // namespace cvxl::CVXL_ISA
