@@ -1,0 +1,118 @@
+#pragma once
+// Supplies the loop with instances and takes their results: M is applied while a lane is loaded, R while it is stored.
+
+#include <limits>
+
+#include "batch/stage.hpp"
+#include "cvxl/status.hpp"
+#include "ipm/state.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+class Feed {
+ public:
+  static constexpr int W = lanes_of<V>;
+
+  Feed(const SolveJob& job, State<V>& state, Arena& arena, bool caller)
+      : job_(job), plan_(job.compiled.plan), state_(state), stage_(job.compiled, arena), caller_(caller) {}
+
+  // P and A of a batch that shares them, in every lane.
+  void broadcast_matrices() {
+    for (Index k = 0; k < plan_.P.nnz(); ++k) state_.program.P[k] = splat<V>(job_.base[plan_.P_source[k]]);
+    for (Index k = 0; k < plan_.A.nnz(); ++k) state_.program.A[k] = splat<V>(job_.base[plan_.A_source[k]]);
+    state_.scaling.scale_matrices(state_.program, ~Mask<W>{}, job_.settings.equilibrate);
+  }
+
+  bool load(int lane) {
+    while (true) {
+      const std::int64_t instance = job_.progress.next.fetch_add(1, std::memory_order_relaxed);
+      if (instance >= job_.locator.size()) return false;
+      instance_[lane] = instance;
+      const bool invalid = !job_.request.invalid.empty() && job_.request.invalid[instance];
+      if (!invalid && fill(lane, instance)) return true;
+      reject(lane);
+    }
+  }
+
+  void store(int lane, Status status) {
+    const Structure& structure = job_.compiled.problem.structure;
+    const SolveRequest& out = job_.request;
+    const std::int64_t i = instance_[lane];
+    const Index n = plan_.n, m = plan_.m;
+    const double cost = state_.scaling.c[lane];
+    for (Index j = 0; j < n; ++j)
+      stage_.xz[plan_.variable_of[j]] = lane_of(state_.x, j, lane) * lane_of(state_.scaling.D, j, lane);
+    for (Index r = 0; r < m; ++r) stage_.xz[n + r] = lane_of(state_.z, r, lane) * lane_of(state_.scaling.E, r, lane) / cost;
+    if (!out.x.empty()) {
+      std::copy(stage_.xz, stage_.xz + n, out.x.data() + i * n);
+      std::copy(stage_.xz + n, stage_.xz + n + m, out.z.data() + i * m);
+      for (Index r = 0; r < m; ++r)
+        out.s[i * m + r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
+    }
+    const SparseMap& R = job_.compiled.problem.R;
+    const Index outputs = R.pattern.rows();
+    for (Index o = 0; o < outputs; ++o) out.outputs[i * outputs + o] = dot(R, o, stage_.xz);
+    job_.locator.locate(i, stage_.pointers);
+    const double constant = job_.compiled.values(structure.d_offset(), stage_.pointers);
+    const auto& outcome = state_.outcome;
+    write_outcome(i, status, static_cast<Index>(outcome.iterations[lane]),
+                  {outcome.primal_residual[lane], outcome.dual_residual[lane], outcome.gap[lane],
+                   job_.compiled.problem.objective_sign * (outcome.objective[lane] + constant)});
+  }
+
+  bool stopped() { return job_.progress.stopped(caller_, last_poll_); }
+
+ private:
+  double value(Index v) const { return job_.locator.shared(v) ? job_.base[v] : job_.compiled.values(v, stage_.pointers); }
+
+  // Returns false if a number is NaN or infinite.
+  bool fill(int lane, std::int64_t instance) {
+    const Structure& structure = job_.compiled.problem.structure;
+    job_.locator.locate(instance, stage_.pointers);
+    double check = 0.0;
+    const auto put = [&](V* to, Index k, Index v) {
+      const double number = value(v);
+      check += number - number;
+      lane_of(to, k, lane) = number;
+    };
+    if (!job_.shared_matrices) {
+      for (Index k = 0; k < plan_.P.nnz(); ++k) put(state_.program.P, k, plan_.P_source[k]);
+      for (Index k = 0; k < plan_.A.nnz(); ++k) put(state_.program.A, k, plan_.A_source[k]);
+    }
+    for (Index j = 0; j < plan_.n; ++j) put(state_.program.q, j, structure.q_offset() + plan_.variable_of[j]);
+    for (Index r = 0; r < plan_.m; ++r) put(state_.program.b, r, structure.b_offset() + r);
+    const double constant = value(structure.d_offset());
+    return check + (constant - constant) == 0.0;
+  }
+
+  void reject(int lane) {
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    const SolveRequest& out = job_.request;
+    const std::int64_t i = instance_[lane];
+    const auto blank = [&](std::span<double> span, Index width) {
+      if (!span.empty()) std::fill_n(span.data() + i * width, width, nan);
+    };
+    blank(out.x, plan_.n);
+    blank(out.z, plan_.m);
+    blank(out.s, plan_.m);
+    blank(out.outputs, job_.compiled.problem.R.pattern.rows());
+    write_outcome(i, Status::invalid_input, 0, {nan, nan, nan, nan});
+  }
+
+  void write_outcome(std::int64_t i, Status status, Index iterations, const double (&residuals)[4]) {
+    job_.request.status[i] = static_cast<std::int8_t>(status);
+    job_.request.iterations[i] = iterations;
+    if (!job_.request.residuals.empty()) std::copy(residuals, residuals + 4, job_.request.residuals.data() + 4 * i);
+  }
+
+  const SolveJob& job_;
+  const Plan& plan_;
+  State<V>& state_;
+  Stage stage_;
+  bool caller_;
+  std::int64_t instance_[W]{};
+  std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace cvxl::CVXL_ISA

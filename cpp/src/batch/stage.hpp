@@ -1,0 +1,37 @@
+#pragma once
+// Single instances between the caller's arrays and the lanes.
+
+#include "batch/job.hpp"
+#include "lanes/arena.hpp"
+#include "lanes/lanes.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+CVXL_INLINE double& lane_of(V* p, Index k, int lane) {
+  return reinterpret_cast<double*>(p)[static_cast<std::size_t>(k) * lanes_of<V> + lane];
+}
+template <class V>
+CVXL_INLINE double lane_of(const V* p, Index k, int lane) {
+  return reinterpret_cast<const double*>(p)[static_cast<std::size_t>(k) * lanes_of<V> + lane];
+}
+
+// Stages instances of a batch: M is applied here, R where results leave.
+class Stage {
+ public:
+  Stage(const Compiled& compiled, Arena& arena)
+      : pointers(arena.take<const double*>(compiled.problem.parameter_sizes.size() + 1)),
+        xz(arena.take<double>(compiled.plan.n + compiled.plan.m)) {}
+
+  const double** pointers;  // of the instance located last
+  double* xz;               // (x, z) of one instance in the user's order
+};
+
+// Σ over a sparse row.
+CVXL_INLINE double dot(const SparseMap& map, Index row, const double* v) {
+  double sum = 0.0;
+  for (Index k = map.pattern.indptr[row]; k < map.pattern.indptr[row + 1]; ++k) sum += map.data[k] * v[map.pattern.indices[k]];
+  return sum;
+}
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,152 @@
+#pragma once
+// Takes the adjoint through a batch, W consecutive instances at a time.
+
+#include "adjoint/adjoint.hpp"
+#include "batch/stage.hpp"
+#include "cvxl/status.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+class Sweep {
+ public:
+  static constexpr int W = lanes_of<V>;
+  using M = Mask<W>;
+
+  Sweep(const AdjointJob& job, Arena& arena)
+      : job_(job), structure_(job.compiled.problem.structure), plan_(job.compiled.plan), adjoint_(plan_, arena), stage_(job.compiled, arena) {}
+
+  // Loads instances first … first + count - 1 (padding lanes repeat the last) and factors at their solutions.
+  void linearize(std::int64_t first, int count) {
+    first_ = first;
+    count_ = count;
+    valid_ = M{};
+    for (int lane = 0; lane < W; ++lane) {
+      const std::int64_t i = instance(lane);
+      valid_[lane] = job_.tape.status[i] <= static_cast<std::int8_t>(Status::almost_solved) ? -1 : 0;
+      job_.locator.locate(i, stage_.pointers);
+      const auto put = [&](V* to, Index k, Index v) { lane_of(to, k, lane) = job_.compiled.values(v, stage_.pointers); };
+      for (Index k = 0; k < plan_.P.nnz(); ++k) put(adjoint_.program.P, k, plan_.P_source[k]);
+      for (Index k = 0; k < plan_.A.nnz(); ++k) put(adjoint_.program.A, k, plan_.A_source[k]);
+      for (Index j = 0; j < plan_.n; ++j) lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
+      for (Index r = 0; r < plan_.m; ++r) {
+        lane_of(adjoint_.z, r, lane) = job_.tape.z[i * plan_.m + r];
+        lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
+      }
+    }
+    adjoint_.linearize(valid_);
+  }
+
+  void vjp(double* partial) {
+    const Transpose& Rt = job_.compiled.R_transpose;
+    const Index outputs = job_.compiled.problem.R.pattern.rows();
+    const auto pull = [&](Index entry) {
+      V sum = V{};
+      for (Index t = Rt.begin[entry]; t < Rt.begin[entry + 1]; ++t) {
+        V cotangent;
+        for (int lane = 0; lane < W; ++lane) cotangent[lane] = job_.cotangent[instance(lane) * outputs + Rt.row[t]];
+        sum += Rt.coefficient[t] * cotangent;
+      }
+      return sum;
+    };
+    for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = pull(plan_.variable_of[j]);
+    for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = pull(plan_.n + r);
+    adjoint_.solve();
+    write_flags();
+    for (std::size_t p = 0; p < job_.gradients.size(); ++p)
+      if (!job_.gradients[p].empty()) gradient(p, job_.summed[p] ? &partial : nullptr);
+  }
+
+  void jvp() {
+    for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = V{};
+    for (int lane = 0; lane < W; ++lane) push_data(lane);
+    adjoint_.solve();
+    write_flags();
+    const SparseMap& R = job_.compiled.problem.R;
+    const Index outputs = R.pattern.rows();
+    for (int lane = 0; lane < count_; ++lane) {
+      for (Index j = 0; j < plan_.n; ++j) stage_.xz[plan_.variable_of[j]] = lane_of(adjoint_.a, j, lane);
+      for (Index r = 0; r < plan_.m; ++r) stage_.xz[plan_.n + r] = lane_of(adjoint_.y, r, lane);
+      double* out = job_.tangent_outputs.data() + instance(lane) * outputs;
+      for (Index o = 0; o < outputs; ++o) out[o] = valid_[lane] ? dot(R, o, stage_.xz) : 0.0;
+    }
+  }
+
+ private:
+  std::int64_t instance(int lane) const { return first_ + std::min(lane, count_ - 1); }
+
+  void write_flags() {
+    for (int lane = 0; lane < count_; ++lane) job_.degenerate[instance(lane)] = valid_[lane] && adjoint_.degenerate[lane];
+  }
+
+  // The cotangent of entry v of the value vector.
+  CVXL_INLINE V cotangent(Index v) const {
+    const auto& where = job_.compiled.place[v];
+    const V *a = adjoint_.a, *x = adjoint_.x;
+    switch (where.kind) {
+      case Place::P:
+        return where.row == where.column ? -a[where.row] * x[where.row] : -(a[where.row] * x[where.column] + a[where.column] * x[where.row]);
+      case Place::q:
+        return -a[where.row];
+      case Place::A:
+        return -(adjoint_.z[where.row] * a[where.column] + adjoint_.y[where.row] * x[where.column]);
+      case Place::b:
+        return adjoint_.y[where.row];
+      default:
+        return V{};
+    }
+  }
+
+  // Writes the gradient of parameter p, one row an instance, or adds the sum of the rows to *partial and moves it on.
+  void gradient(std::size_t p, double** partial) {
+    const Transpose& Mt = job_.compiled.M_transpose;
+    const Index begin = job_.compiled.parameter_begin[p], size = job_.compiled.parameter_begin[p + 1] - begin;
+    for (Index e = 0; e < size; ++e) {
+      V sum = V{};
+      for (Index t = Mt.begin[begin + e]; t < Mt.begin[begin + e + 1]; ++t) sum += Mt.coefficient[t] * cotangent(Mt.row[t]);
+      sum = select(valid_, sum, V{});
+      if (partial)
+        for (int lane = 0; lane < count_; ++lane) (*partial)[e] += sum[lane];
+      else
+        for (int lane = 0; lane < count_; ++lane) job_.gradients[p][instance(lane) * size + e] = sum[lane];
+    }
+    if (partial) *partial += size;
+  }
+
+  // r1 = -(dP x + dq + dA'z), r2 = db - dA x of one lane.
+  void push_data(int lane) {
+    job_.tangents->locate(instance(lane), stage_.pointers);
+    const auto tangent = [&](Index v) { return job_.compiled.values(v, stage_.pointers); };
+    const auto r1 = [&](Index j) -> double& { return lane_of(adjoint_.r1, j, lane); };
+    for (Index i = 0; i < plan_.n; ++i) {
+      r1(i) -= tangent(structure_.q_offset() + plan_.variable_of[i]);
+      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
+        const Index j = plan_.P.indices[k];
+        const double d = tangent(plan_.P_source[k]);
+        r1(i) -= d * lane_of(adjoint_.x, j, lane);
+        if (i != j) r1(j) -= d * lane_of(adjoint_.x, i, lane);
+      }
+    }
+    for (Index i = 0; i < plan_.m; ++i) {
+      double r2 = tangent(structure_.b_offset() + i);
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
+        const Index j = plan_.A.indices[k];
+        const double d = tangent(plan_.A_source[k]);
+        r2 -= d * lane_of(adjoint_.x, j, lane);
+        r1(j) -= d * lane_of(adjoint_.z, i, lane);
+      }
+      lane_of(adjoint_.r2, i, lane) = r2;
+    }
+  }
+
+  const AdjointJob& job_;
+  const Structure& structure_;
+  const Plan& plan_;
+  Adjoint<V> adjoint_;
+  Stage stage_;
+  std::int64_t first_ = 0;
+  int count_ = 0;
+  M valid_{};
+};
+
+}  // namespace cvxl::CVXL_ISA
