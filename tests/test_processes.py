@@ -1,4 +1,4 @@
-"""The layer as a guest in a process: interrupts, forks, threads of the user's own, and pickles that travel. Every wait has a limit."""
+"""The layer as a guest in a process: interrupts, forks, threads of the user, pickles that travel. Every wait has a limit."""
 
 from __future__ import annotations
 
