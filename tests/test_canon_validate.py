@@ -21,6 +21,8 @@ class Pieces(NamedTuple):
     q: cp.Parameter
     r: cp.Parameter
     P: cp.Parameter
+    s: cp.Parameter
+    S: cp.Parameter
 
     @property
     def good(self) -> cp.Problem:
@@ -35,6 +37,8 @@ def pieces() -> Pieces:
         cp.Parameter(name="q"),
         cp.Parameter(name="r"),
         cp.Parameter((3, 3), PSD=True, name="P"),
+        cp.Parameter(nonneg=True, name="s"),
+        cp.Parameter((3, 3), symmetric=True, name="S"),
     )
 
 
@@ -43,14 +47,15 @@ def minimize(expression: Any, *constraints: Any) -> cp.Problem:
 
 
 WRONG_TYPES: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
-    "no problem": (lambda o: (3, [], []), "must be a cvxpy.Problem, not a int"),
+    "no problem": (lambda o: (3, [], []), "must be a cvxpy.Problem, not an int"),
     "single parameter": (lambda o: (o.good, o.p, [o.x]), r"write parameters=\[p\]"),
     "single variable": (lambda o: (o.good, [o.p, o.q], o.x), r"write variables=\[x\]"),
     "no list": (lambda o: (o.good, None, [o.x]), "list or tuple of cvxpy.Parameter objects, not None"),
-    "number": (lambda o: (o.good, [o.p, 3], [o.x]), r"parameters\[1\] must be a cvxpy.Parameter, not a int"),
+    "number": (lambda o: (o.good, [o.p, 3], [o.x]), r"parameters\[1\] must be a cvxpy.Parameter, not an int"),
     "expression": (lambda o: (o.good, [o.p, o.q], [o.x[0]]), r"x\[0\] is an expression"),
     "constraint": (lambda o: (o.good, [o.p, o.q], o.good.constraints), r"constraint\.dual_variables\[0\]"),
-    "parameter as variable": (lambda o: (o.good, [o.p, o.q], [o.p]), r"variables\[0\] must be a cvxpy.Variable"),
+    "parameter as variable": (lambda o: (o.good, [o.p, o.q], [o.p]), r"variables\[0\] must be .* p belongs into the other list"),
+    "swapped lists": (lambda o: (o.good, [o.x], [o.p, o.q]), "not a cvxpy.Variable; x belongs into the other list"),
 }
 
 REFUSED: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
@@ -67,12 +72,20 @@ REFUSED: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
     "complex": (lambda o: (minimize(cp.sum_squares(z := cp.Variable(2, complex=True, name="z"))), [], [z]), "z is complex"),
     "finite set": (lambda o: (minimize(o.y, cp.FiniteSet(o.y, [1, 2])), [], [o.y]), "mixed-integer"),
     "wrong sense": (lambda o: (cp.Problem(cp.Maximize(cp.sum_squares(o.x))), [], [o.x]), "convex, concave is needed"),
-    "not convex": (lambda o: (minimize(o.y + cp.sqrt(cp.sum_squares(o.x))), [], [o.x]), r"offending part is Power\(quad_over_lin"),
+    "not convex": (
+        lambda o: (minimize(o.y + cp.sqrt(cp.sum_squares(o.x))), [], [o.x]),
+        r"offending part is Power\(sum_squares",
+    ),
     "wrong side": (lambda o: (minimize(o.p @ o.x, cp.norm(o.x) >= 1), [o.p], [o.x]), r"offending part is 1.0 <= Pnorm\(x, 2\)"),
     "unknown sign": (lambda o: (minimize(o.q * cp.sum_squares(o.x)), [o.q], [o.x]), "If q cannot be negative, declare it"),
     "two parameters": (lambda o: (minimize(cp.sum(o.q * o.r * o.x)), [o.q, o.r], [o.x]), r"part is q \* r. Replace this product"),
     "nested products": (lambda o: (minimize(o.q * (o.p @ o.x)), [o.p, o.q], [o.x]), "constraint y == p @ x"),
-    "function of one": (lambda o: (minimize(o.y, cp.exp(o.q) * o.y >= 1), [o.q], [o.y]), r"exp\(q\) \* y. Replace the parameters"),
+    "function of one": (lambda o: (minimize(o.y, cp.exp(o.q) * o.y >= 1), [o.q], [o.y]), r"\* y. Replace exp\(q\) by one new"),
+    "power of one": (lambda o: (minimize(o.q**2 * cp.sum_squares(o.x)), [o.q], [o.x]), r"sum_squares\(x\). Replace Power\(q, 2"),
+    "quotient": (lambda o: (minimize(cp.sum(o.x) / (o.q)), [o.q], [o.x]), "in place of q, and pass the value of its inverse"),
+    "scaled quadratic": (lambda o: (minimize(o.s * cp.quad_form(o.x, o.P)), [o.s, o.P], [o.x]), "the product of s and P"),
+    "scaled squares": (lambda o: (minimize(o.s * cp.sum_squares(o.p @ o.x)), [o.s, o.p], [o.x]), "affine part of sum_squares"),
+    "indefinite": (lambda o: (minimize(cp.quad_form(o.x, o.S)), [o.S], [o.x]), r"Declare that S is .*PSD=True"),
     "quadratic": (lambda o: (minimize(cp.sum(o.x), cp.quad_form(o.x, o.P) <= 1), [o.P], [o.x]), r"cp\.sum_squares\(S @ x\)"),
 }
 

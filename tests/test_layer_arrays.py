@@ -78,8 +78,12 @@ def test_shared_data_are_converted_once() -> None:
     ("arrays", "error", "words"),
     [
         ([np.ones((3, 2)), np.ones(3)], InputError, ["takes 3 parameters", "A: (3, 2)", "got 2"]),
-        ([np.ones((2, 3)), np.ones(3), np.ones(())], InputError, ["'A'", "(3, 2)", "(*batch, 3, 2)", "(2, 3)"]),
-        ([np.ones(2), np.ones(3), np.ones(())], InputError, ["'A'", "(2,)"]),
+        ([np.ones((2, 3)), np.ones(3), np.ones(())], InputError, ["'A'", "(3, 2)", "(*batch, 3, 2)", "(2, 3)", "value.mT"]),
+        ([np.ones(2), np.ones(3), np.ones(())], InputError, ["'A'", "got (2,)."]),
+        ([np.ones((3, 2, 5)), np.ones(3), np.ones(())], InputError, ["'A'", "(3, 2, 5)", "Batch axes come first."]),
+        ([np.ones(3), np.ones((3, 2)), np.ones(())], InputError, ["fits 'b'", "order of the parameters is A, b, t"]),
+        ([np.ones((3, 2)), np.ones(()), np.ones(3)], InputError, ["fits 't'"]),
+        ([np.ones((3, 2)), np.ones((4, 3, 1)), np.ones(())], InputError, ["'b'", "Drop its last axis"]),
         ([np.ones((4, 3, 2)), np.ones((5, 3)), np.ones(())], InputError, ["broadcast", "A: (4,)", "b: (5,)"]),
         ([np.ones((3, 2)), np.ones(3, dtype=complex), np.ones(())], InputTypeError, ["'b'", "complex128", "float64"]),
         ([np.ones((3, 2)), np.ones(3, dtype=bool), np.ones(())], InputTypeError, ["'b'", "bool"]),
@@ -126,6 +130,14 @@ def test_symmetry_and_the_diagonal_of_semidefinite_parameters() -> None:
     assert judged(spec, np.stack([good, skew])) == ([False, True], ["parameter 'S' is not symmetric"])
     assert judged(spec, np.stack([negative, good])) == ([True, False], ["parameter 'S' is not positive semidefinite"])
     assert judged(ParameterSpec("S", (2, 2), psd=-1), -good) == (None, [])
+
+
+@pytest.mark.parametrize(("sign", "word", "extreme"), [(1, "positive", "smallest"), (-1, "negative", "largest")])
+def test_what_engines_find_indefinite_is_put_in_words(sign: int, word: str, extreme: str) -> None:
+    spec = ParameterSpec("S", (2, 2), psd=sign, symmetric=True)
+    batch = to_batch([spec], [sign * np.array([[[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])])
+    assert reasons([spec], batch, 0) == [f"parameter 'S' is not {word} semidefinite: its {extreme} eigenvalue is {-sign}"]
+    assert reasons([spec], batch, 1) == []
 
 
 def test_single_precision_rounding_is_no_asymmetry() -> None:

@@ -6,16 +6,17 @@ import warnings
 from typing import Any
 
 import cvxpy as cp
+import numpy as np
 import pytest
 import torch
 
 from cvxpylayers._engines.clarabel import ClarabelEngine
 from cvxpylayers._engines.registry import resolve
 from cvxpylayers._options import normalize
-from cvxpylayers.errors import OptionError
+from cvxpylayers.errors import InputTypeError, OptionError
 from cvxpylayers.torch import CvxpyLayer
 
-VALID = frozenset({"tolerance", "max_iterations", "threads", "derivative"})
+VALID = frozenset({"tolerance", "max_iterations", "threads", "derivative", "polish", "lane_width"})
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,8 @@ VALID = frozenset({"tolerance", "max_iterations", "threads", "derivative"})
         ({"tolerance": 1e-9, "derivative": "exact"}, {"tolerance": 1e-9, "derivative": "exact"}),
         ({"eps": 1e-6, "max_iters": 100}, {"tolerance": 1e-6, "max_iterations": 100}),
         ({"n_jobs_forward": -1}, {"threads": 0}),
+        ({"max_iterations": 50.0, "threads": np.int64(2)}, {"max_iterations": 50, "threads": 2}),
+        ({"tolerance": np.float64(1e-9), "polish": np.True_}, {"tolerance": 1e-9, "polish": True}),
         ({"n_jobs_forward": 3, "n_jobs_backward": 1}, {"threads": 3}),
     ],
 )
@@ -54,17 +57,32 @@ def test_meaningless_names_of_1x_are_ignored_with_one_warning() -> None:
     [
         ({"tolerence": 1e-8}, ["'tolerence'", "did you mean 'tolerance'?"]),
         ({"max_iter": 10}, ["did you mean 'max_iterations'?"]),
-        ({"zzz": 1}, ["valid are derivative, max_iterations, threads, tolerance"]),
+        ({"zzz": 1}, ["valid are derivative, lane_width, max_iterations, polish, threads, tolerance"]),
         ({"tolerance": 0}, ["'tolerance'", "between 0 and 1", "got 0"]),
         ({"eps": "small"}, ["'tolerance'", "got 'small'"]),
         ({"max_iters": 0}, ["'max_iterations'", "integer ≥ 1"]),
         ({"threads": 1.5}, ["'threads'", "got 1.5"]),
+        ({"n_jobs_forward": -2}, ["'threads'", "≥ 0", "got -2"]),
+        ({"tolerance": "1e-9"}, ["'tolerance'", "got '1e-9'"]),
+        ({"tolerance": float("nan")}, ["'tolerance'", "got nan"]),
+        ({"polish": "yes"}, ["'polish' must be True or False; got 'yes'"]),
+        ({"lane_width": 5}, ["'lane_width' must be 4 or 8"]),
     ],
 )
 def test_mistakes_say_what_to_type(given: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(OptionError) as caught:
         normalize(given, VALID)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_options_are_a_mapping() -> None:
+    with pytest.raises(InputTypeError, match=r"solver_args must be a dict.*got list"):
+        normalize(["tolerance"], VALID)  # type: ignore[arg-type]
+
+
+def test_what_decides_the_kernel_belongs_to_the_constructor() -> None:
+    with pytest.raises(OptionError, match="'lane_width' belongs to the constructor"):
+        normalize({"lane_width": 4}, VALID, call=True)
 
 
 def test_engines_are_found_by_name_class_or_instance(nnls: CvxpyLayer) -> None:

@@ -163,6 +163,12 @@ def test_mistakes_name_the_parameter(nnls: CvxpyLayer) -> None:
         nnls(A.to_sparse(), b)
     with pytest.raises(InputError, match="'b' is on meta, the first on cpu"):
         nnls(A, b.to("meta"))
+    with pytest.raises(InputError, match="'A' is on the meta device and holds no numbers"):
+        nnls(A.to("meta"), b.to("meta"))
+    with pytest.raises(InputTypeError, match=r"got a list: pass the parameters one by one, layer\(\*values\)"):
+        nnls([A, b])
+    with pytest.raises(InputTypeError, match=r"got a cvxpy.Parameter: pass its value, torch.as_tensor\(parameter.value\)"):
+        nnls(A, cp.Parameter(3))
     with pytest.raises(InputError, match=r"takes 2 parameters \(A: \(3, 2\), b: \(3,\)\); got 3"):
         nnls(A, b, b)
     with pytest.raises(InputError, match=r"'A' must have shape \(3, 2\) or \(\*batch, 3, 2\); got \(4, 2, 3\)"):

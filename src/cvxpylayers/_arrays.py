@@ -32,6 +32,9 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
     flat = []
     shape: tuple[int, ...] = ()
     for spec, array in zip(specs, arrays, strict=True):
+        rank = array.ndim - len(spec.shape)
+        if rank < 0 or array.shape[rank:] != spec.shape:
+            raise InputError(_misfit(specs, spec, array.shape))
         flat.append(_flatten(spec, array))
         axes = flat[-1].shape[:-1]
         if axes != shape:
@@ -42,9 +45,6 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
 def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64, "*batch size"]:
     """View ``array`` as float64 of shape (*batch_i, size) with a contiguous last axis; convert and copy only what must be."""
     rank = array.ndim - len(spec.shape)
-    if rank < 0 or array.shape[rank:] != spec.shape:
-        batched = ", ".join(("*batch", *map(str, spec.shape)))
-        raise InputError(f"Parameter {spec.name!r} must have shape {spec.shape} or ({batched}); got {array.shape}.")
     shape = (*array.shape[:rank], spec.size)
     if array.size == 0:
         return np.broadcast_to(np.empty(spec.size), shape)  # NumPy gives other empty arrays strides of 0 throughout
@@ -57,6 +57,24 @@ def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64,
     if flat.dtype != np.float64 or not flat.flags.aligned or (spec.size > 1 and flat.strides[-1] != flat.itemsize):
         flat = np.ascontiguousarray(flat, dtype=np.float64)
     return np.broadcast_to(flat, shape)
+
+
+def _misfit(specs: Sequence[ParameterSpec], spec: ParameterSpec, shape: tuple[int, ...]) -> str:
+    """What is wrong with ``shape``, and what the caller most likely meant."""
+    own, rank = spec.shape, len(spec.shape)
+    others = [s.name for s in specs if s is not spec and s.shape == (shape[-len(s.shape) :] if s.shape else shape)]
+    if shape[-1:] == (1,) and shape[-rank - 1 : -1] == own:
+        hint = " Drop its last axis, for example by value.squeeze(-1)."
+    elif rank >= 2 and shape[-rank:] == (*own[:-2], own[-1], own[-2]):
+        hint = " Swap its last two axes: value.mT."
+    elif len(shape) > rank and shape[:rank] == own:
+        hint = " Batch axes come first."
+    elif others:
+        hint = f" This fits {others[0]!r}: the order of the parameters is {', '.join(s.name for s in specs)}."
+    else:
+        hint = ""
+    batched = ", ".join(("*batch", *map(str, own)))
+    return f"Parameter {spec.name!r} must have shape {own} or ({batched}); got {shape}.{hint}"
 
 
 def _compact(array: NDArray[np.generic], rank: int) -> NDArray[np.generic]:
@@ -96,8 +114,20 @@ def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list
     found = []
     for spec, array in zip(specs, batch.arrays, strict=True):
         value = np.broadcast_to(array, (*batch.shape, spec.size))[index]
-        found += [f"parameter {spec.name!r} {what}" for what, _ in _violations(spec, value)]
+        wrong = [what for what, _ in _violations(spec, value)] or _indefinite(spec, value)
+        found += [f"parameter {spec.name!r} {what}" for what in wrong]
     return found
+
+
+def _indefinite(spec: ParameterSpec, value: Shaped[Float64, " size"]) -> list[str]:
+    """Whether a finite symmetric ``value`` lacks the declared definiteness beyond rounding, in words."""
+    if not spec.psd or not spec.size:
+        return []
+    eigenvalues = np.linalg.eigvalsh(spec.psd * value.reshape(spec.shape))
+    if eigenvalues[0] >= -1e-9 * max(abs(eigenvalues[-1]), 1.0):
+        return []
+    word, extreme = ("positive", "smallest") if spec.psd > 0 else ("negative", "largest")
+    return [f"is not {word} semidefinite: its {extreme} eigenvalue is {spec.psd * eigenvalues[0]:.3g}"]
 
 
 def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:

@@ -87,7 +87,7 @@ class Layer:
             OptionError: ``solver_args`` or ``on_failure`` are not understood.
         """
         mode = self.on_failure if on_failure is None else _mode(on_failure)
-        options = normalize(solver_args, self._option_names) if solver_args else {}
+        options = normalize(solver_args, self._option_names, call=True) if solver_args else {}
         if warm_start:
             warnings.warn("This engine starts every solve cold; warm_start=True has no effect.", UserWarning, stacklevel=2)
         batch = self.batch(arrays)

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import difflib
+import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from cvxpylayers.errors import OptionError
+import numpy as np
 
-# The options that mean the same to every engine that has them, and what a value must satisfy.
-COMMON: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
-    "tolerance": (lambda v: 0 < float(v) < 1, "a number between 0 and 1, for example 1e-8"),
-    "max_iterations": (lambda v: int(v) == v and v >= 1, "an integer ≥ 1"),
-    "threads": (lambda v: int(v) == v and v >= 0, "an integer ≥ 0, where 0 means one thread per core"),
+from cvxpylayers.errors import InputTypeError, OptionError
+
+
+class _Value(NamedTuple):
+    """What an option's value is converted to, what it must satisfy, and the same in words."""
+
+    kind: type[float] | type[int] | type[bool]
+    holds: Callable[[Any], bool]
+    wanted: str
+
+
+_SWITCH: Final = _Value(bool, lambda v: True, "True or False")
+_SMALL: Final = _Value(float, lambda v: 0 < v < 1, "a number between 0 and 1, for example 1e-8")
+
+# The options that mean the same to every engine that has them.
+COMMON: Final[Mapping[str, _Value]] = {
+    "tolerance": _SMALL,
+    "target": _SMALL,
+    "infeasibility_tolerance": _SMALL,
+    "regularization": _SMALL,
+    "step_fraction": _Value(float, lambda v: 0 < v < 1, "a number between 0 and 1, for example 0.99"),
+    "max_iterations": _Value(int, lambda v: v >= 1, "an integer ≥ 1"),
+    "threads": _Value(int, lambda v: v >= 0, "an integer ≥ 0, where 0 means one thread per core"),
+    "lane_width": _Value(int, lambda v: v in (0, 4, 8), "4 or 8, or 0 for what suits the machine"),
+    "polish": _SWITCH,
+    "equilibrate": _SWITCH,
+    "fallback": _SWITCH,
 }
+_NUMBERS: Final = (int, float, np.integer, np.floating, np.bool_)
+_STRUCTURAL: Final = "lane_width"  # decides what is compiled, so that no call can change it
 
 # 1.x counted jobs separately for the two passes, with -1 for "all cores".
 _RENAMED: Final[Mapping[str, str]] = {
@@ -26,16 +51,19 @@ _RENAMED: Final[Mapping[str, str]] = {
 _OBSOLETE: Final = frozenset({"solve_method", "mode", "acceleration_lookback", "use_indirect"})
 
 
-def normalize(given: Mapping[str, Any] | None, valid: frozenset[str]) -> dict[str, Any]:
-    """Translate user options to the names in ``valid``; never changes ``given``.
+def normalize(given: Mapping[str, Any] | None, valid: frozenset[str], *, call: bool = False) -> dict[str, Any]:
+    """Translate user options of a layer, or of one ``call`` of it, to the names in ``valid``; never changes ``given``.
 
     Names of 1.x are mapped; those without a meaning here are ignored with one warning.
 
     Raises:
         OptionError: an unknown name (the message gives the nearest valid one) or an impossible value.
+        InputTypeError: ``given`` is no mapping.
     """
     if not given:
         return {}
+    if not isinstance(given, Mapping):
+        raise InputTypeError(f'solver_args must be a dict, for example {{"tolerance": 1e-9}}; got {type(given).__name__}.')
     result: dict[str, Any] = {}
     ignored = []
     for name, value in given.items():
@@ -43,25 +71,25 @@ def normalize(given: Mapping[str, Any] | None, valid: frozenset[str]) -> dict[st
             result[name] = value
         elif name in _RENAMED and _RENAMED[name] in valid:
             target = _RENAMED[name]
-            result.setdefault(target, max(value, 0) if target == "threads" else value)
+            result.setdefault(target, 0 if target == "threads" and value == -1 else value)
         elif name in _RENAMED or name in _OBSOLETE:
             ignored.append(name)
         else:
             raise OptionError(_unknown(name, valid))
-    for name, (accepts, wanted) in COMMON.items():
-        if name in result and not _holds(accepts, result[name]):
-            raise OptionError(f"Option {name!r} must be {wanted}; got {result[name]!r}.")
+    if call and _STRUCTURAL in result:
+        raise OptionError(f"Option {_STRUCTURAL!r} belongs to the constructor: CvxpyLayer(..., solver_args={{...}}).")
+    result = {name: _converted(name, value) if name in COMMON else value for name, value in result.items()}
     if ignored:
         names = ", ".join(map(repr, ignored))
         warnings.warn(f"Solver options of version 1.x without a meaning here are ignored: {names}.", UserWarning, stacklevel=3)
     return result
 
 
-def _holds(accepts: Callable[[Any], bool], value: Any) -> bool:
-    try:
-        return accepts(value)
-    except (TypeError, ValueError):
-        return False
+def _converted(name: str, value: Any) -> float | int | bool:
+    kind, holds, wanted = COMMON[name]
+    if isinstance(value, _NUMBERS) and math.isfinite(value) and kind(value) == value and holds(value):
+        return kind(value)
+    raise OptionError(f"Option {name!r} must be {wanted}; got {value!r}.")
 
 
 def _unknown(name: str, valid: frozenset[str]) -> str:

@@ -17,6 +17,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from cvxpy import settings
+from cvxpy.atoms.affine.binary_operators import DivExpression
 from cvxpy.atoms.quad_form import QuadForm
 from cvxpy.constraints.exponential import ExpCone
 from cvxpy.constraints.nonpos import NonNeg
@@ -118,6 +119,11 @@ def is_quad_form(expression: Any) -> bool:
     return isinstance(expression, QuadForm)
 
 
+def is_division(expression: Any) -> bool:
+    """Whether ``expression`` is a quotient."""
+    return isinstance(expression, DivExpression)
+
+
 def canonicalize(
     problem: cp.Problem, parameters: Sequence[cp.Parameter], outputs: Sequence[cp.Variable], canon_backend: str | None
 ) -> ConeForm:
@@ -200,7 +206,8 @@ def _source(constraint: Any, origins: dict[int, Any], leaves: dict[int, cp.Varia
 
 def brief(expression: Any, width: int = 80) -> str:
     """``str(expression)`` on one line of at most ``width`` characters, atoms under the names that users type."""
-    text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", " ".join(str(expression).split()))
+    text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", " ".join(str(expression).split())).replace("QuadForm(", "quad_form(")
+    text = re.sub(r"\bquad_over_lin\((.*?), 1\.0, None, False\)", r"sum_squares(\1)", text)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import cvxpy as cp
 
-from cvxpylayers._canon.cvxpy_bridge import BACKENDS, brief, dpp_rules, is_dpp, is_quad_form, owner
+from cvxpylayers._canon.cvxpy_bridge import BACKENDS, brief, dpp_rules, is_division, is_dpp, is_quad_form, owner
 from cvxpylayers.errors import InputTypeError, ProblemError
 
 
@@ -43,6 +43,8 @@ def _check_types(problem: Any, parameters: Any, variables: Any) -> None:
             hint = ""
             if isinstance(item, cp.constraints.constraint.Constraint):
                 hint = "; for the dual of a constraint write constraint.dual_variables[0]"
+            elif isinstance(item, (cp.Parameter, cp.Variable)):
+                hint = f"; {item.name()} belongs into the other list: CvxpyLayer(problem, parameters=[...], variables=[...])"
             elif isinstance(item, cp.Expression):
                 hint = f"; {brief(item)} is an expression of other objects: list those"
             raise InputTypeError(f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {_kind(item)}{hint}.")
@@ -112,6 +114,8 @@ def _check_dpp(problem: cp.Problem) -> None:
 
 
 def _dcp_remedy(culprit: Any) -> str:
+    if is_quad_form(culprit) and (matrix := culprit.args[1]).parameters():
+        return f"Declare that {brief(matrix)} is positive semidefinite: cp.Parameter((n, n), PSD=True)."
     unsigned = [p for p in culprit.parameters() if not (p.is_nonneg() or p.is_nonpos())]
     if unsigned and isinstance(culprit, cp.Expression) and len(culprit.args) == 2:
         return f"If {_names(unsigned)} cannot be negative, declare it: cp.Parameter(..., nonneg=True)."
@@ -125,14 +129,21 @@ def _dpp_remedy(culprit: Any) -> str:
             "A parameter matrix P is possible in quad_form(x, P) as a term of the objective only; elsewhere write "
             "cp.sum_squares(S @ x) with a parameter S such that P = S.T @ S."
         )
-    if len(factors) == 2 and all(factor.parameters() for factor in factors):
-        if culprit.variables():
-            return (
-                "Give the part with the variables a name: with a new variable y, add the constraint y == "
-                f"{brief(next(f for f in factors if f.variables()))} and use y in its place."
-            )
+    if len(factors) != 2:
+        return "Replace the parameters in it by one new parameter for the whole expression, and pass its value."
+    if not culprit.variables():
         return "Replace this product of parameters by one new parameter, and pass its value."
-    return "Replace the parameters in it by one new parameter for the whole expression, and pass its value."
+    constant, moving = sorted(factors, key=lambda factor: len(factor.variables()))
+    if is_division(culprit):
+        return f"Multiply by a new parameter in place of {brief(constant)}, and pass the value of its inverse."
+    with dpp_rules(objective=True):
+        linear = constant.is_affine(), moving.is_affine()
+    if not linear[0]:
+        return f"Replace {brief(constant)} by one new parameter, and pass its value."
+    if is_quad_form(moving):
+        return f"Use one new parameter for the product of {brief(constant)} and {brief(moving.args[1])}, and pass its value."
+    part = brief(moving) if linear[1] else f"(the affine part of {brief(moving)} that holds parameters)"
+    return f"Give the part with the variables a name: with a new variable y, add the constraint y == {part} and use y in its place."
 
 
 def _offender(problem: cp.Problem, *, dpp: bool) -> Any:
@@ -172,4 +183,5 @@ def _kind(item: Any) -> str:
     if item is None:
         return "None"
     package = type(item).__module__.partition(".")[0]
-    return f"a {type(item).__name__}" if package == "builtins" else f"a {package}.{type(item).__name__}"
+    name = type(item).__name__ if package == "builtins" else f"{package}.{type(item).__name__}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

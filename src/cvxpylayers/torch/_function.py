@@ -105,8 +105,7 @@ def _kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.d
     dtype, device = None, None
     for position, p in enumerate(parameters):
         if not isinstance(p, torch.Tensor):
-            name = _name(layer, position)
-            raise InputTypeError(f"Parameter {name} must be a torch.Tensor; got {type(p).__name__}: use torch.as_tensor(value).")
+            raise InputTypeError(f"Parameter {_name(layer, position)} must be a torch.Tensor; got {_remedy(layer, parameters, p)}.")
         if p.layout is not torch.strided:
             raise InputTypeError(f"Parameter {_name(layer, position)} must be dense; got {p.layout}: use value.to_dense().")
         if device is None:
@@ -114,9 +113,21 @@ def _kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.d
         elif p.device != device:
             name = _name(layer, position)
             raise InputError(f"All parameters must be on one device: {name} is on {p.device}, the first on {device}.")
+        if p.is_meta:
+            raise InputError(f"Parameter {_name(layer, position)} is on the meta device and holds no numbers to solve for.")
         if p.dtype is not dtype and p.dtype.is_floating_point:
             dtype = p.dtype if dtype is None else torch.promote_types(dtype, p.dtype)
     return dtype or torch.get_default_dtype(), device or torch.device("cpu")
+
+
+def _remedy(layer: Layer, parameters: Sequence[Any], value: Any) -> str:
+    """What came instead of a tensor, and what to type."""
+    kind = type(value).__name__
+    if isinstance(value, (list, tuple)) and len(parameters) == 1 != len(layer.compiled.parameters):
+        return f"a {kind}: pass the parameters one by one, layer(*values)"
+    if type(value).__module__.startswith("cvxpy"):
+        return f"a cvxpy.{kind}: pass its value, torch.as_tensor(parameter.value)"
+    return f"{kind}: use torch.as_tensor(value)"
 
 
 def _name(layer: Layer, position: int) -> str:
