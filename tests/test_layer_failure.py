@@ -89,8 +89,15 @@ def test_the_mode_of_the_layer_holds_until_a_call_overrides_it(solver: str | Non
     layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b))), [b], [x], solver=solver, on_failure="nan")
     bad = torch.full((3,), float("nan"))
     assert layer(bad)[0].isnan().all()
-    with pytest.raises(SolverError, match=r"invalid_input at the only instance \(parameter 'b' holds NaN or inf\)"):
+    with pytest.raises(SolverError, match=r"invalid_input \(parameter 'b' holds NaN or inf\)"):
         layer(bad, on_failure="raise")
+
+
+def test_a_single_instance_is_not_called_a_batch(interval: CvxpyLayer) -> None:
+    with pytest.raises(SolverError, match=r"The instance was not solved:\n  primal_infeasible\. No .*\n.* goes on without it"):
+        interval(LO[1], HI, C[1])
+    with pytest.raises(SolverError, match=r"\n  invalid_input \(parameter 'lo' holds NaN or inf\)\. "):
+        interval(LO[2], HI, C[2])
 
 
 def test_a_violated_sign_is_an_invalid_instance(ridge: CvxpyLayer) -> None:

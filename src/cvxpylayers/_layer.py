@@ -142,19 +142,20 @@ class Layer:
 
     def _failure(self, batch: Batch, info: SolveInfo, failed: NDArray[np.intp]) -> str:
         """Which instances failed, how, and what to do about it."""
-        lines = [f"{len(failed)} of {batch.size} instances have no solution:"]
+        lines = [f"{len(failed)} of {batch.size} instances have no solution:" if batch.shape else "The instance was not solved:"]
         codes = info.codes.reshape(-1)
         for status in sorted({Status(int(code)) for code in codes[failed]}):
             members = failed[codes[failed] == status]
-            where = ", ".join(self._place(batch, i, status) for i in members[:_LISTED])
+            where = " at " * bool(batch.shape) + ", ".join(self._place(batch, i, status) for i in members[:_LISTED])
             more = f", … ({len(members)} in all)" if len(members) > _LISTED else ""
-            lines.append(f"  {status} at {where}{more}. {status.help}")
-        lines.append('on_failure="nan" or "warn" lets the other instances through; layer.solve(...) returns the statuses.')
+            lines.append(f"  {status}{where}{more}. {status.help}")
+        others = "lets the other instances through" if batch.shape else "goes on without it"
+        lines.append(f'on_failure="nan" or "warn" {others}; layer.solve(...) returns the status{"es" * bool(batch.shape)}.')
         return "\n".join(lines)
 
     def _place(self, batch: Batch, instance: np.intp, status: Status) -> str:
         index = tuple(int(k) for k in np.unravel_index(instance, batch.shape)) if batch.shape else ()
-        place = f"index {index[0] if len(index) == 1 else index}" if index else "the only instance"
+        place = f"index {index[0] if len(index) == 1 else index}" if index else ""
         why = reasons(self.compiled.parameters, batch, int(instance)) if status is Status.INVALID_INPUT else []
         return f"{place} ({'; '.join(why)})" if why else place
 
