@@ -23,9 +23,9 @@ class NativeEngine(Engine):
     """Linear and quadratic programs in SIMD lanes.
 
     Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
-    it makes progress), ``max_iterations``, ``threads`` (0: one per core), ``polish``, ``equilibrate``, ``regularization``,
-    ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to Clarabel) and ``lane_width``
-    (4 or 8 instances side by side; constructor only).
+    it makes progress), ``max_iterations``, ``threads`` (0: one per core; derivatives use the constructor's), ``polish``,
+    ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
+    Clarabel) and ``lane_width`` (4 or 8 instances side by side; constructor only).
     """
 
     name: ClassVar[str] = "NATIVE"
@@ -170,8 +170,11 @@ def _unsupported(compiled: CompiledProblem) -> str:
     cones = compiled.structure.cones
     first = cones.zero + cones.nonneg
     source = compiled.row_sources[first] if len(compiled.row_sources) > first else "a constraint"
-    kinds = [k for k in ("soc", "psd", "exp", "power") if getattr(cones, k)]
+    needed = " and ".join(word for kind, word in _CONE_WORDS.items() if getattr(cones, kind))
     return (
-        f"The native engine solves linear and quadratic programs; this problem needs the cone{'s' * (len(kinds) > 1)} "
-        f"{', '.join(kinds)}, first for {source}. Reformulate it, or pass solver='CLARABEL' for solutions without gradients."
+        f"The native engine solves linear and quadratic programs; this problem needs {needed} cones, first for {source}. "
+        "Reformulate it, or pass solver='CLARABEL' for solutions without gradients."
     )
+
+
+_CONE_WORDS = {"soc": "second-order", "psd": "positive semidefinite", "exp": "exponential", "power": "power"}
