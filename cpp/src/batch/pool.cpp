@@ -5,9 +5,13 @@
 #include <sys/mman.h>
 #endif
 #include <unistd.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <memory>
@@ -25,6 +29,19 @@ namespace {
 
 constexpr int most_threads = 256;
 
+// Waking a sleeping thread can take longer than a small batch: a worker that has just finished looks for more work for a moment
+// before it sleeps, and a caller for the last worker's end. A training loop comes back within that time.
+constexpr auto patience = std::chrono::microseconds(200);
+
+template <class Condition>
+void spin_until(Condition&& condition) {
+  for (const auto end = std::chrono::steady_clock::now() + patience; !condition() && std::chrono::steady_clock::now() < end;) {
+#if defined(__SSE2__)
+    for (int i = 0; i < 16; ++i) _mm_pause();
+#endif
+  }
+}
+
 class Pool {
  public:
   Pool() : owner_(getpid()) {}
@@ -40,13 +57,18 @@ class Pool {
       const std::lock_guard<std::mutex> lock(mutex_);
       grow(std::min(threads, most_threads) - 1);
       job_ = &job;
-      wanted_ = running_ = std::min(threads - 1, static_cast<int>(workers_.size()));
+      tickets_ = std::min(threads - 1, static_cast<int>(workers_.size()));
+      running_ = tickets_;
       failure_ = nullptr;
       ++round_;
     }
     wake_.notify_all();
     guard(job, 0);
     std::unique_lock<std::mutex> lock(mutex_);
+    running_ -= std::exchange(tickets_, 0);  // nobody waits for a worker that has not even woken up
+    lock.unlock();
+    spin_until([this] { return running_.load(std::memory_order_acquire) == 0; });
+    lock.lock();
     done_.wait(lock, [this] { return running_ == 0; });
     job_ = nullptr;
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -58,7 +80,7 @@ class Pool {
     try {
       while (static_cast<int>(workers_.size()) < count) {
         const int index = static_cast<int>(workers_.size()) + 1;
-        workers_.emplace_back([this, index, seen = round_] { work(index, seen); });
+        workers_.emplace_back([this, index, seen = round_.load()] { work(index, seen); });
       }
     } catch (const std::system_error&) {
     }
@@ -76,9 +98,13 @@ class Pool {
   void work(int index, std::uint64_t seen) {
     std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
+      lock.unlock();
+      spin_until([&] { return round_.load(std::memory_order_acquire) != seen; });
+      lock.lock();
       wake_.wait(lock, [&] { return round_ != seen; });
       seen = round_;
-      if (index > wanted_) continue;
+      if (tickets_ == 0) continue;
+      --tickets_;
       const auto* job = job_;
       lock.unlock();
       guard(*job, index);
@@ -93,8 +119,9 @@ class Pool {
   std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
   const std::function<void(int)>* job_ = nullptr;
-  int wanted_ = 0, running_ = 0;
-  std::uint64_t round_ = 0;
+  int tickets_ = 0;  // workers that may still join the round
+  std::atomic<int> running_{0};
+  std::atomic<std::uint64_t> round_{0};
   std::exception_ptr failure_;
 };
 
