@@ -57,15 +57,17 @@ class Pool {
       const std::lock_guard<std::mutex> lock(mutex_);
       grow(std::min(threads, most_threads) - 1);
       job_ = &job;
-      tickets_ = std::min(threads - 1, static_cast<int>(workers_.size()));
-      running_ = tickets_;
+      next_ = 1;
+      last_ = std::min(threads - 1, static_cast<int>(workers_.size()));
+      running_ = last_;
       failure_ = nullptr;
       ++round_;
     }
     wake_.notify_all();
     guard(job, 0);
     std::unique_lock<std::mutex> lock(mutex_);
-    running_ -= std::exchange(tickets_, 0);  // nobody waits for a worker that has not even woken up
+    running_ -= last_ - next_ + 1;  // nobody waits for a worker that has not even woken up
+    next_ = last_ + 1;
     lock.unlock();
     spin_until([this] { return running_.load(std::memory_order_acquire) == 0; });
     lock.lock();
@@ -79,8 +81,7 @@ class Pool {
   void grow(int count) {
     try {
       while (static_cast<int>(workers_.size()) < count) {
-        const int index = static_cast<int>(workers_.size()) + 1;
-        workers_.emplace_back([this, index, seen = round_.load()] { work(index, seen); });
+        workers_.emplace_back([this, seen = round_.load()] { work(seen); });
       }
     } catch (const std::system_error&) {
     }
@@ -95,7 +96,7 @@ class Pool {
     }
   }
 
-  void work(int index, std::uint64_t seen) {
+  void work(std::uint64_t seen) {
     std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
       lock.unlock();
@@ -103,8 +104,8 @@ class Pool {
       lock.lock();
       wake_.wait(lock, [&] { return round_ != seen; });
       seen = round_;
-      if (tickets_ == 0) continue;
-      --tickets_;
+      if (next_ > last_) continue;
+      const int index = next_++;
       const auto* job = job_;
       lock.unlock();
       guard(*job, index);
@@ -119,7 +120,7 @@ class Pool {
   std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
   const std::function<void(int)>* job_ = nullptr;
-  int tickets_ = 0;  // workers that may still join the round
+  int next_ = 1, last_ = 0;  // the parts of the round that workers may still take
   std::atomic<int> running_{0};
   std::atomic<std::uint64_t> round_{0};
   std::exception_ptr failure_;
