@@ -41,27 +41,14 @@ class Adjoint {
 
   Adjoint(const Plan& plan, Arena& arena)
       : program(plan, arena),
-        x(arena.take<V>(plan.n)),
-        z(arena.take<V>(plan.m)),
-        s(arena.take<V>(plan.m)),
-        a(arena.take<V>(plan.n)),
-        y(arena.take<V>(plan.m)),
-        r1(arena.take<V>(plan.n)),
-        r2(arena.take<V>(plan.m)),
         plan_(plan),
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
         scaling_(plan, arena, 32.0),
-        kkt_(plan, arena),
-        t1_(arena.take<V>(plan.n)),
-        Aty_(arena.take<V>(plan.n)),
-        c1_(arena.take<V>(plan.n)),
-        t2_(arena.take<V>(plan.m)),
-        c2_(arena.take<V>(plan.m)),
-        w1_(arena.take<V>(plan.n)),
-        v1_(arena.take<V>(plan.n)),
-        w2_(arena.take<V>(plan.m)),
-        v2_(arena.take<V>(plan.m)),
-        active_(arena.take<M>(plan.m)) {}
+        kkt_(plan, arena) {
+    for (V** v : {&x, &a, &r1, &t1_, &Aty_, &c1_, &w1_, &v1_}) *v = arena.take<V>(plan.n);
+    for (V** v : {&z, &s, &y, &r2, &t2_, &c2_, &w2_, &v2_}) *v = arena.take<V>(plan.m);
+    active_ = arena.take<M>(plan.m);
+  }
 
   // Factors K_E at the tape of the valid lanes. Lanes with s = z = 0 in some row have no derivative; they are flagged, and the row
   // counts as active.
