@@ -36,3 +36,7 @@ class SolverError(CvxpyLayersError, RuntimeError):
         super().__init__(message)
         self.info = info
         self.outputs = outputs
+
+
+class DerivativeError(CvxpyLayersError, RuntimeError):
+    """A derivative that does not exist, or that the engine does not offer."""
