@@ -136,6 +136,29 @@ class Layer:
         info.record(degenerate)
         return self._cut(outputs, batch)
 
+    def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
+        """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
+        specs, total = self.compiled.parameters, self.compiled.R.shape[0]
+        cuts = list(accumulate((p.size for p in specs), initial=0))
+        # Axes of stride 0 keep the instances of a shared parameter apart, and copy nothing.
+        apart = Batch(tuple(np.broadcast_to(a, (*batch.shape, a.shape[-1])) for a in batch.arrays), batch.shape)
+        full = np.empty((batch.size, total, cuts[-1]))
+        for k in range(total):
+            cotangent = np.zeros((batch.size, total))
+            cotangent[:, k] = 1.0
+            gradients, degenerate = self.engine.vjp(apart, tape, cotangent, [True] * len(specs))
+            info.record(degenerate)
+            for gradient, a, b in zip(gradients, cuts, cuts[1:], strict=False):
+                assert gradient is not None
+                full[:, k, a:b] = gradient.reshape(batch.size, b - a)
+        return [
+            [
+                np.ascontiguousarray(full[:, rows, a:b]).reshape(batch.shape + shape + spec.shape)
+                for a, b, spec in zip(cuts, cuts[1:], specs, strict=False)
+            ]
+            for rows, shape in self._slices
+        ]
+
     def _cut(self, outputs: Float64, batch: Batch) -> tuple[Float64, ...]:
         """Columns (B, outputs) → one contiguous array (*batch, *shape) per output."""
         return tuple(np.ascontiguousarray(outputs[:, columns]).reshape(batch.shape + shape) for columns, shape in self._slices)

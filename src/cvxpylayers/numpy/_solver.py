@@ -1,0 +1,164 @@
+"""The layer as a function of NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._info import SolveInfo
+from cvxpylayers._layer import Call, Layer, OnFailure
+from cvxpylayers._typing import NDArray
+from cvxpylayers.errors import InputTypeError, SolverError
+from cvxpylayers.numpy._linearization import Array, Linearization
+
+
+class CvxpyLayer:
+    """A convex optimization problem as a differentiable function of its parameters.
+
+        layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
+        (x_star,) = layer(A_batch, b_shared)
+        x_star, pull = layer.vjp(A_batch, b_shared)
+
+    Immutable and picklable; one layer may be called from several threads.
+
+    Args:
+        problem: a DPP problem (DGP with ``gp=True``).
+        parameters: exactly the problem's parameters, in the order in which calls pass them.
+        variables: the outputs: variables of the problem, or dual variables of its constraints (``con.dual_variables[0]``).
+        solver: None for the default, or the name of an engine, an ``Engine`` class or instance.
+        gp: whether the problem is a geometric program.
+        verbose: print one line for each call.
+        canon_backend: passed to CVXPY.
+        solver_args: options of the engine, for example ``{"tolerance": 1e-10}``; calls can override them.
+        on_failure: what happens when an instance has no solution. "raise": ``SolverError``; "nan": its outputs are NaN;
+            "warn": its best iterate is returned, with a warning. In the last two its derivatives are zero.
+
+    Raises:
+        ProblemError: the problem, parameters or variables cannot make a layer.
+        OptionError: an option is not understood.
+    """
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        solver: str | type[Engine] | Engine | None = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        on_failure: OnFailure = "raise",
+    ) -> None:
+        self._layer = Layer(
+            problem,
+            parameters,
+            variables,
+            solver=solver,
+            gp=gp,
+            verbose=verbose,
+            canon_backend=canon_backend,
+            solver_args=solver_args,
+            on_failure=on_failure,
+        )
+
+    def __call__(
+        self,
+        *params: ArrayLike,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+    ) -> tuple[Array, ...]:
+        """Solve for one array per parameter, of shape (*batch_i, *parameter shape); batch axes broadcast against each other.
+
+        Returns one array (*batch, *shape) per output, in the promoted floating type of the arrays among the parameters (float64
+        where there is none).
+
+        Raises:
+            InputError, InputTypeError: a parameter has the wrong number, shape or type.
+            SolverError: an instance has no solution and ``on_failure`` is "raise".
+        """
+        return self.solve(*params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)[0]
+
+    def solve(
+        self,
+        *params: ArrayLike,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+    ) -> tuple[tuple[Array, ...], SolveInfo]:
+        """As a call, and the outcome of every instance with it."""
+        options = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
+        call, outputs = self._solve(_arrays(params), _dtype(params), **options)
+        return outputs, call.info
+
+    def linearize(
+        self,
+        *params: ArrayLike,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+    ) -> Linearization:
+        """Solve, and keep what derivatives need: ``outputs``, ``info``, and ``vjp``, ``jvp`` and ``jacobian`` at this point."""
+        arrays = _arrays(params)
+        options = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
+        call, outputs = self._solve(arrays, _dtype(params), tape=True, **options)
+        assert call.tape is not None
+        dtypes = tuple(a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays)
+        return Linearization(outputs, call.info, self._layer, self._layer.batch(arrays), call.tape, dtypes)
+
+    def vjp(self, *params: ArrayLike, **options: Any) -> tuple[tuple[Array, ...], Callable[..., tuple[Array, ...]]]:
+        """Outputs, and the function that pulls one cotangent per output back to one gradient per parameter.
+
+        ``options`` are those of a call.
+        """
+        point = self.linearize(*params, **options)
+        return point.outputs, point.vjp
+
+    def jvp(
+        self, params: Sequence[ArrayLike], tangents: Sequence[ArrayLike | None], **options: Any
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Outputs, and their tangents for one tangent per parameter (None for zero); ``options`` are those of a call."""
+        point = self.linearize(*params, **options)
+        return point.outputs, point.jvp(*tangents)
+
+    def jacobian(self, *params: ArrayLike, **options: Any) -> tuple[tuple[Array, ...], ...]:
+        """Entry [i][j]: the derivative of output i by parameter j, (*batch, *shape of output i, *shape of parameter j).
+
+        ``options`` are those of a call; ``linearize`` gives the outputs as well.
+        """
+        return self.linearize(*params, **options).jacobian()
+
+    def _solve(self, arrays: Sequence[NDArray[Any]], dtype: np.dtype[Any], **options: Any) -> tuple[Call, tuple[Array, ...]]:
+        """One solve, and its outputs in the type ``dtype``."""
+        try:
+            call = self._layer.solve(arrays, **options)
+        except SolverError as error:
+            error.outputs = _cast(error.outputs, dtype)
+            raise
+        return call, _cast(call.outputs, dtype)
+
+    def __repr__(self) -> str:
+        return f"CvxpyLayer({self._layer.describe()})"
+
+
+def _arrays(params: Sequence[ArrayLike]) -> list[NDArray[Any]]:
+    for k, value in enumerate(params):
+        if type(value).__module__.startswith("cvxpy"):
+            raise InputTypeError(f"Argument {k + 1} is a cvxpy.{type(value).__name__}: pass its value, parameter.value.")
+    return [np.asarray(value) for value in params]
+
+
+def _dtype(params: Sequence[ArrayLike]) -> np.dtype[Any]:
+    """The promoted floating type of the arrays; lists and Python numbers have no say, as in NumPy."""
+    found = [p.dtype for p in params if isinstance(p, np.ndarray | np.generic) and p.dtype.kind == "f"]
+    return np.result_type(*found) if found else np.dtype(np.float64)
+
+
+def _cast(outputs: Sequence[Array], dtype: np.dtype[Any]) -> tuple[Array, ...]:
+    return tuple(a.astype(dtype, copy=False) for a in outputs)
