@@ -122,6 +122,21 @@ def test_parameter_domains_are_recorded() -> None:
     assert [spec.sign for spec in result.parameters] == [0, 1, 1, -1, -1, 0, 0, 0]
     assert [spec.psd for spec in result.parameters] == [0, 0, 0, 0, 0, 1, -1, 0]
     assert [spec.symmetric for spec in result.parameters] == [False] * 5 + [True] * 3
+    assert not any(spec.quadratic for spec in result.parameters)
+
+
+def test_structure_and_bounds_of_parameters_are_recorded() -> None:
+    X, v = cp.Variable((2, 3)), cp.Variable(2)
+    sparse = cp.Parameter((2, 3), sparsity=[(0, 1), (2, 0)], name="sparse")
+    bounded = cp.Parameter((2, 3), bounds=[-1, np.arange(6.0).reshape(2, 3)], name="bounded")
+    half = cp.Parameter(2, bounds=[0, None], name="half")
+    diagonal, P = cp.Parameter((2, 2), diag=True, name="diagonal"), cp.Parameter((2, 2), PSD=True, name="P")
+    objective = cp.sum_squares(X - sparse - bounded) + cp.sum_squares(diagonal @ v - half) + cp.quad_form(v, P)
+    wanted = [sparse, bounded, half, diagonal, P]
+    found = compile_problem(cp.Problem(cp.Minimize(objective)), wanted, [X]).parameters
+    assert [spec.support for spec in found] == [(2, 3), None, None, (0, 3), None]
+    assert [spec.bounds for spec in found] == [None, ((-1.0,), (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)), ((0.0,), (np.inf,)), None, None]
+    assert [spec.quadratic for spec in found] == [False, False, False, False, True]
 
 
 def test_rows_know_the_constraint_or_atom_they_came_from() -> None:

@@ -123,21 +123,42 @@ def test_signs(sign: int, word: str) -> None:
     assert judged(spec, sign * np.array([[1.0, 0.0], [2.0, -1e-3]])) == ([False, True], [f"parameter 't' is {word}"])
 
 
-def test_symmetry_and_the_diagonal_of_semidefinite_parameters() -> None:
+def test_symmetry() -> None:
     spec = ParameterSpec("S", (2, 2), psd=1, symmetric=True)
-    good, skew, negative = np.eye(2), np.array([[1.0, 0.5], [0.4, 1.0]]), np.diag([1.0, -1.0])
+    good, skew = np.eye(2), np.array([[1.0, 0.5], [0.4, 1.0]])
     assert judged(spec, good) == (None, [])
     assert judged(spec, np.stack([good, skew])) == ([False, True], ["parameter 'S' is not symmetric"])
-    assert judged(spec, np.stack([negative, good])) == ([True, False], ["parameter 'S' is not positive semidefinite"])
-    assert judged(ParameterSpec("S", (2, 2), psd=-1), -good) == (None, [])
 
 
 @pytest.mark.parametrize(("sign", "word", "extreme"), [(1, "positive", "smallest"), (-1, "negative", "largest")])
-def test_what_engines_find_indefinite_is_put_in_words(sign: int, word: str, extreme: str) -> None:
+def test_definiteness(sign: int, word: str, extreme: str) -> None:
     spec = ParameterSpec("S", (2, 2), psd=sign, symmetric=True)
-    batch = to_batch([spec], [sign * np.array([[[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])])
-    assert reasons([spec], batch, 0) == [f"parameter 'S' is not {word} semidefinite: its {extreme} eigenvalue is {-sign}"]
+    semidefinite, indefinite, opposite = np.ones((2, 2)), np.array([[1.0, 2.0], [2.0, 1.0]]), -np.eye(2)
+    said = [f"parameter 'S' is not {word} semidefinite: its {extreme} eigenvalue is {-sign}"]
+    assert judged(spec, sign * semidefinite) == (None, [])
+    assert judged(spec, sign * np.stack([indefinite, semidefinite, opposite])) == ([True, False, True], said)
+    assert judged(spec, np.stack([semidefinite * np.nan, sign * semidefinite]))[0] == [True, False]
+
+
+def test_engines_judge_what_makes_the_quadratic_term() -> None:
+    spec = ParameterSpec("S", (2, 2), psd=1, symmetric=True, quadratic=True)
+    batch = to_batch([spec], [np.array([[[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])])
+    assert screen([spec], batch) is None
+    assert reasons([spec], batch, 0) == ["parameter 'S' is not positive semidefinite: its smallest eigenvalue is -1"]
     assert reasons([spec], batch, 1) == []
+    assert judged(spec, -np.eye(2)[None])[0] == [True]
+
+
+def test_bounds_and_structure() -> None:
+    spec = ParameterSpec("t", (2,), bounds=((-1.0,), (1.0, np.inf)))
+    assert judged(spec, np.array([[1.0, 5.0], [-1.1, 0.0], [1.1, 0.0]])) == (
+        [False, True, True],
+        ["parameter 't' leaves its bounds"],
+    )
+    spec = ParameterSpec("D", (2, 2), support=(0, 3))
+    assert judged(spec, np.diag([1.0, 2.0])) == (None, [])
+    words = ["parameter 'D' has nonzero entries where its attributes want zeros"]
+    assert judged(spec, np.stack([np.diag([1.0, 2.0]), np.ones((2, 2))])) == ([False, True], words)
 
 
 def test_single_precision_rounding_is_no_asymmetry() -> None:

@@ -15,6 +15,9 @@ from cvxpylayers.errors import InputError, InputTypeError
 _SIGN_SLACK = 1e-10
 # Largest |S - Sᵀ| relative to the largest entry: above the rounding of single precision, below any real asymmetry.
 _SYMMETRY_SLACK = 1e-6
+# Most negative eigenvalue relative to the largest one or 1 that is taken for rounding.
+_DEFINITE_SLACK = 1e-9
+_DEFINITE = {1: "positive", -1: "negative"}
 
 
 def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic]]) -> Batch:
@@ -97,11 +100,12 @@ def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.gener
 def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Shaped[Bool, " B"] | None:
     """Which instances (B,) hold NaN or inf or leave a declared domain; None when all are fine.
 
-    Definiteness is judged here by the diagonal alone; engines judge the matrix where it matters.
+    Of parameters that make P only the diagonal is judged here; engines judge P where it matters.
     """
     invalid = None
     for spec, array in zip(specs, batch.arrays, strict=True):
-        for _, bad in _violations(spec, _compact(array, array.ndim - 1)):  # type: ignore[arg-type]
+        compact = _compact(array, array.ndim - 1)
+        for _, bad in (*_violations(spec, compact), *_indefinite(spec, compact)):  # type: ignore[arg-type]
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
     return None if invalid is None else invalid.reshape(-1)
@@ -109,29 +113,18 @@ def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Shaped[Bool, " B"] |
 
 @np.errstate(over="ignore", invalid="ignore")
 def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list[str]:
-    """What ``screen`` found wrong with one instance, in words."""
+    """What ``screen`` or an engine found wrong with the parameters of one instance, in words."""
     index = np.unravel_index(instance, batch.shape) if batch.shape else ()
     found = []
     for spec, array in zip(specs, batch.arrays, strict=True):
         value = np.broadcast_to(array, (*batch.shape, spec.size))[index]
-        wrong = [what for what, _ in _violations(spec, value)] or _indefinite(spec, value)
+        wrong = [what for what, _ in _violations(spec, value)] or _extreme(spec, value)
         found += [f"parameter {spec.name!r} {what}" for what in wrong]
     return found
 
 
-def _indefinite(spec: ParameterSpec, value: Shaped[Float64, " size"]) -> list[str]:
-    """Whether a finite symmetric ``value`` lacks the declared definiteness beyond rounding, in words."""
-    if not spec.psd or not spec.size:
-        return []
-    eigenvalues = np.linalg.eigvalsh(spec.psd * value.reshape(spec.shape))
-    if eigenvalues[0] >= -1e-9 * max(abs(eigenvalues[-1]), 1.0):
-        return []
-    word, extreme = ("positive", "smallest") if spec.psd > 0 else ("negative", "largest")
-    return [f"is not {word} semidefinite: its {extreme} eigenvalue is {spec.psd * eigenvalues[0]:.3g}"]
-
-
 def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:
-    """The domains that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i)."""
+    """The domains that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i); all but definiteness."""
     found: list[tuple[str, Bool | np.bool_]] = []
     if array.size == 0:
         return found
@@ -144,13 +137,48 @@ def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> l
     if spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < -_SIGN_SLACK:
         wrong = (spec.sign * array < -_SIGN_SLACK).any(axis=-1)
         found.append(("is negative" if spec.sign > 0 else "is positive", wrong))
+    if spec.bounds is not None:
+        low, high = map(np.array, spec.bounds)
+        if (wrong := ((array < low - _SIGN_SLACK) | (array > high + _SIGN_SLACK)).any(axis=-1)).any():
+            found.append(("leaves its bounds", wrong))
+    if spec.support is not None:
+        outside = np.delete(array, spec.support, axis=-1)
+        if (wrong := (np.abs(outside) > _SIGN_SLACK).any(axis=-1)).any():
+            found.append(("has nonzero entries where its attributes want zeros", wrong))
     if spec.symmetric or spec.psd:
         matrix = array.reshape(*array.shape[:-1], *spec.shape)
         skew = np.abs(matrix - matrix.swapaxes(-1, -2)).max(axis=(-1, -2))
         if (bad := skew > _SYMMETRY_SLACK * np.abs(matrix).max(axis=(-1, -2))).any():
             found.append(("is not symmetric", bad))
-        if spec.psd:
-            diagonal = (spec.psd * np.diagonal(matrix, axis1=-2, axis2=-1)).min(axis=-1)
-            if (bad := diagonal < -_SIGN_SLACK).any():
-                found.append((f"is not {'positive' if spec.psd > 0 else 'negative'} semidefinite", bad))
     return found
+
+
+def _indefinite(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:
+    """As ``_violations``, for definiteness: one batched Cholesky factorization where all is well, eigenvalues where it is not."""
+    if not spec.psd or array.size == 0:
+        return []
+    matrix = spec.psd * array.reshape(*array.shape[:-1], *spec.shape)
+    diagonal = np.diagonal(matrix, axis1=-2, axis2=-1)
+    if spec.quadratic:
+        bad = diagonal.min(axis=-1) < -_SIGN_SLACK
+    else:
+        shift = _DEFINITE_SLACK * np.maximum(diagonal.max(axis=-1, keepdims=True), 1.0)
+        try:
+            np.linalg.cholesky(matrix + shift[..., None] * np.eye(spec.shape[-1]))
+            return []
+        except np.linalg.LinAlgError:
+            finite = np.isfinite(matrix).all(axis=(-1, -2))
+            eigenvalues = np.linalg.eigvalsh(np.where(finite[..., None, None], matrix, 0.0))
+            bad = eigenvalues[..., 0] < -_DEFINITE_SLACK * np.maximum(np.abs(eigenvalues[..., -1]), 1.0)
+    return [(f"is not {_DEFINITE[spec.psd]} semidefinite", bad)] if bad.any() else []
+
+
+def _extreme(spec: ParameterSpec, value: Shaped[Float64, " size"]) -> list[str]:
+    """How a finite symmetric ``value`` lacks the declared definiteness beyond rounding, in words."""
+    if not spec.psd or not spec.size:
+        return []
+    eigenvalues = np.linalg.eigvalsh(spec.psd * value.reshape(spec.shape))
+    if eigenvalues[0] >= -_DEFINITE_SLACK * max(abs(eigenvalues[-1]), 1.0):
+        return []
+    end = "smallest" if spec.psd > 0 else "largest"
+    return [f"is not {_DEFINITE[spec.psd]} semidefinite: its {end} eigenvalue is {spec.psd * eigenvalues[0]:.3g}"]

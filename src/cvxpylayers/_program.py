@@ -140,6 +140,9 @@ class ParameterSpec:
     sign: int = 0  # +1: entries must be ≥ 0, -1: entries must be ≤ 0, 0: free
     psd: int = 0  # +1: must be positive semidefinite, -1: negative semidefinite, 0: free
     symmetric: bool = False
+    quadratic: bool = False  # enters P, whose definiteness engines judge as a whole
+    support: tuple[int, ...] | None = None  # positions in C order of the entries that may differ from zero; None: all
+    bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # least and largest values, of each entry or of all
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, owner
+from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, numeric_bounds, owner, support
 from cvxpylayers._canon.layout import Block, Rows, lay_out
 from cvxpylayers._canon.validate import validate
 from cvxpylayers._program import CompiledProblem, OutputSpec, ParameterSpec, Pattern, Structure
@@ -32,7 +32,7 @@ def compile_problem(
     ``parameters`` must be exactly the problem's, in the order in which calls will pass them. ``variables`` are the outputs:
     variables of the problem, or dual variables of its constraints (``constraint.dual_variables[0]``). ``problem`` is not modified.
     All parameters and outputs have full shape: of a symmetric parameter both triangles are read, half each; entries outside the
-    structure of a diagonal or sparse one are not read.
+    structure of a diagonal or sparse one must be zero and are not read.
 
     Raises ``ProblemError`` or ``InputTypeError``, before anything is built, where the arguments cannot make a layer.
     """
@@ -44,7 +44,7 @@ def compile_problem(
         structure=structure,
         M=M,
         R=_output_map(form, rows),
-        parameters=tuple(_parameter_spec(parameter) for parameter in parameters),
+        parameters=_parameter_specs(parameters, M[: structure.P.nnz]),
         outputs=tuple(_output_spec(variable, problem) for variable in variables),
         objective_sign=-1 if isinstance(problem.objective, cp.Maximize) else 1,
         row_sources=_row_sources(form, rows),
@@ -157,7 +157,16 @@ def _row_sources(form: ConeForm, rows: Rows) -> tuple[str, ...]:
     return tuple(sources.tolist())
 
 
-def _parameter_spec(parameter: cp.Parameter) -> ParameterSpec:
+def _parameter_specs(parameters: Sequence[cp.Parameter], quadratic: sp.csr_array) -> tuple[ParameterSpec, ...]:
+    """Names, shapes and declared domains; ``quadratic`` holds the rows of M that make P."""
+    reached = np.bincount(quadratic.indices, minlength=quadratic.shape[1]) > 0
+    cuts = np.cumsum([0, *(parameter.size for parameter in parameters)])
+    return tuple(
+        _parameter_spec(parameter, bool(reached[a:b].any())) for parameter, (a, b) in zip(parameters, pairwise(cuts), strict=True)
+    )
+
+
+def _parameter_spec(parameter: cp.Parameter, quadratic: bool) -> ParameterSpec:
     has = parameter.attributes
     return ParameterSpec(
         name=parameter.name(),
@@ -165,6 +174,9 @@ def _parameter_spec(parameter: cp.Parameter) -> ParameterSpec:
         sign=bool(has["nonneg"] or has["pos"]) - bool(has["nonpos"] or has["neg"]),
         psd=bool(has["PSD"]) - bool(has["NSD"]),
         symmetric=bool(has["symmetric"] or has["PSD"] or has["NSD"]),
+        quadratic=quadratic,
+        support=support(parameter),
+        bounds=numeric_bounds(parameter),
     )
 
 

@@ -158,6 +158,23 @@ def owner(dual: cp.Variable, problem: cp.Problem) -> tuple[cp.constraints.constr
     )
 
 
+def support(leaf: cp.Parameter) -> tuple[int, ...] | None:
+    """Positions in C order of the entries that a diagonal or sparse ``leaf`` may hold; None for all."""
+    if leaf.attributes["diag"]:
+        return tuple(range(0, leaf.size, leaf.shape[0] + 1))
+    if leaf.sparse_idx is not None:
+        return tuple(np.ravel_multi_index(leaf.sparse_idx, leaf.shape).tolist())
+    return None
+
+
+def numeric_bounds(leaf: cp.Parameter) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The attribute ``bounds`` where it holds numbers: least and largest values in C order, one where all agree."""
+    if leaf.bounds is None or any(isinstance(bound, cp.Expression) for bound in leaf.bounds):
+        return None
+    low, high = (bound.toarray() if sp.issparse(bound) else np.asarray(bound, dtype=np.float64) for bound in leaf.bounds)
+    return tuple(low.ravel().tolist()), tuple(high.ravel().tolist())
+
+
 def _block(constraint: Any) -> Block:
     size = constraint.args[0].size
     match constraint:
