@@ -111,17 +111,27 @@ class OracleEngine(ClarabelEngine):
         return np.array(found).reshape(batch.size, *size)
 
     def vjp(self, batch: Batch, tape: Tape, outputs: Float64, wanted: Sequence[bool]) -> tuple[list[Float64 | None], Bool]:
-        full = np.einsum("bo,bop->bp", outputs, self._jacobians(batch, tape))
+        full = np.einsum("...bo,bop->...bp", outputs, self._jacobians(batch, tape))
+        lead = outputs.shape[:-2]
         cuts = np.cumsum([spec.size for spec in self.compiled.parameters])[:-1]
         gradients: list[Float64 | None] = []
-        for part, array, want in zip(np.split(full, cuts, axis=1), batch.arrays, wanted, strict=True):
-            gradients.append(unbroadcast(part.reshape(*batch.shape, part.shape[1]), array.shape) if want else None)
+        for part, array, want in zip(np.split(full, cuts, axis=-1), batch.arrays, wanted, strict=True):
+            rows = part.reshape(-1, *batch.shape, part.shape[-1])
+            summed = np.array([unbroadcast(row, array.shape) for row in rows]).reshape(*lead, *array.shape)
+            gradients.append(summed if want else None)
         return gradients, np.zeros(batch.size, dtype=np.bool_)
 
-    def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
-        zero = tuple(np.zeros(p.size) if a is None else a for p, a in zip(self.compiled.parameters, arrays, strict=True))
-        tangent = Batch(zero, batch.shape).theta()[:, :-1]
-        return np.einsum("bop,bp->bo", self._jacobians(batch, tape), tangent), np.zeros(batch.size, dtype=np.bool_)
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
+    ) -> tuple[Float64, Bool]:
+        J = self._jacobians(batch, tape)
+        zero = [
+            np.zeros((1, p.size)) if a is None else a if directions else a[None]
+            for p, a in zip(self.compiled.parameters, arrays, strict=True)
+        ]
+        rows = [Batch(tuple(a[min(k, len(a) - 1)] for a in zero), batch.shape).theta()[:, :-1] for k in range(directions or 1)]
+        pushed = np.einsum("bop,kbp->kbo", J, np.array(rows).reshape(-1, batch.size, J.shape[2]))
+        return pushed if directions is not None else pushed[0], np.zeros(batch.size, dtype=np.bool_)
 
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name}

@@ -127,36 +127,40 @@ class Kernel {
   }
 
   void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
-           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, Array<const double> outputs,
+           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, std::int64_t directions, Array<const double> outputs,
            const std::vector<std::optional<Array<double>>>& gradients, Array<bool> degenerate, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
+    const auto rows = static_cast<std::size_t>(directions) * B;
     cvxl::VjpRequest request{tape(B, x, z, s, status),
+                             directions,
                              {outputs.data(), outputs.size()},
                              {},
                              {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
-    check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
+    check(request.outputs, rows * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
     check(request.degenerate, B, false, "degenerate must be (B,)");
     if (gradients.size() != sizes().size()) throw std::invalid_argument("one gradient (or None) per parameter is needed");
     for (std::size_t i = 0; i < gradients.size(); ++i) {
       const std::span<double> g = span(gradients[i]);
       const auto size = static_cast<std::size_t>(sizes()[i]);
-      if (g.size() != size) check(g, B * size, true, "a gradient must be (B, size) or (size,)");
+      if (g.size() != static_cast<std::size_t>(directions) * size) check(g, rows * size, true, "a gradient must be (K, B, size) or (K, size)");
       request.gradients.push_back(g);
     }
     run([&] { return engine_.vjp(batch, request, threads, interrupted); });
   }
 
   void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
-           Array<const double> z, Array<const double> s, Array<const std::int8_t> status,
+           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, std::int64_t directions,
            const std::vector<std::optional<Parameter>>& tangents, Array<double> outputs, Array<bool> degenerate, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
+    std::vector<std::int64_t> outer = shape;
+    outer.insert(outer.begin(), directions);
     cvxl::JvpRequest request{tape(B, x, z, s, status),
-                             view(tangents, shape, sizes()),
+                             view(tangents, outer, sizes()),
                              {outputs.data(), outputs.size()},
                              {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
-    check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
+    check(request.outputs, static_cast<std::size_t>(directions) * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
     check(request.degenerate, B, false, "degenerate must be (B,)");
     run([&] { return engine_.jvp(batch, request, threads, interrupted); });
   }
@@ -226,9 +230,9 @@ NB_MODULE(_core, m) {
            "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "lane_width"_a = 0)
       .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
            "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a)
-      .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
+      .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
            "threads"_a = 0)
-      .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
+      .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
            "threads"_a = 0)
       .def("describe", &Kernel::describe);
   m.def("available_instruction_sets", &cvxl::available_instruction_sets, "Instruction sets this machine runs, best first.");

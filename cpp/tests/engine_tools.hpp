@@ -97,7 +97,7 @@ inline Gradients vjp(const Engine& engine, const BatchView& batch, const TapeVie
   Gradients g;
   const auto B = static_cast<std::size_t>(batch.size());
   g.degenerate.resize(B);
-  VjpRequest request{tape, outputs, {}, g.degenerate};
+  VjpRequest request{tape, 1, outputs, {}, g.degenerate};
   for (std::size_t p = 0; p < summed.size(); ++p)
     g.arrays.emplace_back(static_cast<std::size_t>(engine.problem().parameter_sizes[p]) * (summed[p] ? 1 : B));
   for (auto& array : g.arrays) request.gradients.emplace_back(array);
@@ -111,12 +111,19 @@ struct Tangents {
   std::vector<std::uint8_t> degenerate;
 };
 
+// The same tangents with an axis of length 1 in front.
+inline BatchView one_direction(BatchView tangents) {
+  tangents.shape.insert(tangents.shape.begin(), 1);
+  for (ParameterView& p : tangents.parameters) p.strides.insert(p.strides.begin(), 0);
+  return tangents;
+}
+
 inline Tangents jvp(const Engine& engine, const BatchView& batch, const TapeView& tape, const BatchView& tangents, int threads = 0) {
   Tangents t;
   const auto B = static_cast<std::size_t>(batch.size());
   t.outputs.resize(B * static_cast<std::size_t>(engine.problem().R.pattern.rows()));
   t.degenerate.resize(B);
-  t.completed = engine.jvp(batch, {tape, tangents, t.outputs, t.degenerate}, threads);
+  t.completed = engine.jvp(batch, {tape, one_direction(tangents), t.outputs, t.degenerate}, threads);
   return t;
 }
 

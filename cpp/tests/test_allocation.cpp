@@ -72,8 +72,8 @@ TEST(no_allocation_per_instance_or_iteration) {
         const SolveRequest request = answer.request();
         std::vector<double> row_gradient(static_cast<std::size_t>(B) * static_cast<std::size_t>(size)), sum(size), outputs(3 * B);
         std::vector<std::uint8_t> degenerate(B);
-        const VjpRequest pull{answer.tape(), {cotangent.data(), static_cast<std::size_t>(3 * B)}, {row_gradient, sum}, degenerate};
-        const JvpRequest push{answer.tape(), batch, outputs, degenerate};
+        const VjpRequest pull{answer.tape(), 1, {cotangent.data(), static_cast<std::size_t>(3 * B)}, {row_gradient, sum}, degenerate};
+        const JvpRequest push{answer.tape(), one_direction(batch), outputs, degenerate};
         const Settings settings = with_threads(threads);
         // The least of several calls: a thread's first one brings its working memory into being.
         std::array<long, 3> least{1000, 1000, 1000};

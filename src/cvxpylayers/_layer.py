@@ -109,30 +109,50 @@ class Layer:
         return Call(outputs, info, solution.tape)
 
     def vjp(
-        self, batch: Batch, tape: Tape, info: SolveInfo, cotangents: Sequence[Float64 | None], wanted: Sequence[bool]
+        self,
+        batch: Batch,
+        tape: Tape,
+        info: SolveInfo,
+        cotangents: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
     ) -> list[Float64 | None]:
         """Pull one cotangent per output (*batch, *shape; None for zero) back to the wanted parameters.
 
         Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
+        With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis.
         """
         total = self._slices[-1][0].stop if self._slices else 0
-        joint = np.zeros((batch.size, total))
+        lead = () if directions is None else (directions,)
+        joint = np.zeros((*lead, batch.size, total))
         for cotangent, (columns, _) in zip(cotangents, self._slices, strict=True):
             if cotangent is not None:
-                joint[:, columns] = cotangent.reshape(batch.size, columns.stop - columns.start)
+                joint[..., columns] = cotangent.reshape(*cotangent.shape[: len(lead)], batch.size, columns.stop - columns.start)
         # 0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter.
-        joint[info.failed] = 0.0
+        joint[..., info.failed, :] = 0.0
         gradients, degenerate = self.engine.vjp(batch, tape, joint, wanted)
         info.record(degenerate)
         return gradients
 
-    def jvp(self, batch: Batch, tape: Tape, info: SolveInfo, tangents: Sequence[NDArray[np.generic] | None]) -> tuple[Float64, ...]:
-        """Push one tangent per parameter (shaped like its array; None for zero) to the outputs."""
+    def jvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        info: SolveInfo,
+        tangents: Sequence[NDArray[np.generic] | None],
+        *,
+        directions: int | None = None,
+    ) -> tuple[Float64, ...]:
+        """Push one tangent per parameter (shaped like its array; None for zero) to the outputs.
+
+        With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
+        """
         flat = [
             None if t is None else to_batch((spec,), (t,)).arrays[0]
             for spec, t in zip(self.compiled.parameters, tangents, strict=True)
         ]
-        outputs, degenerate = self.engine.jvp(batch, tape, flat)
+        outputs, degenerate = self.engine.jvp(batch, tape, flat, directions=directions)
         info.record(degenerate)
         return self._cut(outputs, batch)
 
@@ -160,8 +180,9 @@ class Layer:
         ]
 
     def _cut(self, outputs: Float64, batch: Batch) -> tuple[Float64, ...]:
-        """Columns (B, outputs) → one contiguous array (*batch, *shape) per output."""
-        return tuple(np.ascontiguousarray(outputs[:, columns]).reshape(batch.shape + shape) for columns, shape in self._slices)
+        """Columns (*K, B, outputs) → one contiguous array (*K, *batch, *shape) per output."""
+        lead = outputs.shape[:-2] + batch.shape
+        return tuple(np.ascontiguousarray(outputs[..., columns]).reshape(lead + shape) for columns, shape in self._slices)
 
     def _failure(self, batch: Batch, info: SolveInfo, failed: NDArray[np.intp]) -> str:
         """Which instances failed, how, and what to do about it."""

@@ -40,18 +40,21 @@ struct TapeView {
   std::span<const std::int8_t> status;
 };
 
-// `gradients[i]` is empty (not wanted), B × size (one row per instance), or 1 × size: the sum over the batch.
+// Derivatives take K directions at once: each instance is factored once and solved K times. `gradients[i]` is empty (not wanted),
+// K × B × size (one row per instance), or K × size: sums over the batch.
 struct VjpRequest {
   TapeView tape;
-  std::span<const double> outputs;      // cotangent, B × outputs
+  std::int64_t directions;              // K
+  std::span<const double> outputs;      // cotangents, K × B × outputs
   std::vector<std::span<double>> gradients;
   std::span<std::uint8_t> degenerate;   // B
 };
 
+// The shape of `tangents` is that of the batch with one more leading axis, K.
 struct JvpRequest {
   TapeView tape;
   BatchView tangents;
-  std::span<double> outputs;            // tangent, B × outputs
+  std::span<double> outputs;            // tangents, K × B × outputs
   std::span<std::uint8_t> degenerate;   // B
 };
 

@@ -161,12 +161,44 @@ struct Engine::Impl {
     return !job.progress.stop;
   }
 
-  // Splits the batch into whole packs, at most 64 blocks and few enough that `summed` entries of each stay small.
-  void make_blocks(AdjointJob& job, std::size_t summed) const {
-    const std::int64_t most = std::clamp<std::int64_t>(partial_entries / static_cast<std::int64_t>(summed + 1), 2, 64);
+  // Splits the batch into whole packs, at most 64 blocks and few enough that the partial sums of each stay small.
+  void make_blocks(AdjointJob& job) const {
+    const std::int64_t sums = job.directions * static_cast<std::int64_t>(job.summed_entries);
+    const std::int64_t most = std::clamp<std::int64_t>(partial_entries / (sums + 1), 2, 64);
     const std::int64_t packs = (job.locator.size() + kernels->width - 1) / kernels->width;
     job.block_size = std::max<std::int64_t>(1, (packs + most - 1) / most) * kernels->width;
     job.blocks = (job.locator.size() + job.block_size - 1) / job.block_size;
+    job.partial.assign(static_cast<std::size_t>(job.blocks * sums), 0.0);
+  }
+
+  // Decides which gradients are sums over the batch, and runs; then adds the blocks in their order.
+  bool pull_back(AdjointJob& job, std::vector<std::span<double>> gradients, int count, const Interrupt& interrupt, Kernels::Adjoint* kernel) const {
+    const std::size_t K = static_cast<std::size_t>(job.directions);
+    job.gradients = std::move(gradients);
+    for (std::size_t p = 0; p < job.gradients.size(); ++p) {
+      const auto size = static_cast<std::size_t>(compiled.problem.parameter_sizes[p]);
+      job.summed.push_back(job.gradients[p].size() == K * size);
+      if (job.summed[p]) job.summed_entries += size;
+      std::fill(job.gradients[p].begin(), job.gradients[p].end(), 0.0);
+    }
+    if (!differentiate(job, count, interrupt, kernel)) return false;
+    std::size_t offset = 0;
+    for (std::size_t p = 0; p < job.gradients.size(); ++p) {
+      if (!job.summed[p] || job.gradients[p].empty()) continue;
+      const std::size_t size = job.gradients[p].size() / K;
+      for (std::size_t row = 0; row < static_cast<std::size_t>(job.blocks) * K; ++row)
+        for (std::size_t e = 0; e < size; ++e)
+          job.gradients[p][row % K * size + e] += job.partial[row * job.summed_entries + offset + e];
+      offset += size;
+    }
+    return true;
+  }
+
+  bool differentiate(AdjointJob& job, int wanted, const Interrupt& interrupt, Kernels::Adjoint* kernel) const {
+    if (job.locator.size() == 0) return true;
+    make_blocks(job);
+    const auto passes = static_cast<int>(std::min<std::int64_t>(1 + job.directions, 1000));
+    return execute(job, adjoint_bytes, threads(job.locator.size(), wanted, passes), interrupt, kernel);
   }
 
   static constexpr std::size_t wide_limit = std::size_t{4} << 20;
@@ -209,38 +241,16 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
 }
 
 bool Engine::vjp(const BatchView& batch, const VjpRequest& request, int threads, const Interrupt& interrupt) const {
-  const Compiled& compiled = impl_->compiled;
-  AdjointJob job{compiled, Locator(compiled, batch, 1.0), request.tape, request.degenerate, request.outputs, request.gradients,
-                 {}, {}, 0, 0, nullptr, {}, {}};
-  std::size_t entries = 0;
-  for (std::size_t p = 0; p < request.gradients.size(); ++p) {
-    const auto size = static_cast<std::size_t>(compiled.problem.parameter_sizes[p]);
-    job.summed.push_back(request.gradients[p].size() == size);
-    if (job.summed[p]) entries += size;
-    std::fill(request.gradients[p].begin(), request.gradients[p].end(), 0.0);
-  }
-  if (job.locator.size() == 0) return true;
-  impl_->make_blocks(job, entries);
-  job.partial.assign(entries * static_cast<std::size_t>(job.blocks), 0.0);
-  if (!impl_->execute(job, impl_->adjoint_bytes, impl_->threads(job.locator.size(), threads, 2), interrupt, impl_->kernels->vjp)) return false;
-  std::size_t offset = 0;
-  for (std::size_t p = 0; p < request.gradients.size(); ++p) {
-    if (!job.summed[p] || request.gradients[p].empty()) continue;
-    for (std::int64_t block = 0; block < job.blocks; ++block)
-      for (std::size_t e = 0; e < request.gradients[p].size(); ++e)
-        request.gradients[p][e] += job.partial[static_cast<std::size_t>(block) * entries + offset + e];
-    offset += request.gradients[p].size();
-  }
-  return true;
+  AdjointJob job(impl_->compiled, batch, request.tape, request.directions, request.degenerate);
+  job.cotangent = request.outputs;
+  return impl_->pull_back(job, request.gradients, threads, interrupt, impl_->kernels->vjp);
 }
 
 bool Engine::jvp(const BatchView& batch, const JvpRequest& request, int threads, const Interrupt& interrupt) const {
-  const Compiled& compiled = impl_->compiled;
-  const Locator tangents(compiled, request.tangents, 0.0);
-  AdjointJob job{compiled, Locator(compiled, batch, 1.0), request.tape, request.degenerate, {}, {}, {}, {}, 0, 0, &tangents, request.outputs, {}};
-  if (job.locator.size() == 0) return true;
-  impl_->make_blocks(job, 0);
-  return impl_->execute(job, impl_->adjoint_bytes, impl_->threads(job.locator.size(), threads, 2), interrupt, impl_->kernels->jvp);
+  AdjointJob job(impl_->compiled, batch, request.tape, request.tangents.shape.front(), request.degenerate);
+  job.tangents.emplace(impl_->compiled, request.tangents, 0.0);
+  job.tangent_outputs = request.outputs;
+  return impl_->differentiate(job, threads, interrupt, impl_->kernels->jvp);
 }
 
 }  // namespace cvxl

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,7 +26,8 @@ struct ValueMap {
   ValueMap() = default;
   explicit ValueMap(const Problem& problem);
 
-  double operator()(Index value, const double* const* parameters) const {
+  // Inlined by force: a copy shared between the kernels of several instruction sets could be any one's.
+  [[gnu::always_inline]] double operator()(Index value, const double* const* parameters) const {
     const Term* t = terms.data() + begin[value];
     const Term* end = terms.data() + begin[value + 1];
     double sum = 0.0;
@@ -108,34 +110,44 @@ struct SolveJob {
   mutable Progress progress;
 };
 
-// Blocks of consecutive packs keep the sum over the batch independent of the number of threads.
+// Blocks of consecutive packs keep the sum over the batch independent of the number of threads. Arrays over directions and
+// instances have the directions outside.
 struct AdjointJob {
   const Compiled& compiled;
   Locator locator;
   TapeView tape;
+  std::int64_t directions;
   std::span<std::uint8_t> degenerate;
+  std::int64_t block_size = 0, blocks = 0;
   // VJP
   std::span<const double> cotangent;
   std::vector<std::span<double>> gradients;
   std::vector<bool> summed;              // parameter → gradient is a sum over the batch
-  std::vector<double> partial;           // blocks × entries of the summed parameters
-  std::int64_t block_size = 0, blocks = 0;
+  std::size_t summed_entries = 0;
+  std::vector<double> partial;           // blocks × directions × entries of the summed parameters
   // JVP
-  const Locator* tangents = nullptr;
+  std::optional<Locator> tangents;       // over directions and instances
   std::span<double> tangent_outputs;
   mutable Progress progress;
+
+  AdjointJob(const Compiled& c, const BatchView& batch, const TapeView& t, std::int64_t k, std::span<std::uint8_t> flags)
+      : compiled(c), locator(c, batch, 1.0), tape(t), directions(k), degenerate(flags) {}
+
+  double* partial_sums(std::int64_t block, std::int64_t direction) {
+    return partial.data() + static_cast<std::size_t>(block * directions + direction) * summed_entries;
+  }
 };
 
 // The entry points compiled once per instruction set and lane width.
 struct Kernels {
+  using Adjoint = void(AdjointJob&, std::byte* arena, bool caller);
   const char* isa;
   int width;
   void (*evaluate)(const Compiled&, const double* const* parameters, double* values);
   std::size_t (*solve_arena)(const Compiled&);
   std::size_t (*adjoint_arena)(const Compiled&);
   void (*solve)(const SolveJob&, std::byte* arena, bool caller);
-  void (*vjp)(AdjointJob&, std::byte* arena, bool caller);
-  void (*jvp)(AdjointJob&, std::byte* arena, bool caller);
+  Adjoint *vjp, *jvp;
 };
 
 // Kernels of an instruction set (empty: the best one, or CVXPYLAYERS_ISA) for a lane width.

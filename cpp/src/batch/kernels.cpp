@@ -49,21 +49,23 @@ void sweep_blocks(AdjointJob& job, std::byte* block, bool caller, F&& visit) {
       if (job.progress.stopped(caller, last_poll)) return;
       sweep.linearize(first, static_cast<int>(std::min<std::int64_t>(lanes_of<V>, end - first)));
       visit(sweep, index);
+      sweep.write_flags();
     }
   }
 }
 
 template <class V>
 void vjp(AdjointJob& job, std::byte* block, bool caller) {
-  const std::size_t stride = job.blocks ? job.partial.size() / static_cast<std::size_t>(job.blocks) : 0;
   sweep_blocks<V>(job, block, caller, [&](Sweep<V>& sweep, std::int64_t index) {
-    sweep.vjp(job.partial.data() + static_cast<std::size_t>(index) * stride);
+    for (std::int64_t k = 0; k < job.directions; ++k) sweep.vjp(k, job.partial_sums(index, k));
   });
 }
 
 template <class V>
 void jvp(AdjointJob& job, std::byte* block, bool caller) {
-  sweep_blocks<V>(job, block, caller, [](Sweep<V>& sweep, std::int64_t) { sweep.jvp(); });
+  sweep_blocks<V>(job, block, caller, [&](Sweep<V>& sweep, std::int64_t) {
+    for (std::int64_t k = 0; k < job.directions; ++k) sweep.jvp(k);
+  });
 }
 
 void evaluate(const Compiled& compiled, const double* const* parameters, double* values) {

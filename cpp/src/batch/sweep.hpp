@@ -37,14 +37,15 @@ class Sweep {
     adjoint_.linearize(valid_);
   }
 
-  void vjp(double* partial) {
+  // `partial` receives the sums over the batch.
+  void vjp(std::int64_t direction, double* partial) {
     const Transpose& Rt = job_.compiled.R_transpose;
     const Index outputs = job_.compiled.problem.R.pattern.rows();
     const auto pull = [&](Index entry) {
       V sum = V{};
       for (Index t = Rt.begin[entry]; t < Rt.begin[entry + 1]; ++t) {
         V cotangent;
-        for (int lane = 0; lane < W; ++lane) cotangent[lane] = job_.cotangent[instance(lane) * outputs + Rt.row[t]];
+        for (int lane = 0; lane < W; ++lane) cotangent[lane] = job_.cotangent[row(direction, lane) * outputs + Rt.row[t]];
         sum += Rt.coefficient[t] * cotangent;
       }
       return sum;
@@ -52,32 +53,32 @@ class Sweep {
     for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = pull(plan_.variable_of[j]);
     for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = pull(plan_.n + r);
     adjoint_.solve();
-    write_flags();
-    for (std::size_t p = 0; p < job_.gradients.size(); ++p)
-      if (!job_.gradients[p].empty()) gradient(p, job_.summed[p] ? &partial : nullptr);
+    write_gradients(direction, partial);
   }
 
-  void jvp() {
+  void jvp(std::int64_t direction) {
     for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = V{};
-    for (int lane = 0; lane < W; ++lane) push_data(lane);
+    for (int lane = 0; lane < W; ++lane) push_data(direction, lane);
     adjoint_.solve();
-    write_flags();
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
     for (int lane = 0; lane < count_; ++lane) {
       for (Index j = 0; j < plan_.n; ++j) stage_.xz[plan_.variable_of[j]] = lane_of(adjoint_.a, j, lane);
       for (Index r = 0; r < plan_.m; ++r) stage_.xz[plan_.n + r] = lane_of(adjoint_.y, r, lane);
-      double* out = job_.tangent_outputs.data() + instance(lane) * outputs;
+      double* out = job_.tangent_outputs.data() + row(direction, lane) * outputs;
       for (Index o = 0; o < outputs; ++o) out[o] = valid_[lane] ? dot(R, o, stage_.xz) : 0.0;
     }
   }
 
- private:
-  std::int64_t instance(int lane) const { return first_ + std::min(lane, count_ - 1); }
-
+  // Of all directions.
   void write_flags() {
     for (int lane = 0; lane < count_; ++lane) job_.degenerate[instance(lane)] = valid_[lane] && adjoint_.degenerate[lane];
   }
+
+ private:
+  std::int64_t instance(int lane) const { return first_ + std::min(lane, count_ - 1); }
+  // Of an array over directions and instances.
+  std::int64_t row(std::int64_t direction, int lane) const { return direction * job_.locator.size() + instance(lane); }
 
   // The cotangent of entry v of the value vector.
   CVXL_INLINE V cotangent(Index v) const {
@@ -97,8 +98,13 @@ class Sweep {
     }
   }
 
+  void write_gradients(std::int64_t direction, double* partial) {
+    for (std::size_t p = 0; p < job_.gradients.size(); ++p)
+      if (!job_.gradients[p].empty()) gradient(direction, p, job_.summed[p] ? &partial : nullptr);
+  }
+
   // Writes the gradient of parameter p, one row an instance, or adds the sum of the rows to *partial and moves it on.
-  void gradient(std::size_t p, double** partial) {
+  void gradient(std::int64_t direction, std::size_t p, double** partial) {
     const Transpose& Mt = job_.compiled.M_transpose;
     const Index begin = job_.compiled.parameter_begin[p], size = job_.compiled.parameter_begin[p + 1] - begin;
     for (Index e = 0; e < size; ++e) {
@@ -108,14 +114,14 @@ class Sweep {
       if (partial)
         for (int lane = 0; lane < count_; ++lane) (*partial)[e] += sum[lane];
       else
-        for (int lane = 0; lane < count_; ++lane) job_.gradients[p][instance(lane) * size + e] = sum[lane];
+        for (int lane = 0; lane < count_; ++lane) job_.gradients[p][row(direction, lane) * size + e] = sum[lane];
     }
     if (partial) *partial += size;
   }
 
   // r1 = -(dP x + dq + dA'z), r2 = db - dA x of one lane.
-  void push_data(int lane) {
-    job_.tangents->locate(instance(lane), stage_.pointers);
+  void push_data(std::int64_t direction, int lane) {
+    job_.tangents->locate(row(direction, lane), stage_.pointers);
     const auto tangent = [&](Index v) { return job_.compiled.values(v, stage_.pointers); };
     const auto r1 = [&](Index j) -> double& { return lane_of(adjoint_.r1, j, lane); };
     for (Index i = 0; i < plan_.n; ++i) {

@@ -91,16 +91,16 @@ class ClarabelEngine(Engine):
         )
 
     def vjp(
-        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "B outputs"], wanted: Sequence[bool]
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """By the native kernel: the derivative knows nothing of how the point was found."""
         return self._native.vjp(batch, tape, outputs, wanted)
 
     def jvp(
-        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]
-    ) -> tuple[Shaped[Float64, "B outputs"], Shaped[Bool, " B"]]:
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
+    ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
         """By the native kernel."""
-        return self._native.jvp(batch, tape, arrays)
+        return self._native.jvp(batch, tape, arrays, directions=directions)
 
     @cached_property
     def _native(self) -> Engine:

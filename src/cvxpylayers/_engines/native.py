@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from cvxpylayers import _core
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Status, Tape
-from cvxpylayers._typing import Bool, Float64
+from cvxpylayers._typing import Bool, Float64, Int8, Shaped
 from cvxpylayers.errors import UnsupportedConeError
 
 # By status code: whether Clarabel is asked as well.
@@ -94,29 +95,28 @@ class NativeEngine(Engine):
             if solution.tape is not None:
                 solution.tape.x[row], solution.tape.z[row], solution.tape.s[row] = found.x, found.z, found.s
 
-    def vjp(self, batch: Batch, tape: Tape, outputs: Float64, wanted: Sequence[bool]) -> tuple[list[Float64 | None], Bool]:
-        """One factorization and one refined solve per instance; parameters without batch axes receive sums."""
-        gradients = [self._gradient(array, batch) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
+    def vjp(
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
+        lead = outputs.shape[:-2]
+        gradients = [_room(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
         degenerate = np.zeros(batch.size, dtype=np.bool_)
-        outputs = np.ascontiguousarray(outputs)
         self._kernel.vjp(
-            batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status, outputs, gradients, degenerate, self._threads
+            *_linearization(batch, tape), math.prod(lead), np.ascontiguousarray(outputs), gradients, degenerate, self._threads
         )
-        shaped = [None if g is None else _reduce(g, array, batch) for g, array in zip(gradients, batch.arrays, strict=True)]
+        shaped = [None if g is None else _reduce(g, array, batch, lead) for g, array in zip(gradients, batch.arrays, strict=True)]
         return shaped, degenerate
 
-    def _gradient(self, array: Float64, batch: Batch) -> Float64:
-        """Where the kernel writes: one row per instance, or one row in all for a parameter that every instance shares."""
-        shared = all(length == 1 for length in array.shape[:-1])
-        return np.empty(array.shape[-1] if shared and batch.size else (batch.size, array.shape[-1]))
-
-    def jvp(self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None]) -> tuple[Float64, Bool]:
-        """One factorization and one refined solve per instance."""
-        outputs = np.empty((batch.size, self.compiled.R.shape[0]))
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
+    ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
+        """One factorization per instance, one refined solve per direction."""
+        lead = () if directions is None else (directions,)
+        outputs = np.empty((*lead, batch.size, self.compiled.R.shape[0]))
         degenerate = np.zeros(batch.size, dtype=np.bool_)
-        self._kernel.jvp(
-            batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status, list(arrays), outputs, degenerate, self._threads
-        )
+        tangents = [None if a is None else _aligned(a, batch, lead) for a in arrays]
+        self._kernel.jvp(*_linearization(batch, tape), math.prod(lead), tangents, outputs, degenerate, self._threads)
         return outputs, degenerate
 
     def describe(self) -> Mapping[str, Any]:
@@ -124,15 +124,32 @@ class NativeEngine(Engine):
         return {"name": self.name, **self._kernel.describe()}
 
 
-def _reduce(gradient: Float64, array: Float64, batch: Batch) -> Float64:
+def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple[int, ...], Float64, Float64, Float64, Int8]:
+    """Where the kernel differentiates, in the order of its arguments."""
+    return batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status
+
+
+def _aligned(tangent: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
+    """The axis of the directions, if any, in front of all batch axes."""
+    missing = len(lead) + len(batch.shape) + 1 - tangent.ndim
+    return tangent.reshape(tangent.shape[:1] + (1,) * missing + tangent.shape[1:]) if lead and missing else tangent
+
+
+def _room(array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
+    """Where the kernel writes: one row per instance, or one row in all for a parameter that every instance shares."""
+    shared = all(length == 1 for length in array.shape[:-1])
+    return np.empty((*lead, array.shape[-1]) if shared and batch.size else (*lead, batch.size, array.shape[-1]))
+
+
+def _reduce(gradient: Float64, array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
     """Sum rows over the batch axes along which the parameter was broadcast."""
-    if gradient.ndim == 1:
-        return gradient.reshape(array.shape)
-    full = gradient.reshape(*batch.shape, array.shape[-1])
+    if gradient.ndim == len(lead) + 1:
+        return gradient.reshape(*lead, *array.shape)
+    full = gradient.reshape(*lead, *batch.shape, array.shape[-1])
     missing = len(batch.shape) - (array.ndim - 1)
     padded = (1,) * missing + array.shape[:-1]
-    axes = tuple(k for k, (own, length) in enumerate(zip(padded, batch.shape, strict=True)) if own != length)
-    return full.sum(axis=axes).reshape(array.shape) if axes or missing else full
+    axes = tuple(len(lead) + k for k, (own, length) in enumerate(zip(padded, batch.shape, strict=True)) if own != length)
+    return full.sum(axis=axes).reshape(*lead, *array.shape) if axes or missing else full
 
 
 def _kernel(compiled: CompiledProblem, lane_width: int) -> _core.Kernel:
