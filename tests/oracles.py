@@ -10,7 +10,7 @@ solved by the pseudoinverse, so that degenerate instances get the minimum-norm a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,22 +29,70 @@ def reference(compiled: CompiledProblem, theta: Float64) -> Outcome:
 
 def projection_derivative(cones: Cones, s: Float64, z: Float64) -> Float64:
     """D = DΠ_K(s - z), dense (m, m); ties of a nonnegative row count as active."""
-    assert not cones.exp, "no closed form here"
-    assert not cones.power, "no closed form here"
     D = np.zeros((len(s), len(s)))
     row = cones.zero
     for i in range(row, row + cones.nonneg):
         D[i, i] = s[i] > z[i]
     row += cones.nonneg
-    for k, block in [(k, _soc) for k in cones.soc] + [(k, _psd) for k in cones.psd]:
-        width = k if block is _soc else k * (k + 1) // 2
+    blocks = [(k, _soc(k)) for k in cones.soc] + [(k * (k + 1) // 2, _psd(k)) for k in cones.psd]
+    blocks += [(3, _surface(_exp_bulge))] * cones.exp + [(3, _surface(_power_bulge(alpha))) for alpha in cones.power]
+    for width, block in blocks:
         at = slice(row, row + width)
-        D[at, at] = block(s[at] - z[at], k)
+        D[at, at] = block(s[at], z[at])
         row += width
     return D
 
 
-def _soc(w: Float64, k: int) -> Float64:
+Bulge = Callable[[Float64], tuple[Float64, Float64]]
+
+
+def _surface(bulge: Bulge) -> Callable[[Float64, Float64], Float64]:
+    """A cone {g ≥ 0}, g concave and smooth where s and z both lie on the boundary: there z = ν ∇g(s), so that w = s - ν ∇g(s) and
+
+    [ I - ν ∇²g   -∇g ] [ds]   [dw]
+    [   ∇gᵀ        0  ] [dν] = [ 0 ].
+    """
+
+    def block(s: Float64, z: Float64) -> Float64:
+        if np.linalg.norm(z) < 1e-6 * np.linalg.norm(s):
+            return np.eye(3)
+        if np.linalg.norm(s) < 1e-6 * np.linalg.norm(z):
+            return np.zeros((3, 3))
+        slope, curvature = bulge(s)
+        nu = z @ slope / (slope @ slope)
+        system = np.block([[np.eye(3) - nu * curvature, -slope[:, None]], [slope[None], np.zeros((1, 1))]])
+        return np.asarray(np.linalg.solve(system, np.eye(4, 3))[:3])
+
+    return block
+
+
+def _exp_bulge(s: Float64) -> tuple[Float64, Float64]:
+    """Gradient and Hessian of w - y exp(x/y)."""
+    x, y, _ = s
+    e, r = np.exp(x / y), np.array([1.0, -x / y, 0.0])
+    return np.array([-e, -e * (1 - x / y), 1.0]), -e / y * np.outer(r, r)
+
+
+def _power_bulge(alpha: float) -> Bulge:
+    """Gradient and Hessian of x^α y^(1-α) - |w|."""
+
+    def bulge(s: Float64) -> tuple[Float64, Float64]:
+        x, y, w = s
+        top, r = x**alpha * y ** (1 - alpha), np.array([1 / x, -1 / y, 0.0])
+        return np.array([alpha * top / x, (1 - alpha) * top / y, -np.sign(w)]), -alpha * (1 - alpha) * top * np.outer(r, r)
+
+    return bulge
+
+
+def _soc(k: int) -> Callable[[Float64, Float64], Float64]:
+    return lambda s, z: _soc_derivative(s - z, k)
+
+
+def _psd(k: int) -> Callable[[Float64, Float64], Float64]:
+    return lambda s, z: _psd_derivative(s - z, k)
+
+
+def _soc_derivative(w: Float64, k: int) -> Float64:
     t, u = w[0], w[1:]
     norm = np.linalg.norm(u)
     if abs(t) >= norm:
@@ -53,7 +101,7 @@ def _soc(w: Float64, k: int) -> Float64:
     return 0.5 * np.block([[np.ones((1, 1)), h[None]], [h[:, None], (1 + t / norm) * np.eye(k - 1) - t / norm * np.outer(h, h)]])
 
 
-def _psd(w: Float64, k: int) -> Float64:
+def _psd_derivative(w: Float64, k: int) -> Float64:
     column, row = np.tril_indices(k)  # the upper triangle by columns
     off = np.where(row == column, 1.0, np.sqrt(2))
     W = np.zeros((k, k))

@@ -134,7 +134,10 @@ def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> l
         if not finite.all():
             found.append(("holds NaN or inf", ~finite))
             array = np.where(finite[..., None], array, 0.0)
-    if spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < -_SIGN_SLACK:
+    if "log" in spec.forms:
+        if np.min(array) <= 0:
+            found.append(("is not positive", (array <= 0).any(axis=-1)))
+    elif spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < -_SIGN_SLACK:
         wrong = (spec.sign * array < -_SIGN_SLACK).any(axis=-1)
         found.append(("is negative" if spec.sign > 0 else "is positive", wrong))
     if spec.bounds is not None:
@@ -167,8 +170,8 @@ def _indefinite(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> l
             np.linalg.cholesky(matrix + shift[..., None] * np.eye(spec.shape[-1]))
             return []
         except np.linalg.LinAlgError:
-            finite = np.isfinite(matrix).all(axis=(-1, -2))
-            eigenvalues = np.linalg.eigvalsh(np.where(finite[..., None, None], matrix, 0.0))
+            finite = np.isfinite(matrix).all(axis=(-1, -2), keepdims=True)
+            eigenvalues = np.linalg.eigvalsh(np.where(finite, matrix, 0.0))
             bad = eigenvalues[..., 0] < -_DEFINITE_SLACK * np.maximum(np.abs(eigenvalues[..., -1]), 1.0)
     return [(f"is not {_DEFINITE[spec.psd]} semidefinite", bad)] if bad.any() else []
 

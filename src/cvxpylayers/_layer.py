@@ -13,6 +13,7 @@ import numpy as np
 from cvxpylayers._arrays import reasons, screen, to_batch
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.log_space import build
 from cvxpylayers._engines.registry import resolve
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._options import normalize
@@ -56,7 +57,7 @@ class Layer:
         self.on_failure = _mode(on_failure)
         self.verbose = verbose
         self.compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-        self.engine = kind(self.compiled, options)
+        self.engine = build(kind, self.compiled, options)
         cuts = list(accumulate((o.size for o in self.compiled.outputs), initial=0))
         self._slices = tuple((slice(a, b), o.shape) for a, b, o in zip(cuts, cuts[1:], self.compiled.outputs, strict=False))
 

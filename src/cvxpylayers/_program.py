@@ -16,11 +16,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
 
 from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
+
+Form = Literal["value", "log"]
 
 
 class Status(enum.IntEnum):
@@ -143,6 +146,7 @@ class ParameterSpec:
     quadratic: bool = False  # enters P, whose definiteness engines judge as a whole
     support: tuple[int, ...] | None = None  # positions in C order of the entries that may differ from zero; None: all
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # least and largest values, of each entry or of all
+    forms: tuple[Form, ...] = ("value",)  # what of it is in θ, one after the other: its entries, their logarithms
 
     @property
     def size(self) -> int:
@@ -157,6 +161,7 @@ class OutputSpec:
     name: str
     shape: tuple[int, ...]
     dual: bool = False
+    exp: bool = False  # R gives its logarithm
 
     @property
     def size(self) -> int:
@@ -168,11 +173,15 @@ class OutputSpec:
 class CompiledProblem:
     """A parametrized problem, ready for engines; immutable, free of CVXPY objects, picklable.
 
-    ``M``: CSR (structure.values, p + 1); values = M @ [θ; 1], θ the parameters flattened in C order and concatenated in the
-    order of ``parameters``. ``R``: CSR (outputs, n + m); outputs = R @ [x; z], flattened in C order, concatenated in the order
-    of ``outputs``. Fortran order, signs, svec scaling and permutations live in these two maps and nowhere else.
-    ``objective_sign`` is -1 for Maximize: the user's objective is ``objective_sign * (½ xᵀPx + qᵀx + d)``.
+    ``M``: CSR (structure.values, p + 1); values = M @ [θ; 1], θ the parameters in their forms, flattened in C order and
+    concatenated in the order of ``parameters``. ``R``: CSR (outputs, n + m); outputs = R @ [x; z], flattened in C order,
+    concatenated in the order of ``outputs``. Fortran order, signs, svec scaling and permutations live in these two maps and
+    nowhere else. ``objective_sign`` is -1 for Maximize: the user's objective is ``objective_sign * (½ xᵀPx + qᵀx + d)``.
     ``row_sources`` names the constraint that each row of A came from, for messages.
+
+    A geometric program (``log_space``) is posed in the logarithms of its positive quantities: parameters may enter θ as
+    logarithms, ``exp`` outputs and the objective leave as exponentials. Engines know nothing of this; ``_engines.log_space``
+    stands between.
     """
 
     structure: Structure
@@ -182,6 +191,7 @@ class CompiledProblem:
     outputs: tuple[OutputSpec, ...]
     objective_sign: int = 1
     row_sources: tuple[str, ...] = field(default=(), repr=False)
+    log_space: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, numeric_bounds, owner, support
+from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, owner
 from cvxpylayers._canon.layout import Block, Rows, lay_out
+from cvxpylayers._canon.leaves import numeric_bounds, support
 from cvxpylayers._canon.validate import validate
-from cvxpylayers._program import CompiledProblem, OutputSpec, ParameterSpec, Pattern, Structure
+from cvxpylayers._program import CompiledProblem, Form, OutputSpec, ParameterSpec, Pattern, Structure
 from cvxpylayers._typing import Float64
 from cvxpylayers._typing import Int32 as Index
 from cvxpylayers.errors import ProblemError
@@ -27,7 +28,7 @@ def compile_problem(
     gp: bool = False,
     canon_backend: str | None = None,
 ) -> CompiledProblem:
-    """Compile a DPP ``problem`` once for all values of its parameters.
+    """Compile a DPP ``problem`` (``gp``: a DGP one) once for all values of its parameters.
 
     ``parameters`` must be exactly the problem's, in the order in which calls will pass them. ``variables`` are the outputs:
     variables of the problem, or dual variables of its constraints (``constraint.dual_variables[0]``). ``problem`` is not modified.
@@ -37,17 +38,18 @@ def compile_problem(
     Raises ``ProblemError`` or ``InputTypeError``, before anything is built, where the arguments cannot make a layer.
     """
     validate(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-    form = _free_vacuous_rows(canonicalize(problem, parameters, variables, canon_backend))
+    form = _free_vacuous_rows(canonicalize(problem, parameters, variables, canon_backend, gp=gp))
     rows = lay_out(form.blocks)
     structure, M = _value_map(form, rows)
     return CompiledProblem(
         structure=structure,
         M=M,
         R=_output_map(form, rows),
-        parameters=_parameter_specs(parameters, M[: structure.P.nnz]),
-        outputs=tuple(_output_spec(variable, problem) for variable in variables),
+        parameters=_parameter_specs(parameters, form.forms, M[: structure.P.nnz]),
+        outputs=tuple(_output_spec(variable, problem, gp) for variable in variables),
         objective_sign=-1 if isinstance(problem.objective, cp.Maximize) else 1,
         row_sources=_row_sources(form, rows),
+        log_space=gp,
     )
 
 
@@ -157,16 +159,19 @@ def _row_sources(form: ConeForm, rows: Rows) -> tuple[str, ...]:
     return tuple(sources.tolist())
 
 
-def _parameter_specs(parameters: Sequence[cp.Parameter], quadratic: sp.csr_array) -> tuple[ParameterSpec, ...]:
-    """Names, shapes and declared domains; ``quadratic`` holds the rows of M that make P."""
+def _parameter_specs(
+    parameters: Sequence[cp.Parameter], forms: Sequence[tuple[Form, ...]], quadratic: sp.csr_array
+) -> tuple[ParameterSpec, ...]:
+    """Names, shapes, declared domains and forms; ``quadratic`` holds the rows of M that make P."""
     reached = np.bincount(quadratic.indices, minlength=quadratic.shape[1]) > 0
-    cuts = np.cumsum([0, *(parameter.size for parameter in parameters)])
+    cuts = np.cumsum([0, *(p.size * len(f) for p, f in zip(parameters, forms, strict=True))])
     return tuple(
-        _parameter_spec(parameter, bool(reached[a:b].any())) for parameter, (a, b) in zip(parameters, pairwise(cuts), strict=True)
+        _parameter_spec(parameter, kinds, bool(reached[a:b].any()))
+        for parameter, kinds, (a, b) in zip(parameters, forms, pairwise(cuts), strict=True)
     )
 
 
-def _parameter_spec(parameter: cp.Parameter, quadratic: bool) -> ParameterSpec:
+def _parameter_spec(parameter: cp.Parameter, forms: tuple[Form, ...], quadratic: bool) -> ParameterSpec:
     has = parameter.attributes
     return ParameterSpec(
         name=parameter.name(),
@@ -177,10 +182,11 @@ def _parameter_spec(parameter: cp.Parameter, quadratic: bool) -> ParameterSpec:
         quadratic=quadratic,
         support=support(parameter),
         bounds=numeric_bounds(parameter),
+        forms=forms,
     )
 
 
-def _output_spec(variable: cp.Variable, problem: cp.Problem) -> OutputSpec:
+def _output_spec(variable: cp.Variable, problem: cp.Problem, gp: bool) -> OutputSpec:
     owned = owner(variable, problem)
     name = variable.name() if owned is None else f"dual of {brief(owned[0])}"
-    return OutputSpec(name, tuple(variable.shape), dual=owned is not None)
+    return OutputSpec(name, tuple(variable.shape), dual=owned is not None, exp=gp and owned is None)

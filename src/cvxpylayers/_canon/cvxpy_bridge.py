@@ -1,4 +1,4 @@
-"""The only module that touches CVXPY's internals: a problem in, its parametrized cone program as plain arrays out.
+"""The door to CVXPY's internals: a problem in, its parametrized cone program as plain arrays out.
 
 CVXPY reduces a DPP problem to a *tensor*: a sparse matrix that takes its own parameter vector (with a trailing 1) to the entries
 of [G h], q, d and P. We stop right there, before any parameter value is needed. The reductions run on a fresh ``cvxpy.Problem``
@@ -25,13 +25,14 @@ from cvxpy.constraints.power import PowCone3D, PowConeND
 from cvxpy.constraints.psd import PSD
 from cvxpy.constraints.second_order import SOC
 from cvxpy.constraints.zero import Zero
-from cvxpy.reductions.cvx_attr2constr import SYMMETRIC_ATTRIBUTES, lower_value, recover_value_for_leaf
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
 from cvxpy.reductions.solvers.solving_chain import resolve_and_build_chain
 from cvxpy.utilities import scopes
 
 from cvxpylayers._canon.layout import Block
+from cvxpylayers._canon.leaves import locate_primal, parameter_map
+from cvxpylayers._program import Form
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import ProblemError
 
@@ -43,8 +44,9 @@ class ConeForm:
     """minimize ½ xᵀP x + qᵀx + d subject to G x + h in cones; each datum is a tensor applied to CVXPY's parameter vector π.
 
     ``P``: (n², π), entry (i, j) at row i + n j; ``q``: (n + 1, π), d last; ``G``: (r (n + 1), π), entry (i, j) at row i + r j,
-    h last. ``parameters``: (π, θ), π = parameters @ [θ; 1]. ``outputs[k]`` says where output k is found: (is it dual, positions
-    in x or in the rows of G, -1 for a constant zero), C order. ``sources`` names the origin of each block.
+    h last. ``parameters``: (π, θ), π = parameters @ [θ; 1], θ each parameter in its ``forms``. ``outputs[k]`` says where output k
+    is found: (is it dual, positions in x or in the rows of G, -1 for a constant zero), C order. ``sources`` names the origin of
+    each block.
     """
 
     n: int
@@ -54,6 +56,7 @@ class ConeForm:
     blocks: tuple[Block, ...]
     sources: tuple[str, ...]
     parameters: sp.csr_array
+    forms: tuple[tuple[Form, ...], ...]
     outputs: tuple[tuple[bool, NDArray[np.int64]], ...]
 
 
@@ -109,9 +112,9 @@ def dpp_rules(*, objective: bool) -> Iterator[None]:
         yield
 
 
-def is_dpp(problem: Any) -> bool:
-    """Whether CVXPY can map parameters to a quadratic cone program affinely."""
-    return bool(problem.is_dpp("dcp", quad_form_dpp="qp"))
+def is_dpp(problem: Any, gp: bool) -> bool:
+    """Whether CVXPY can map parameters (``gp``: their logarithms) to a quadratic cone program affinely."""
+    return bool(problem.is_dpp("dgp") if gp else problem.is_dpp("dcp", quad_form_dpp="qp"))
 
 
 def is_quad_form(expression: Any) -> bool:
@@ -125,11 +128,16 @@ def is_division(expression: Any) -> bool:
 
 
 def canonicalize(
-    problem: cp.Problem, parameters: Sequence[cp.Parameter], outputs: Sequence[cp.Variable], canon_backend: str | None
+    problem: cp.Problem,
+    parameters: Sequence[cp.Parameter],
+    outputs: Sequence[cp.Variable],
+    canon_backend: str | None,
+    *,
+    gp: bool = False,
 ) -> ConeForm:
     """Reduce a validated ``problem`` to cone form; θ stacks ``parameters`` in C order."""
     fresh = cp.Problem(problem.objective, problem.constraints)
-    chain: Any = resolve_and_build_chain(fresh, solver=_Target(), enforce_dpp=True, canon_backend=canon_backend)
+    chain: Any = resolve_and_build_chain(fresh, solver=_Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend)
     position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
     named = _NamedDcp2Cone(original)
     chain.reductions[position] = named
@@ -139,6 +147,7 @@ def canonicalize(
     ):
         raise AssertionError("CVXPY handed over bounds or direct cones outside the rows of the program")
     rows = _row_starts(program)
+    forms, theta = parameter_map(parameters, program, chain.reductions)
     return ConeForm(
         n=program.x.size,
         P=program.P,
@@ -146,7 +155,8 @@ def canonicalize(
         G=program.A,
         blocks=tuple(_block(constraint) for constraint in program.constraints),
         sources=_sources(problem, program, chain, position, named.origins),
-        parameters=_parameter_map(parameters, program, chain.compose_param_id_map()),
+        parameters=theta,
+        forms=forms,
         outputs=tuple(_locate(output, problem, program, chain, rows) for output in outputs),
     )
 
@@ -156,23 +166,6 @@ def owner(dual: cp.Variable, problem: cp.Problem) -> tuple[cp.constraints.constr
     return next(
         ((con, k) for con in problem.constraints for k, variable in enumerate(con.dual_variables) if variable.id == dual.id), None
     )
-
-
-def support(leaf: cp.Parameter) -> tuple[int, ...] | None:
-    """Positions in C order of the entries that a diagonal or sparse ``leaf`` may hold; None for all."""
-    if leaf.attributes["diag"]:
-        return tuple(range(0, leaf.size, leaf.shape[0] + 1))
-    if leaf.sparse_idx is not None:
-        return tuple(np.ravel_multi_index(leaf.sparse_idx, leaf.shape).tolist())
-    return None
-
-
-def numeric_bounds(leaf: cp.Parameter) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The attribute ``bounds`` where it holds numbers: least and largest values in C order, one where all agree."""
-    if leaf.bounds is None or any(isinstance(bound, cp.Expression) for bound in leaf.bounds):
-        return None
-    low, high = (bound.toarray() if sp.issparse(bound) else np.asarray(bound, dtype=np.float64) for bound in leaf.bounds)
-    return tuple(low.ravel().tolist()), tuple(high.ravel().tolist())
 
 
 def _block(constraint: Any) -> Block:
@@ -228,40 +221,12 @@ def brief(expression: Any, width: int = 80) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _parameter_map(parameters: Sequence[cp.Parameter], program: Any, renamed: dict[int, list[int]]) -> sp.csr_array:
-    """π = map @ [θ; 1].
-
-    CVXPY keeps only the independent entries of a structured parameter. The upper triangle it takes of a symmetric one is read
-    as the mean of both triangles: the same number, but a gradient that is symmetric as well.
-    """
-    total = program.total_param_size
-    rows, columns, values = [np.array([total])], [np.array([sum(p.size for p in parameters)])], [np.ones(1)]
-    start = 0
-    for parameter in parameters:
-        labels = start + np.arange(parameter.size).reshape(parameter.shape)
-        start += parameter.size
-        (key,) = renamed.get(parameter.id, [parameter.id])
-        if key not in program.param_id_to_col:
-            continue
-        views = [labels]
-        if key != parameter.id:
-            if any(parameter.attributes[name] for name in SYMMETRIC_ATTRIBUTES):
-                views.append(labels.swapaxes(-1, -2))
-            views = [lower_value(parameter, view) for view in views]
-        for view in views:
-            rows.append(program.param_id_to_col[key] + np.arange(view.size))
-            columns.append(np.ravel(view, order="F"))
-            values.append(np.full(view.size, 1 / len(views)))
-    shape = (total + 1, start + 1)
-    return sp.csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=shape)
-
-
 def _locate(
     output: cp.Variable, problem: cp.Problem, program: Any, chain: Any, rows: dict[int, NDArray[np.int64]]
 ) -> tuple[bool, NDArray[np.int64]]:
     owned = owner(output, problem)
     if owned is None:
-        return False, _locate_primal(output, program, chain.compose_var_id_map())
+        return False, locate_primal(output, program, chain.compose_var_id_map())
     constraint, k = owned
     if isinstance(constraint, PowConeND):
         raise ProblemError(
@@ -274,18 +239,3 @@ def _locate(
     if isinstance(constraint, SOC) and constraint.axis == 1:
         return True, labels
     return True, labels.reshape(output.shape, order="F").ravel()
-
-
-def _locate_primal(variable: cp.Variable, program: Any, renamed: dict[int, list[int]]) -> NDArray[np.int64]:
-    """Positions in x of the entries of ``variable``: CVXPY's own expansion of structured variables, applied to positions."""
-    (key,) = renamed.get(variable.id, [variable.id])
-    if key not in program.var_id_to_col:
-        return np.full(variable.size, -1)
-    size = program.id_to_var[key].size
-    labels = 1 + program.var_id_to_col[key] + np.arange(size, dtype=np.float64)
-    if size == variable.size:
-        full = labels.reshape(variable.shape, order="F")
-    else:
-        expanded = recover_value_for_leaf(variable, labels, project=False)
-        full = expanded.toarray() if sp.issparse(expanded) else np.asarray(expanded)
-    return np.ravel(full).astype(np.int64) - 1

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cvxpy as cp
@@ -16,18 +15,16 @@ from cvxpylayers.errors import InputTypeError, ProblemError
 def validate(problem: Any, parameters: Any, variables: Any, *, gp: bool = False, canon_backend: str | None = None) -> None:
     """Raise ``ProblemError`` or ``InputTypeError`` unless the arguments can make a layer."""
     _check_types(problem, parameters, variables)
-    if gp:
-        raise ProblemError(
-            "Geometric programs (gp=True) are not supported yet; "
-            "substitute x = exp(u) and take logarithms to state the problem as a convex one, and pass gp=False."
-        )
     if canon_backend not in (None, *BACKENDS):
         raise ProblemError(f"canon_backend must be None or one of {', '.join(BACKENDS)}, not {canon_backend!r}.")
     _check_parameters(problem, parameters)
     _check_variables(problem, variables)
     _check_domains(problem)
-    _check_dcp(problem)
-    _check_dpp(problem)
+    if gp:
+        _check_dgp(problem)
+    else:
+        _check_dcp(problem)
+    _check_dpp(problem, gp)
 
 
 def _check_types(problem: Any, parameters: Any, variables: Any) -> None:
@@ -96,21 +93,51 @@ def _check_domains(problem: cp.Problem) -> None:
 def _check_dcp(problem: cp.Problem) -> None:
     if problem.is_dcp():
         return
-    culprit = _offender(problem, dpp=False)
+    culprit = _offender(problem, _dcp)
+    advice = "It is geometric: pass gp=True." if problem.is_dgp() else _dcp_remedy(culprit)
     raise ProblemError(
         f"The problem is not convex by CVXPY's rules (DCP); the offending part is {brief(culprit, 200)}"
-        f"{_curvature(culprit)}. {_dcp_remedy(culprit)}"
+        f"{_curvature(culprit)}. {advice}"
     )
 
 
-def _check_dpp(problem: cp.Problem) -> None:
-    if is_dpp(problem):
+def _check_dgp(problem: cp.Problem) -> None:
+    for leaf in (*problem.variables(), *problem.parameters()):
+        if leaf.is_pos() and any(leaf.attributes[name] for name in ("diag", "sparsity", "PSD", "NSD")):
+            raise ProblemError(
+                f"{leaf.name()} has an attribute that CVXPY does not know in geometric programs; leave it at pos=True."
+            )
+    if problem.is_dgp():
         return
-    culprit = _offender(problem, dpp=True)
+    culprit = _offender(problem, _dgp)
+    unsigned = [leaf for leaf in (*culprit.variables(), *culprit.parameters()) if not leaf.is_pos()]
+    if problem.is_dcp():
+        advice = "It is convex as it stands: pass gp=False."
+    elif unsigned:
+        advice = f"Declare that {_names(unsigned)} is positive, with pos=True; only parameters in exponents may have any sign."
+    else:
+        advice = "Rewrite it with atoms of known log-log curvature, until problem.is_dgp() is True."
     raise ProblemError(
-        f"The problem is not DPP, that is, its data are not affine in its parameters; the offending part is {brief(culprit, 200)}. "
-        f"{_dpp_remedy(culprit)}"
+        f"The problem is not geometric by CVXPY's rules (DGP); the offending part is {brief(culprit, 200)}. {advice}"
     )
+
+
+def _check_dpp(problem: cp.Problem, gp: bool) -> None:
+    if is_dpp(problem, gp):
+        return
+    culprit = _offender(problem, _dgp_parametrized if gp else _dcp_parametrized)
+    data = (
+        "logarithms of the data are not affine in its exponents and the logarithms of its other"
+        if gp
+        else "data are not affine in its"
+    )
+    raise ProblemError(
+        f"The problem is not DPP, that is, its {data} parameters; the offending part is {brief(culprit, 200)}. "
+        f"{_DGP_REMEDY if gp else _dpp_remedy(culprit)}"
+    )
+
+
+_DGP_REMEDY = "Replace the parameters in it by one new parameter for the whole expression, and pass its value."
 
 
 def _dcp_remedy(culprit: Any) -> str:
@@ -146,19 +173,35 @@ def _dpp_remedy(culprit: Any) -> str:
     return f"Give the part with the variables a name: with a new variable y, add the constraint y == {part} and use y in its place."
 
 
-def _offender(problem: cp.Problem, *, dpp: bool) -> Any:
+def _dcp(part: Any, objective: bool) -> bool:
+    return bool(part.is_dcp())
+
+
+def _dgp(part: Any, objective: bool) -> bool:
+    return bool(part.is_dgp())
+
+
+def _dcp_parametrized(part: Any, objective: bool) -> bool:
+    with dpp_rules(objective=objective):
+        return bool(part.is_dcp())
+
+
+def _dgp_parametrized(part: Any, objective: bool) -> bool:
+    return bool(part.is_dgp(dpp=True))
+
+
+def _offender(problem: cp.Problem, obeys: Callable[[Any, bool], bool]) -> Any:
     """The smallest part of the problem that breaks the rules although all of its own parts obey them."""
     for part in (problem.objective, *problem.constraints):
-        with dpp_rules(objective=part is problem.objective) if dpp else nullcontext():
-            if not part.is_dcp():
-                return _descend(part)
+        if not obeys(part, part is problem.objective):
+            return _descend(part, obeys, part is problem.objective)
     return problem
 
 
-def _descend(part: Any) -> Any:
+def _descend(part: Any, obeys: Callable[[Any, bool], bool], objective: bool) -> Any:
     for argument in part.args:
-        if not argument.is_dcp():
-            return _descend(argument)
+        if not obeys(argument, objective):
+            return _descend(argument, obeys, objective)
     return part
 
 
