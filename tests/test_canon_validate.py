@@ -104,12 +104,6 @@ def test_impossible_layers(arguments: Callable[[Pieces], tuple[Any, Any, Any]], 
     assert isinstance(caught.value, ValueError)
 
 
-def test_geometric_programs_are_refused_for_now() -> None:
-    o = pieces()
-    with pytest.raises(ProblemError, match="gp=True"):
-        compile_problem(o.good, [o.p, o.q], [o.x], gp=True)
-
-
 def test_unknown_backends_are_refused() -> None:
     o = pieces()
     with pytest.raises(ProblemError, match="CPP, SCIPY, COO, not 'FAST'"):

@@ -111,10 +111,10 @@ def _check_dgp(problem: cp.Problem) -> None:
         return
     culprit = _offender(problem, _dgp)
     unsigned = [leaf for leaf in (*culprit.variables(), *culprit.parameters()) if not leaf.is_pos()]
-    if problem.is_dcp():
-        advice = "It is convex as it stands: pass gp=False."
-    elif unsigned:
+    if unsigned:
         advice = f"Declare that {_names(unsigned)} is positive, with pos=True; only parameters in exponents may have any sign."
+    elif problem.is_dcp():
+        advice = "It is convex as it stands: pass gp=False."
     else:
         advice = "Rewrite it with atoms of known log-log curvature, until problem.is_dgp() is True."
     raise ProblemError(

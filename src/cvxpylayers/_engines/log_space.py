@@ -72,7 +72,9 @@ class LogSpaceEngine(Engine):
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
         """dy = y ∘ J (da / a)."""
-        pushed, degenerate = self.inner.jvp(self._enter(batch), tape, self._tangents(batch, arrays), directions=directions)
+        pushed, degenerate = self.inner.jvp(
+            self._enter(batch), tape, self._tangents(batch, arrays, directions), directions=directions
+        )
         return pushed * self._scale(tape), degenerate
 
     def hvp(
@@ -86,7 +88,7 @@ class LogSpaceEngine(Engine):
         directions: int | None = None,
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """dā, as derived above."""
-        inside, tangents, everywhere = self._enter(batch), self._tangents(batch, arrays), self._wanted(wanted)
+        inside, tangents, everywhere = self._enter(batch), self._tangents(batch, arrays, directions), self._wanted(wanted)
         cotangent = outputs * self._scale(tape)
         curved, degenerate = self.inner.hvp(inside, tape, cotangent, tangents, everywhere, directions=directions)
         pushed, flags = self.inner.jvp(inside, tape, tangents, directions=directions)
@@ -98,7 +100,8 @@ class LogSpaceEngine(Engine):
         for (i, form), slope, tangent in zip(self._entries(), slopes, tangents, strict=True):
             gradient, array = gradients[i], batch.arrays[i]
             if form == "log" and gradient is not None and slope is not None and tangent is not None:
-                gradients[i] = gradient - _reduce(slope * tangent * _reciprocal(array), gradient.shape)
+                lead = 0 if directions is None else 1
+                gradients[i] = gradient - _reduce(slope * tangent * _reciprocal(array), gradient.shape, lead)
         return gradients, degenerate | flags
 
     def describe(self) -> Mapping[str, Any]:
@@ -123,11 +126,17 @@ class LogSpaceEngine(Engine):
         np.exp(u, out=scale, where=self._exp & (tape.status <= 1)[:, None])
         return scale
 
-    def _tangents(self, batch: Batch, arrays: Sequence[Float64 | None]) -> list[Float64 | None]:
+    def _tangents(self, batch: Batch, arrays: Sequence[Float64 | None], directions: int | None) -> list[Float64 | None]:
+        """dθ; an axis of directions stands in front of all batch axes."""
         found = []
         for i, form in self._entries():
             tangent = arrays[i]
-            found.append(tangent * _reciprocal(batch.arrays[i]) if form == "log" and tangent is not None else tangent)
+            if form == "log" and tangent is not None:
+                if directions is not None:
+                    missing = len(batch.shape) + 2 - tangent.ndim
+                    tangent = tangent.reshape(tangent.shape[:1] + (1,) * missing + tangent.shape[1:])
+                tangent = tangent * _reciprocal(batch.arrays[i])
+            found.append(tangent)
         return found
 
     def _gather(self, batch: Batch, gradients: Sequence[Float64 | None]) -> list[Float64 | None]:
@@ -154,8 +163,8 @@ def _reciprocal(array: Float64) -> Float64:
         return np.divide(1.0, array, out=np.zeros(array.shape), where=array > 0)
 
 
-def _reduce(array: Float64, shape: tuple[int, ...]) -> Float64:
-    """Sum over the axes along which ``shape`` was broadcast to that of ``array``."""
-    lead = array.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(lead + k for k, length in enumerate(shape) if length == 1 != array.shape[lead + k])
+def _reduce(array: Float64, shape: tuple[int, ...], lead: int) -> Float64:
+    """Sum over the batch axes, which follow ``lead`` others, along which ``shape`` was broadcast to that of ``array``."""
+    padded = shape[:lead] + (1,) * (array.ndim - len(shape)) + shape[lead:]
+    axes = tuple(k for k, length in enumerate(padded) if k >= lead and length == 1 != array.shape[k])
     return np.asarray(array.sum(axis=axes)).reshape(shape)
