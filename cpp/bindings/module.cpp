@@ -4,12 +4,16 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <stdexcept>
 
 #include "cvxl/engine.hpp"
+#ifdef CVXL_XLA
+#include "xla_ffi.hpp"
+#endif
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -88,14 +92,14 @@ class Kernel {
          const Vector<cvxl::Index>& M_indptr, const Vector<cvxl::Index>& M_indices, const Vector<double>& M_data,
          const Vector<cvxl::Index>& R_indptr, const Vector<cvxl::Index>& R_indices, const Vector<double>& R_data, bool check_convexity,
          double objective_sign, int lane_width)
-      : engine_(
+      : engine_(std::make_shared<cvxl::Engine>(
             cvxl::Problem{{n, m, zero, {copy(P_indptr), copy(P_indices)}, {copy(A_indptr), copy(A_indices)}},
                           {{copy(M_indptr), copy(M_indices)}, copy(M_data)},
                           {{copy(R_indptr), copy(R_indices)}, copy(R_data)},
                           std::move(parameter_sizes),
                           check_convexity,
                           objective_sign},
-            lane_width) {}
+            lane_width)) {}
 
   void solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const nb::dict& options,
              std::optional<Array<const bool>> invalid, Array<double> outputs, std::optional<Array<double>> x,
@@ -112,7 +116,7 @@ class Kernel {
                                {iterations.data(), iterations.size()},
                                {residuals.data(), residuals.size()}};
     if (invalid) request.invalid = {reinterpret_cast<const std::uint8_t*>(invalid->data()), invalid->size()};
-    const auto& problem = engine_.problem();
+    const auto& problem = engine_->problem();
     check(request.invalid, B, true, "invalid must have one entry per instance");
     check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
     check(request.x, B * static_cast<std::size_t>(problem.structure.n), true, "x must be (B, n)");
@@ -123,7 +127,7 @@ class Kernel {
     check(request.iterations, B, false, "iterations must be (B,)");
     check(request.residuals, 4 * B, false, "residuals must be (B, 4)");
     const cvxl::Settings settings = parse(options);
-    run([&] { return engine_.solve(batch, settings, request, interrupted); });
+    run([&] { return engine_->solve(batch, settings, request, interrupted); });
   }
 
   void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
@@ -146,7 +150,7 @@ class Kernel {
       if (g.size() != static_cast<std::size_t>(directions) * size) check(g, rows * size, true, "a gradient must be (K, B, size) or (K, size)");
       request.gradients.push_back(g);
     }
-    run([&] { return engine_.vjp(batch, request, threads, interrupted); });
+    run([&] { return engine_->vjp(batch, request, threads, interrupted); });
   }
 
   void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
@@ -162,11 +166,20 @@ class Kernel {
                              {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
     check(request.outputs, static_cast<std::size_t>(directions) * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
     check(request.degenerate, B, false, "degenerate must be (B,)");
-    run([&] { return engine_.jvp(batch, request, threads, interrupted); });
+    run([&] { return engine_->jvp(batch, request, threads, interrupted); });
   }
 
+#ifdef CVXL_XLA
+  // Lets XLA programs that carry `key` find this kernel while it lives; `domains` holds (sign, psd, symmetric, side) a parameter.
+  void publish(std::int64_t key, const std::vector<std::tuple<int, int, bool, cvxl::Index>>& domains) const {
+    std::vector<cvxl::Domain> copies;
+    for (const auto& [sign, psd, symmetric, side] : domains) copies.push_back({sign, psd, symmetric, side});
+    cvxl::publish(key, engine_, std::move(copies));
+  }
+#endif
+
   nb::dict describe() const {
-    const cvxl::Description d = engine_.describe();
+    const cvxl::Description d = engine_->describe();
     nb::dict facts;
     facts["isa"] = d.isa;
     facts["ordering"] = d.ordering;
@@ -181,13 +194,13 @@ class Kernel {
   }
 
  private:
-  const std::vector<cvxl::Index>& sizes() const { return engine_.problem().parameter_sizes; }
-  std::size_t outputs_per_instance() const { return static_cast<std::size_t>(engine_.problem().R.pattern.rows()); }
+  const std::vector<cvxl::Index>& sizes() const { return engine_->problem().parameter_sizes; }
+  std::size_t outputs_per_instance() const { return static_cast<std::size_t>(engine_->problem().R.pattern.rows()); }
 
   cvxl::TapeView tape(std::size_t B, const Array<const double>& x, const Array<const double>& z, const Array<const double>& s,
                       const Array<const std::int8_t>& status) const {
     const cvxl::TapeView t{{x.data(), x.size()}, {z.data(), z.size()}, {s.data(), s.size()}, {status.data(), status.size()}};
-    const auto& structure = engine_.problem().structure;
+    const auto& structure = engine_->problem().structure;
     check(t.x, B * static_cast<std::size_t>(structure.n), false, "x must be (B, n)");
     check(t.z, B * static_cast<std::size_t>(structure.m), false, "z must be (B, m)");
     check(t.s, B * static_cast<std::size_t>(structure.m), false, "s must be (B, m)");
@@ -213,7 +226,7 @@ class Kernel {
     return settings;
   }
 
-  cvxl::Engine engine_;
+  std::shared_ptr<const cvxl::Engine> engine_;  // XLA programs look for it
 };
 
 }  // namespace
@@ -234,7 +247,13 @@ NB_MODULE(_core, m) {
            "threads"_a = 0)
       .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
            "threads"_a = 0)
+#ifdef CVXL_XLA
+      .def("publish", &Kernel::publish, "key"_a, "domains"_a)
+#endif
       .def("describe", &Kernel::describe);
+#ifdef CVXL_XLA
+  m.def("xla_handlers", &cvxl::xla_handlers, "XLA custom-call handlers by target name.");
+#endif
   m.def("available_instruction_sets", &cvxl::available_instruction_sets, "Instruction sets this machine runs, best first.");
   m.def("hardware_threads", &cvxl::hardware_threads, "Threads the process may run on.");
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -20,29 +21,44 @@ _DEFINITE_SLACK = 1e-9
 _DEFINITE = {1: "positive", -1: "negative"}
 
 
+class HasShape(Protocol):
+    """What has a shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def batch_shape(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tuple[int, ...]:
+    """The common batch axes of one array per parameter, of shape (*batch_i, *parameter shape); arrays may be mere shapes.
+
+    Raises:
+        InputError: the number of arrays, a shape, or batch axes that do not broadcast.
+    """
+    if len(arrays) != len(specs):
+        expected = ", ".join(f"{s.name}: {s.shape}" for s in specs)
+        raise InputError(f"The layer takes {len(specs)} parameters ({expected}); got {len(arrays)}.")
+    shape: tuple[int, ...] = ()
+    for spec, array in zip(specs, arrays, strict=True):
+        rank = len(array.shape) - len(spec.shape)
+        if rank < 0 or array.shape[rank:] != spec.shape:
+            raise InputError(_misfit(specs, spec, array.shape))
+        axes = array.shape[:rank]
+        if axes != shape:
+            shape = axes if not shape else _broadcast(specs, arrays) if axes else shape
+    return shape
+
+
 def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic]]) -> Batch:
     """Broadcast one array per parameter, of shape (*batch_i, *parameter shape), into a ``Batch``; ``invalid`` is left open.
 
     Nothing is copied that is float64 with contiguous parameter axes; axes of stride 0 keep it through every conversion.
 
     Raises:
-        InputError: the number of arrays, a shape, or batch axes that do not broadcast.
+        InputError: as ``batch_shape``.
         InputTypeError: entries that are not real numbers.
     """
-    if len(arrays) != len(specs):
-        expected = ", ".join(f"{s.name}: {s.shape}" for s in specs)
-        raise InputError(f"The layer takes {len(specs)} parameters ({expected}); got {len(arrays)}.")
-    flat = []
-    shape: tuple[int, ...] = ()
-    for spec, array in zip(specs, arrays, strict=True):
-        rank = array.ndim - len(spec.shape)
-        if rank < 0 or array.shape[rank:] != spec.shape:
-            raise InputError(_misfit(specs, spec, array.shape))
-        flat.append(_flatten(spec, array))
-        axes = flat[-1].shape[:-1]
-        if axes != shape:
-            shape = axes if not shape else _broadcast(specs, arrays) if axes else shape
-    return Batch(tuple(flat), shape)
+    shape = batch_shape(specs, arrays)
+    return Batch(tuple(_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True)), shape)
 
 
 def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64, "*batch size"]:
@@ -87,8 +103,8 @@ def _compact(array: NDArray[np.generic], rank: int) -> NDArray[np.generic]:
     return array[tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides[:rank])]
 
 
-def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic]]) -> tuple[int, ...]:
-    axes = [a.shape[: a.ndim - len(s.shape)] for s, a in zip(specs, arrays, strict=True)]
+def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tuple[int, ...]:
+    axes = [a.shape[: len(a.shape) - len(s.shape)] for s, a in zip(specs, arrays, strict=True)]
     try:
         return np.broadcast_shapes(*axes)
     except ValueError:

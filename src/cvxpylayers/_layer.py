@@ -17,7 +17,7 @@ from cvxpylayers._engines.log_space import build
 from cvxpylayers._engines.registry import resolve
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._options import normalize
-from cvxpylayers._program import Batch, Cones, Status, Tape
+from cvxpylayers._program import Batch, Cones, Solution, Status, Tape
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import OptionError, SolverError
 
@@ -87,14 +87,8 @@ class Layer:
             SolverError: in mode "raise", when an instance has no solution.
             OptionError: ``solver_args`` or ``on_failure`` are not understood.
         """
-        mode = self.on_failure if on_failure is None else _mode(on_failure)
-        options = normalize(solver_args, self._option_names, call=True) if solver_args else {}
-        if warm_start:
-            warnings.warn("This engine starts every solve cold; warm_start=True has no effect.", UserWarning, stacklevel=2)
-        batch = self.batch(arrays)
-        if (invalid := screen(self.compiled.parameters, batch)) is not None:
-            batch = Batch(batch.arrays, batch.shape, invalid)
-        solution = self.engine.solve(batch, options, tape=tape)
+        mode, options = self.settle(solver_args, warm_start, on_failure)
+        batch, solution = self.run(arrays, options, tape=tape)
         info = SolveInfo.of(solution, batch.shape)
         if self.verbose:
             print(info)
@@ -103,11 +97,28 @@ class Layer:
             solution.outputs[failed] = np.nan
         outputs = self._cut(solution.outputs, batch)
         if len(failed) and mode != "nan":
-            message = self._failure(batch, info, failed)
+            message = self.failure(info, batch)
             if mode == "raise":
                 raise SolverError(message, info, outputs)
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         return Call(outputs, info, solution.tape)
+
+    def settle(
+        self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
+    ) -> tuple[OnFailure, dict[str, Any]]:
+        """The failure mode and the checked engine options of one call."""
+        mode = self.on_failure if on_failure is None else _mode(on_failure)
+        options = normalize(solver_args, self._option_names, call=True) if solver_args else {}
+        if warm_start:
+            warnings.warn("This engine starts every solve cold; warm_start=True has no effect.", UserWarning, stacklevel=3)
+        return mode, options
+
+    def run(self, arrays: Sequence[NDArray[np.generic]], options: Mapping[str, Any], *, tape: bool) -> tuple[Batch, Solution]:
+        """Solve every instance, and leave failures in place."""
+        batch = self.batch(arrays)
+        if (invalid := screen(self.compiled.parameters, batch)) is not None:
+            batch = Batch(batch.arrays, batch.shape, invalid)
+        return batch, self.engine.solve(batch, options, tape=tape)
 
     def vjp(
         self,
@@ -185,23 +196,25 @@ class Layer:
         lead = outputs.shape[:-2] + batch.shape
         return tuple(np.ascontiguousarray(outputs[..., columns]).reshape(lead + shape) for columns, shape in self._slices)
 
-    def _failure(self, batch: Batch, info: SolveInfo, failed: NDArray[np.intp]) -> str:
-        """Which instances failed, how, and what to do about it."""
-        lines = [f"{len(failed)} of {batch.size} instances have no solution:" if batch.shape else "The instance was not solved:"]
-        codes = info.codes.reshape(-1)
+    def failure(self, info: SolveInfo, batch: Batch | None = None) -> str:
+        """Which instances failed, how, and what to do about it; ``batch`` adds what is wrong with invalid input."""
+        failed, codes, shape = info.failed, info.codes.reshape(-1), info.codes.shape
+        lines = [f"{len(failed)} of {codes.size} instances have no solution:" if shape else "The instance was not solved:"]
         for status in sorted({Status(int(code)) for code in codes[failed]}):
             members = failed[codes[failed] == status]
-            where = " at " * bool(batch.shape) + ", ".join(self._place(batch, i, status) for i in members[:_LISTED])
+            where = " at " * bool(shape) + ", ".join(self._place(shape, batch, i, status) for i in members[:_LISTED])
             more = f", … ({len(members)} in all)" if len(members) > _LISTED else ""
             lines.append(f"  {status}{where}{more}. {status.help}")
-        others = "lets the other instances through" if batch.shape else "goes on without it"
-        lines.append(f'on_failure="nan" or "warn" {others}; layer.solve(...) returns the status{"es" * bool(batch.shape)}.')
+        others = "lets the other instances through" if shape else "goes on without it"
+        lines.append(f'on_failure="nan" or "warn" {others}; layer.solve(...) returns the status{"es" * bool(shape)}.')
         return "\n".join(lines)
 
-    def _place(self, batch: Batch, instance: np.intp, status: Status) -> str:
-        index = tuple(int(k) for k in np.unravel_index(instance, batch.shape)) if batch.shape else ()
+    def _place(self, shape: tuple[int, ...], batch: Batch | None, instance: np.intp, status: Status) -> str:
+        index = tuple(int(k) for k in np.unravel_index(instance, shape)) if shape else ()
         place = f"index {index[0] if len(index) == 1 else index}" if index else ""
-        why = reasons(self.compiled.parameters, batch, int(instance)) if status is Status.INVALID_INPUT else []
+        why = []
+        if batch is not None and status is Status.INVALID_INPUT:
+            why = reasons(self.compiled.parameters, batch, int(instance))
         return f"{place} ({'; '.join(why)})" if why else place
 
     def describe(self) -> str:

@@ -12,6 +12,7 @@ such programs plus two constant sparse maps: M takes parameters to the numbers o
 from __future__ import annotations
 
 import enum
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -192,6 +193,18 @@ class CompiledProblem:
     objective_sign: int = 1
     row_sources: tuple[str, ...] = field(default=(), repr=False)
     log_space: bool = False
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """64 bits that equal problems share, in every process, and others do not."""
+        s, M, R = self.structure, self.M, self.R
+        arrays = (s.P.indptr, s.P.indices, s.A.indptr, s.A.indices, M.indptr, M.indices, M.data, R.indptr, R.indices, R.data)
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(repr((s.n, s.m, s.cones, self.parameters, self.outputs, self.objective_sign)).encode())
+        for array in arrays:
+            digest.update(f"{array.dtype.kind}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array, dtype=np.float64 if array.dtype.kind == "f" else np.int64))
+        return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,15 @@ class NativeEngine(Engine):
         self._kernel.jvp(*_linearization(batch, tape), math.prod(lead), tangents, outputs, degenerate, self._threads)
         return outputs, degenerate
 
+    def publish(self) -> int | None:
+        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""
+        if not hasattr(self._kernel, "publish"):
+            return None
+        specs = self.compiled.parameters
+        key = self.compiled.fingerprint ^ self.options.get("lane_width", 0)
+        self._kernel.publish(key, [(p.sign, p.psd, p.symmetric, p.shape[0] if p.symmetric or p.psd else 0) for p in specs])
+        return key
+
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
         return {"name": self.name, **self._kernel.describe()}

@@ -1,0 +1,347 @@
+// XLA custom calls: buffers become spans, single precision becomes double, and back. No Python, no GIL.
+//
+// Operands, with parameters θ_i (*batch_i, size_i) in float32 or float64, and tapes x, z, s (*batch, 2·width), doubles as pairs of
+// uint32, which exist whether or not JAX's x64 mode is on:
+//   solve  θ…                             → outputs (*batch, outputs), status, iterations, residuals (*batch, 4) [, x, z, s]
+//   jvp    θ…, x, z, s, status, tangents… → outputs ([K,] *batch, outputs)
+//   vjp    θ…, x, z, s, status, outputs   → gradients ([K,] *batch, size_i) or, summed over the batch, ([K,] size_i) …, degenerate
+// Only the tangents marked `given` are passed, only the gradients marked `wanted` are returned. `directions` says that there is an
+// axis K: all directions are taken at one factorization.
+
+#include "xla_ffi.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace cvxl {
+namespace {
+
+namespace ffi = xla::ffi;
+
+// Equal problems share a key; their engines give equal results, so that any one alive will do.
+struct Program {
+  std::vector<std::weak_ptr<const Engine>> engines;
+  std::vector<Domain> domains;
+};
+
+std::mutex programs_mutex;
+std::unordered_map<std::int64_t, Program>& programs() {
+  static auto* map = new std::unordered_map<std::int64_t, Program>;  // outlives whatever runs at exit
+  return *map;
+}
+
+std::pair<std::shared_ptr<const Engine>, const std::vector<Domain>*> find(std::int64_t key) {
+  const std::lock_guard<std::mutex> lock(programs_mutex);
+  if (const auto found = programs().find(key); found != programs().end())
+    for (const auto& candidate : found->second.engines)
+      if (auto engine = candidate.lock()) return {engine, &found->second.domains};  // entries are never erased
+  throw std::invalid_argument("this program calls a CvxpyLayer that does not exist in this process: build the same layer first");
+}
+
+void require(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+using Shape = std::vector<std::int64_t>;
+
+Shape shape(const ffi::AnyBuffer& b) { return {b.dimensions().begin(), b.dimensions().end()}; }
+
+// An operand as doubles: in place, or converted.
+class Doubles {
+ public:
+  explicit Doubles(const ffi::AnyBuffer& buffer) : dims_(shape(buffer)), size_(buffer.element_count()) {
+    if (buffer.element_type() == ffi::DataType::F32) {
+      const float* from = buffer.typed_data<float>();
+      copy_.assign(from, from + size_);
+      data_ = copy_.data();
+    } else {
+      require(buffer.element_type() == ffi::DataType::F64, "parameters must be float32 or float64");
+      data_ = buffer.typed_data<double>();
+    }
+  }
+  Doubles(Doubles&&) = default;
+
+  const Shape& dims() const { return dims_; }
+  std::span<const double> span() const { return {data_, size_}; }
+
+ private:
+  Shape dims_;
+  std::size_t size_;
+  std::vector<double> copy_;
+  const double* data_;
+};
+
+// A result that is written as doubles and handed over in its own precision.
+class Room {
+ public:
+  explicit Room(const ffi::AnyBuffer& buffer) : buffer_(buffer), size_(buffer.element_count()) {
+    if (buffer.element_type() == ffi::DataType::F32) copy_.resize(size_);
+    else require(buffer.element_type() == ffi::DataType::F64, "results must be float32 or float64");
+  }
+  Room(Room&&) = default;
+
+  std::span<double> span() { return {copy_.empty() ? static_cast<double*>(buffer_.untyped_data()) : copy_.data(), size_}; }
+  void hand_over() const {
+    std::transform(copy_.begin(), copy_.end(), static_cast<float*>(buffer_.untyped_data()), [](double v) { return static_cast<float>(v); });
+  }
+
+ private:
+  ffi::AnyBuffer buffer_;
+  std::size_t size_;
+  std::vector<double> copy_;
+};
+
+// A dense array ([K,] *batch_i, size) seen from a batch; axes of length 1 and missing ones are shared.
+ParameterView view(const Doubles& array, const Shape& batch, Index size, bool directions) {
+  const Shape& dims = array.dims();
+  const std::size_t lead = directions ? 1 : 0;
+  require(dims.size() > lead && dims.size() <= batch.size() + 1 && dims.back() == size, "a parameter has a wrong shape");
+  ParameterView p{array.span().data(), Shape(batch.size(), 0)};
+  std::int64_t stride = size;
+  for (std::size_t k = dims.size() - 1; k-- > 0;) {
+    const std::size_t axis = k < lead ? 0 : batch.size() + 1 - dims.size() + k;
+    require(dims[k] == 1 || dims[k] == batch[axis], "batch axes do not broadcast");
+    p.strides[axis] = dims[k] == 1 ? 0 : stride;
+    stride *= dims[k];
+  }
+  return p;
+}
+
+BatchView view(const std::vector<Doubles>& arrays, const Shape& batch, const std::vector<Index>& sizes) {
+  BatchView b{batch, {}};
+  for (std::size_t i = 0; i < arrays.size(); ++i) b.parameters.push_back(view(arrays[i], batch, sizes[i], false));
+  return b;
+}
+
+std::vector<Doubles> parameters(const ffi::RemainingArgs& args, std::size_t count) {
+  std::vector<Doubles> arrays;
+  for (std::size_t i = 0; i < count; ++i) arrays.emplace_back(args.get<ffi::AnyBuffer>(i).value());
+  return arrays;
+}
+
+template <class T>
+std::span<T> bytes(const ffi::AnyBuffer& b) {
+  return {static_cast<T*>(b.untyped_data()), b.size_bytes() / sizeof(T)};
+}
+
+// Mirrors cvxpylayers._arrays._violations, for one instance's entries.
+bool violates(const double* v, std::int64_t size, const Domain& domain) {
+  constexpr double sign_slack = 1e-10, symmetry_slack = 1e-6;
+  double finite = 0.0, least = 0.0, largest = 0.0, skew = 0.0, diagonal = 0.0;
+  for (std::int64_t e = 0; e < size; ++e) {
+    finite += v[e] - v[e];
+    least = std::min(least, domain.sign * v[e]);
+    largest = std::max(largest, std::abs(v[e]));
+  }
+  if (!(finite == 0.0)) return true;
+  if (domain.symmetric || domain.psd)
+    for (std::int64_t i = 0; i < domain.side; ++i) {
+      diagonal = std::min(diagonal, domain.psd * v[i * domain.side + i]);
+      for (std::int64_t j = 0; j < i; ++j) skew = std::max(skew, std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
+    }
+  return least < -sign_slack || diagonal < -sign_slack || skew > symmetry_slack * largest;
+}
+
+// Which instances hold NaN or inf, or leave a declared domain; empty where all are fine.
+std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const BatchView& batch, const std::vector<Domain>& domains,
+                                 const std::vector<Index>& sizes) {
+  std::vector<std::uint8_t> invalid;
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const std::span<const double> all = arrays[i].span();
+    const std::int64_t size = sizes[i], rows = size ? static_cast<std::int64_t>(all.size()) / size : 0;
+    std::vector<std::uint8_t> bad;
+    for (std::int64_t r = 0; r < rows; ++r)
+      if (violates(all.data() + r * size, size, domains[i])) {
+        bad.resize(rows, 0);
+        bad[r] = 1;
+      }
+    if (bad.empty()) continue;
+    invalid.resize(batch.size(), 0);
+    for (std::int64_t b = 0; b < batch.size(); ++b) {
+      std::int64_t rest = b, offset = 0;
+      for (std::size_t k = batch.shape.size(); k-- > 0; rest /= batch.shape[k])
+        offset += rest % batch.shape[k] * batch.parameters[i].strides[k];
+      invalid[b] |= bad[offset / size];
+    }
+  }
+  return invalid;
+}
+
+Settings settings(const ffi::Dictionary& attrs) {
+  Settings s;
+  const auto read = [&](const char* name, auto& value) {
+    if (attrs.contains(name)) value = static_cast<std::decay_t<decltype(value)>>(attrs.get<double>(name).value());
+  };
+  read("max_iterations", s.max_iterations);
+  read("tolerance", s.tolerance);
+  read("target", s.target);
+  read("infeasibility_tolerance", s.infeasibility_tolerance);
+  read("step_fraction", s.step_fraction);
+  read("regularization", s.regularization);
+  read("polish", s.polish);
+  read("equilibrate", s.equilibrate);
+  read("threads", s.threads);
+  return s;
+}
+
+template <class F>
+ffi::Error guarded(F&& call) {
+  try {
+    call();
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error(ffi::ErrorCode::kInvalidArgument, error.what());
+  }
+}
+
+ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
+  return guarded([&] {
+    const auto [engine, domains] = find(attrs.get<std::int64_t>("key").value());
+    const auto& sizes = engine->problem().parameter_sizes;
+    require(args.size() == sizes.size() && (rets.size() == 4 || rets.size() == 7), "solve: wrong number of operands");
+    const auto result = [&](std::size_t i) { return *rets.get<ffi::AnyBuffer>(i).value(); };
+    const std::vector<Doubles> arrays = parameters(args, sizes.size());
+    const BatchView batch = view(arrays, shape(result(1)), sizes);
+    const std::vector<std::uint8_t> invalid = screen(arrays, batch, *domains, sizes);
+    Room outputs(result(0)), residuals(result(3));
+    const std::span<std::int8_t> status = bytes<std::int8_t>(result(1));
+    SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, bytes<Index>(result(2)), residuals.span()};
+    if (rets.size() == 7) {
+      request.x = bytes<double>(result(4));
+      request.z = bytes<double>(result(5));
+      request.s = bytes<double>(result(6));
+    }
+    engine->solve(batch, settings(attrs), request);
+    if (attrs.get<bool>("nan").value()) {
+      const std::size_t width = engine->problem().R.pattern.rows();
+      for (std::size_t b = 0; b < status.size(); ++b)
+        if (status[b] > static_cast<std::int8_t>(Status::almost_solved))
+          std::fill_n(request.outputs.begin() + b * width, width, std::numeric_limits<double>::quiet_NaN());
+    }
+    outputs.hand_over();
+    residuals.hand_over();
+  });
+}
+
+// The operands that every derivative starts with.
+struct Linearization {
+  std::shared_ptr<const Engine> engine;
+  const std::vector<Index>& sizes;
+  std::vector<Doubles> arrays;
+  TapeView tape;
+  BatchView batch;
+  bool directions;
+  std::size_t rest;  // index of the first operand after these
+
+  Linearization(const ffi::RemainingArgs& args, const ffi::Dictionary& attrs)
+      : engine(find(attrs.get<std::int64_t>("key").value()).first),
+        sizes(engine->problem().parameter_sizes),
+        arrays(parameters(args, sizes.size())),
+        directions(attrs.get<bool>("directions").value()),
+        rest(sizes.size() + 4) {
+    const auto operand = [&](std::size_t i) { return args.get<ffi::AnyBuffer>(sizes.size() + i).value(); };
+    tape = {bytes<const double>(operand(0)), bytes<const double>(operand(1)), bytes<const double>(operand(2)),
+            bytes<const std::int8_t>(operand(3))};
+    batch = view(arrays, shape(operand(3)), sizes);
+  }
+
+  Shape outer(std::int64_t K) const {
+    Shape s = batch.shape;
+    s.insert(s.begin(), K);
+    return s;
+  }
+};
+
+std::int64_t leading(const ffi::AnyBuffer& buffer, bool directions) { return directions ? buffer.dimensions()[0] : 1; }
+
+int threads(const ffi::Dictionary& attrs) { return attrs.contains("threads") ? static_cast<int>(attrs.get<double>("threads").value()) : 0; }
+
+ffi::Error jvp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
+  return guarded([&] {
+    const Linearization at(args, attrs);
+    const auto given = attrs.get<ffi::Span<const std::int64_t>>("given").value();
+    const ffi::AnyBuffer result = *rets.get<ffi::AnyBuffer>(0).value();
+    BatchView tangents{at.outer(leading(result, at.directions)), {}};
+    std::vector<Doubles> moved;
+    moved.reserve(at.sizes.size());
+    for (std::size_t i = 0; i < at.sizes.size(); ++i) {
+      tangents.parameters.emplace_back();
+      if (!given[i]) continue;
+      moved.emplace_back(args.get<ffi::AnyBuffer>(at.rest + moved.size()).value());
+      tangents.parameters[i] = view(moved.back(), tangents.shape, at.sizes[i], at.directions);
+    }
+    Room outputs(result);
+    std::vector<std::uint8_t> degenerate(at.batch.size());
+    const std::int64_t K = tangents.shape[0];
+    const std::size_t part = K ? outputs.span().size() / K : 0;
+    for (std::int64_t k = 0; k < K; ++k) {
+      BatchView one{at.batch.shape, {}};
+      for (const ParameterView& p : tangents.parameters)
+        one.parameters.push_back(p.data ? ParameterView{p.data + k * p.strides[0], {p.strides.begin() + 1, p.strides.end()}} : p);
+      at.engine->jvp(at.batch, {at.tape, one, outputs.span().subspan(k * part, part), degenerate}, threads(attrs));
+    }
+    outputs.hand_over();
+  });
+}
+
+ffi::Error vjp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
+  return guarded([&] {
+    const Linearization at(args, attrs);
+    const auto wanted = attrs.get<ffi::Span<const std::int64_t>>("wanted").value();
+    const ffi::AnyBuffer operand = args.get<ffi::AnyBuffer>(at.rest).value();
+    const Doubles outputs(operand);
+    std::vector<Room> rooms;
+    rooms.reserve(at.sizes.size());
+    std::vector<std::span<double>> gradients;
+    for (std::size_t i = 0; i < at.sizes.size(); ++i) {
+      gradients.emplace_back();
+      if (!wanted[i]) continue;
+      rooms.emplace_back(*rets.get<ffi::AnyBuffer>(rooms.size()).value());
+      gradients[i] = rooms.back().span();
+    }
+    const ffi::AnyBuffer flags = *rets.get<ffi::AnyBuffer>(rooms.size()).value();
+    const std::int64_t K = leading(operand, at.directions);
+    for (std::int64_t k = 0; k < K; ++k) {
+      const auto part = [&](auto span) { return span.subspan(k * (span.size() / K), span.size() / K); };
+      std::vector<std::span<double>> parts;
+      for (const auto& g : gradients) parts.push_back(part(g));
+      at.engine->vjp(at.batch, {at.tape, part(outputs.span()), parts, bytes<std::uint8_t>(flags)}, threads(attrs));
+    }
+    for (const Room& room : rooms) room.hand_over();
+  });
+}
+
+const auto binding = [] { return ffi::Ffi::Bind().RemainingArgs().RemainingRets().Attrs(); };
+XLA_FFI_DEFINE_HANDLER(solve_handler, solve, binding());
+XLA_FFI_DEFINE_HANDLER(jvp_handler, jvp, binding());
+XLA_FFI_DEFINE_HANDLER(vjp_handler, vjp, binding());
+
+}  // namespace
+
+void publish(std::int64_t key, const std::shared_ptr<const Engine>& engine, std::vector<Domain> domains) {
+  const std::lock_guard<std::mutex> lock(programs_mutex);
+  Program& program = programs()[key];
+  if (program.domains.empty()) program.domains = std::move(domains);
+  std::erase_if(program.engines, [](const auto& candidate) { return candidate.expired(); });
+  program.engines.push_back(engine);
+}
+
+nanobind::dict xla_handlers() {
+  nanobind::dict handlers;
+  handlers["cvxpylayers_solve"] = nanobind::capsule(reinterpret_cast<void*>(solve_handler));
+  handlers["cvxpylayers_jvp"] = nanobind::capsule(reinterpret_cast<void*>(jvp_handler));
+  handlers["cvxpylayers_vjp"] = nanobind::capsule(reinterpret_cast<void*>(vjp_handler));
+  return handlers;
+}
+
+}  // namespace cvxl

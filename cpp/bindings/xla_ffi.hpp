@@ -1,0 +1,27 @@
+#pragma once
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "cvxl/engine.hpp"
+
+namespace cvxl {
+
+// The declared domain of one parameter, as cvxpylayers._program.ParameterSpec has it; `side` is the order of a square matrix.
+struct Domain {
+  int sign = 0;
+  int psd = 0;
+  bool symmetric = false;
+  Index side = 0;
+};
+
+// Compiled XLA programs name a problem by a number made from its content, never by an address: a program from a cache, or one
+// exported by another process, then finds an engine of the same problem here, or a clear error.
+void publish(std::int64_t key, const std::shared_ptr<const Engine>& engine, std::vector<Domain> domains);
+
+// Handlers by target name, for jax.ffi.register_ffi_target.
+nanobind::dict xla_handlers();
+
+}  // namespace cvxl

@@ -1,0 +1,13 @@
+"""JAX front end: ``CvxpyLayer`` is a function of arrays that every transformation of JAX takes."""
+
+from __future__ import annotations
+
+try:
+    import jax  # noqa: F401
+except ImportError as error:
+    raise ImportError("cvxpylayers.jax needs JAX; install it with: pip install 'cvxpylayers[jax]'") from error
+
+from cvxpylayers.jax._info import SolveInfo
+from cvxpylayers.jax._layer import CvxpyLayer
+
+__all__ = ["CvxpyLayer", "SolveInfo"]

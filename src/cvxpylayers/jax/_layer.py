@@ -1,0 +1,186 @@
+"""The JAX layer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import cvxpy as cp
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cvxpylayers._arrays import batch_shape
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
+from cvxpylayers.jax._info import SolveInfo
+from cvxpylayers.jax._primitives import solve_p
+from cvxpylayers.jax._program import Options, Program
+
+_ACCEPTED = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
+
+
+@jax.tree_util.register_static
+class CvxpyLayer:
+    """A convex optimization problem as a differentiable function of its parameters.
+
+        layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
+        (x_star,) = layer(A_batch, b_shared)
+
+    A layer is a stateless callable and a hashable value (equal to any other of the same problem and options): close over it, pass it
+    to transformed functions, or keep it as a field of a module.
+
+    Args:
+        problem: a DPP problem (DGP with ``gp=True``).
+        parameters: exactly the problem's parameters, in the order in which calls pass them.
+        variables: the outputs: variables of the problem, or dual variables of its constraints (``con.dual_variables[0]``).
+        solver: None for the native engine, or the name of another one, an ``Engine`` class or instance.
+        gp: whether the problem is a geometric program.
+        verbose: print one line for each call outside of transformations.
+        canon_backend: passed to CVXPY.
+        solver_args: options of the engine, for example ``{"tolerance": 1e-10}``; calls can override them.
+        on_failure: what happens when an instance has no solution. "raise": ``SolverError``; "nan": its outputs are NaN;
+            "warn": its best iterate is returned, with a warning. In the last two its gradients are zero. Inside ``jit``, ``vmap``
+            and the like, where statuses are not known, "raise" acts as "nan" and "warn" is silent.
+
+    Raises:
+        ProblemError: the problem, parameters or variables cannot make a layer.
+        OptionError: an option is not understood.
+    """
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        solver: str | type[Engine] | Engine | None = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        on_failure: OnFailure = "raise",
+    ) -> None:
+        self._program = Program(
+            Layer(
+                problem,
+                parameters,
+                variables,
+                solver=solver,
+                gp=gp,
+                verbose=verbose,
+                canon_backend=canon_backend,
+                solver_args=solver_args,
+                on_failure=on_failure,
+            )
+        )
+
+    @property
+    def _layer(self) -> Layer:
+        return self._program.layer
+
+    def __hash__(self) -> int:
+        return hash(self._program)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CvxpyLayer):
+            return NotImplemented
+        here, there = self._layer, other._layer
+        return self._program == other._program and (here.on_failure, here.verbose) == (there.on_failure, there.verbose)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CvxpyLayer:
+        return self  # immutable
+
+    def __repr__(self) -> str:
+        return f"CvxpyLayer({self._layer.describe()})"
+
+    def __call__(
+        self,
+        *params: Any,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+        **named: Any,
+    ) -> tuple[jax.Array, ...]:
+        """Solve for one array per parameter, of shape (*batch_i, *parameter shape); batch axes broadcast as in NumPy.
+
+        Parameters may be given by the names that CVXPY knows them by: ``layer(A, b=b)``. Returns one array (*batch, *shape) per output,
+        in the promoted floating type of the parameters; the work is done in double precision whether or not x64 is enabled.
+
+        Raises:
+            InputError, InputTypeError: a parameter has the wrong number, shape or type.
+            SolverError: an instance has no solution, ``on_failure`` is "raise" and the call is not traced.
+        """
+        return self.solve(*params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure, **named)[0]
+
+    def solve(
+        self,
+        *params: Any,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        on_failure: OnFailure | None = None,
+        **named: Any,
+    ) -> tuple[tuple[jax.Array, ...], SolveInfo]:
+        """As a call, and the outcome of every instance with it, as arrays that can be used under ``jit``."""
+        mode, options = self._layer.settle(solver_args, warm_start, on_failure)
+        outputs, info = _solve(self._program, tuple(sorted(options.items())), mode != "warn", self._ordered(params, named))
+        if not isinstance(info.status, jax.core.Tracer):
+            self._judge(mode, outputs, info)
+        elif on_failure == "raise":
+            raise OptionError('Compiled code cannot raise: use on_failure="nan", and layer.solve(...) for the statuses.')
+        return outputs, info
+
+    def _judge(self, mode: OnFailure, outputs: tuple[jax.Array, ...], info: SolveInfo) -> None:
+        """Raise or warn about failures that are known."""
+        if self._layer.verbose:
+            print(info.concrete())
+        if mode == "nan" or bool(np.asarray(info.solved).all()):
+            return
+        message = self._layer.failure(info.concrete())
+        if mode == "raise":
+            raise SolverError(message, info, outputs)
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+    def _ordered(self, params: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The parameters in their order, those given by name after those given by position."""
+        names = [p.name for p in self._layer.compiled.parameters]
+        if named:
+            if unknown := named.keys() - set(names[len(params) :]):
+                raise InputError(f"No parameter {min(unknown)!r} is missing; the layer takes {', '.join(names)} in this order.")
+            params = (*params, *(named[name] for name in names[len(params) :] if name in named))
+        for name, p in zip(names, params, strict=False):
+            if not isinstance(p, _ACCEPTED):
+                raise InputTypeError(f"Parameter {name!r} must be an array; got {type(p).__name__}: use jnp.asarray(value).")
+        return tuple(params)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _solve(program: Program, options: Options, nan: bool, params: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], SolveInfo]:
+    """Check, convert and flatten the parameters, solve, and cut the outputs; all of this when it is traced."""
+    specs, outputs = program.layer.compiled.parameters, program.layer.compiled.outputs
+    batch = batch_shape(specs, params)
+    dtype = _dtype(program, params)
+    inside = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    theta = [p.astype(inside).reshape(*p.shape[: p.ndim - len(s.shape)], s.size) for p, s in zip(params, specs, strict=True)]
+    found, status, iterations, residuals = solve_p.bind(*_vary_alike(theta), program=program, options=options, nan=nan, tape=False)
+    cuts = np.cumsum([o.size for o in outputs])[:-1]
+    pieces = jnp.split(found.astype(dtype), cuts, axis=-1)
+    shaped = tuple(piece.reshape(*batch, *o.shape) for piece, o in zip(pieces, outputs, strict=True))
+    return shaped, SolveInfo(status, iterations, *jnp.moveaxis(residuals, -1, 0))
+
+
+def _dtype(program: Program, params: Sequence[jax.Array]) -> Any:
+    """The promoted floating type; integers count as Python's float."""
+    for spec, p in zip(program.layer.compiled.parameters, params, strict=True):
+        if p.dtype == jnp.bool_ or not jnp.issubdtype(p.dtype, jnp.number) or jnp.issubdtype(p.dtype, jnp.complexfloating):
+            raise InputTypeError(f"Parameter {spec.name!r} must hold real numbers; got {p.dtype}.")
+    return jnp.result_type(float, *params)
+
+
+def _vary_alike(arrays: list[jax.Array]) -> list[jax.Array]:
+    """Inside ``shard_map`` every operand must be declared to vary over the mesh axes that any of them varies over."""
+    own = [jax.typeof(a).mat.varying for a in arrays]
+    axes = frozenset().union(*own)
+    return [jax.lax.pcast(a, tuple(axes - mine), to="varying") if axes - mine else a for a, mine in zip(arrays, own, strict=True)]
