@@ -170,10 +170,11 @@ class Kernel {
   }
 
 #ifdef CVXL_XLA
-  // Lets XLA programs that carry `key` find this kernel while it lives; `domains` holds (sign, psd, symmetric, side) a parameter.
-  void publish(std::int64_t key, const std::vector<std::tuple<int, int, bool, cvxl::Index>>& domains) const {
+  // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of cvxl::Domain a parameter.
+  using DomainFields = std::tuple<int, int, bool, bool, cvxl::Index, std::vector<cvxl::Index>, std::vector<double>, std::vector<double>>;
+  void publish(std::int64_t key, const std::vector<DomainFields>& domains) const {
     std::vector<cvxl::Domain> copies;
-    for (const auto& [sign, psd, symmetric, side] : domains) copies.push_back({sign, psd, symmetric, side});
+    for (const auto& fields : domains) copies.push_back(std::make_from_tuple<cvxl::Domain>(fields));
     cvxl::publish(key, engine_, std::move(copies));
   }
 #endif

@@ -28,6 +28,8 @@ namespace {
 
 namespace ffi = xla::ffi;
 
+constexpr double sign_slack = 1e-10, symmetry_slack = 1e-6, definite_slack = 1e-9;  // those of cvxpylayers._arrays
+
 // Equal problems share a key; their engines give equal results, so that any one alive will do.
 struct Program {
   std::vector<std::weak_ptr<const Engine>> engines;
@@ -134,34 +136,55 @@ std::span<T> bytes(const ffi::AnyBuffer& b) {
   return {static_cast<T*>(b.untyped_data()), b.size_bytes() / sizeof(T)};
 }
 
-// Mirrors cvxpylayers._arrays._violations, for one instance's entries.
-bool violates(const double* v, std::int64_t size, const Domain& domain) {
-  constexpr double sign_slack = 1e-10, symmetry_slack = 1e-6;
-  double finite = 0.0, least = 0.0, largest = 0.0, skew = 0.0, diagonal = 0.0;
-  for (std::int64_t e = 0; e < size; ++e) {
+// Whether a shifted Cholesky factorization of ±v exists: what _arrays._indefinite asks first.
+bool indefinite(const double* v, const Domain& domain, std::vector<double>& L) {
+  const Index k = domain.side;
+  double largest = 1.0;
+  for (Index i = 0; i < k; ++i) largest = std::max(largest, domain.psd * v[i * k + i]);
+  L.assign(v, v + k * k);
+  for (Index j = 0; j < k; ++j) {
+    for (Index i = j; i < k; ++i) {
+      double sum = domain.psd * v[i * k + j] + (i == j ? definite_slack * largest : 0.0);
+      for (Index c = 0; c < j; ++c) sum -= L[i * k + c] * L[j * k + c];
+      if (i == j && !(sum > 0.0)) return true;
+      L[i * k + j] = i == j ? std::sqrt(sum) : sum / L[j * k + j];
+    }
+  }
+  return false;
+}
+
+// Mirrors cvxpylayers._arrays.screen, for one instance's entries.
+bool violates(const double* v, Index size, const Domain& domain, std::vector<double>& scratch) {
+  double finite = 0.0, least = 0.0, largest = 0.0, skew = 0.0, diagonal = 0.0, outside = 0.0;
+  for (Index e = 0; e < size; ++e) {
     finite += v[e] - v[e];
     least = std::min(least, domain.sign * v[e]);
     largest = std::max(largest, std::abs(v[e]));
   }
   if (!(finite == 0.0)) return true;
+  for (std::size_t e = 0; e < domain.low.size(); ++e) least = std::min(least, v[e] - domain.low[e]);
+  for (std::size_t e = 0; e < domain.high.size(); ++e) least = std::min(least, domain.high[e] - v[e]);
+  for (const Index e : domain.zeros) outside = std::max(outside, std::abs(v[e]));
   if (domain.symmetric || domain.psd)
-    for (std::int64_t i = 0; i < domain.side; ++i) {
+    for (Index i = 0; i < domain.side; ++i) {
       diagonal = std::min(diagonal, domain.psd * v[i * domain.side + i]);
-      for (std::int64_t j = 0; j < i; ++j) skew = std::max(skew, std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
+      for (Index j = 0; j < i; ++j) skew = std::max(skew, std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
     }
-  return least < -sign_slack || diagonal < -sign_slack || skew > symmetry_slack * largest;
+  if (least < -sign_slack || outside > sign_slack || skew > symmetry_slack * largest) return true;
+  return domain.psd && (domain.quadratic ? diagonal < -sign_slack : indefinite(v, domain, scratch));
 }
 
 // Which instances hold NaN or inf, or leave a declared domain; empty where all are fine.
 std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const BatchView& batch, const std::vector<Domain>& domains,
                                  const std::vector<Index>& sizes) {
   std::vector<std::uint8_t> invalid;
+  std::vector<double> scratch;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const std::span<const double> all = arrays[i].span();
     const std::int64_t size = sizes[i], rows = size ? static_cast<std::int64_t>(all.size()) / size : 0;
     std::vector<std::uint8_t> bad;
     for (std::int64_t r = 0; r < rows; ++r)
-      if (violates(all.data() + r * size, size, domains[i])) {
+      if (violates(all.data() + r * size, sizes[i], domains[i], scratch)) {
         bad.resize(rows, 0);
         bad[r] = 1;
       }
@@ -282,14 +305,7 @@ ffi::Error jvp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary
     }
     Room outputs(result);
     std::vector<std::uint8_t> degenerate(at.batch.size());
-    const std::int64_t K = tangents.shape[0];
-    const std::size_t part = K ? outputs.span().size() / K : 0;
-    for (std::int64_t k = 0; k < K; ++k) {
-      BatchView one{at.batch.shape, {}};
-      for (const ParameterView& p : tangents.parameters)
-        one.parameters.push_back(p.data ? ParameterView{p.data + k * p.strides[0], {p.strides.begin() + 1, p.strides.end()}} : p);
-      at.engine->jvp(at.batch, {at.tape, one, outputs.span().subspan(k * part, part), degenerate}, threads(attrs));
-    }
+    at.engine->jvp(at.batch, {at.tape, tangents, outputs.span(), degenerate}, threads(attrs));
     outputs.hand_over();
   });
 }
@@ -310,13 +326,8 @@ ffi::Error vjp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary
       gradients[i] = rooms.back().span();
     }
     const ffi::AnyBuffer flags = *rets.get<ffi::AnyBuffer>(rooms.size()).value();
-    const std::int64_t K = leading(operand, at.directions);
-    for (std::int64_t k = 0; k < K; ++k) {
-      const auto part = [&](auto span) { return span.subspan(k * (span.size() / K), span.size() / K); };
-      std::vector<std::span<double>> parts;
-      for (const auto& g : gradients) parts.push_back(part(g));
-      at.engine->vjp(at.batch, {at.tape, part(outputs.span()), parts, bytes<std::uint8_t>(flags)}, threads(attrs));
-    }
+    at.engine->vjp(at.batch, {at.tape, leading(operand, at.directions), outputs.span(), gradients, bytes<std::uint8_t>(flags)},
+                   threads(attrs));
     for (const Room& room : rooms) room.hand_over();
   });
 }

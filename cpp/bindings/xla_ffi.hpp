@@ -9,12 +9,14 @@
 
 namespace cvxl {
 
-// The declared domain of one parameter, as cvxpylayers._program.ParameterSpec has it; `side` is the order of a square matrix.
+// The declared domain of one parameter, as cvxpylayers._program.ParameterSpec has it; `side` is the order of a square matrix,
+// `zeros` the entries that its attributes want to be zero, `low` and `high` have one bound an entry or are empty.
 struct Domain {
-  int sign = 0;
-  int psd = 0;
-  bool symmetric = false;
-  Index side = 0;
+  int sign, psd;
+  bool symmetric, quadratic;
+  Index side;
+  std::vector<Index> zeros;
+  std::vector<double> low, high;
 };
 
 // Compiled XLA programs name a problem by a number made from its content, never by an address: a program from a cache, or one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _DEFINITE_SLACK = 1e-9
 _DEFINITE = {1: "positive", -1: "negative"}
 
 
+@runtime_checkable
 class HasShape(Protocol):
     """What has a shape."""
 

@@ -203,7 +203,7 @@ class CompiledProblem:
         digest.update(repr((s.n, s.m, s.cones, self.parameters, self.outputs, self.objective_sign)).encode())
         for array in arrays:
             digest.update(f"{array.dtype.kind}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array, dtype=np.float64 if array.dtype.kind == "f" else np.int64))
+            digest.update(array.astype(np.float64 if array.dtype.kind == "f" else np.int64).tobytes())
         return int.from_bytes(digest.digest(), "little", signed=True)
 
 

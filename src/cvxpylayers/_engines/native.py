@@ -11,7 +11,7 @@ import numpy as np
 from cvxpylayers import _core
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.clarabel import solve_instance
-from cvxpylayers._program import Batch, CompiledProblem, Solution, Status, Tape
+from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
 from cvxpylayers.errors import UnsupportedConeError
 
@@ -123,14 +123,21 @@ class NativeEngine(Engine):
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""
         if not hasattr(self._kernel, "publish"):
             return None
-        specs = self.compiled.parameters
-        key = self.compiled.fingerprint ^ self.options.get("lane_width", 0)
-        self._kernel.publish(key, [(p.sign, p.psd, p.symmetric, p.shape[0] if p.symmetric or p.psd else 0) for p in specs])
+        key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0)
+        self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters])
         return key
 
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
         return {"name": self.name, **self._kernel.describe()}
+
+
+def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
+    """What the kernel screens a parameter for where Python does not."""
+    side = spec.shape[0] if spec.symmetric or spec.psd else 0
+    zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
+    low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
+    return spec.sign, spec.psd, spec.symmetric, spec.quadratic, side, zeros, low, high
 
 
 def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple[int, ...], Float64, Float64, Float64, Int8]:

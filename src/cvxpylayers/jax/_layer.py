@@ -30,8 +30,8 @@ class CvxpyLayer:
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
         (x_star,) = layer(A_batch, b_shared)
 
-    A layer is a stateless callable and a hashable value (equal to any other of the same problem and options): close over it, pass it
-    to transformed functions, or keep it as a field of a module.
+    A layer is a stateless callable and a hashable value, equal to any other of the same problem and options: close over it, pass
+    it to transformed functions, or keep it as a field of a module.
 
     Args:
         problem: a DPP problem (DGP with ``gp=True``).
@@ -106,8 +106,8 @@ class CvxpyLayer:
     ) -> tuple[jax.Array, ...]:
         """Solve for one array per parameter, of shape (*batch_i, *parameter shape); batch axes broadcast as in NumPy.
 
-        Parameters may be given by the names that CVXPY knows them by: ``layer(A, b=b)``. Returns one array (*batch, *shape) per output,
-        in the promoted floating type of the parameters; the work is done in double precision whether or not x64 is enabled.
+        Parameters may be given by the names that CVXPY knows them by: ``layer(A, b=b)``. Returns one array (*batch, *shape) per
+        output, in the promoted floating type of the parameters; inside it is double precision, whether or not x64 is enabled.
 
         Raises:
             InputError, InputTypeError: a parameter has the wrong number, shape or type.

@@ -21,7 +21,7 @@ _HOST_OPTIONS = frozenset({"fallback", "lane_width"})
 
 def register_handlers() -> bool:
     """Make the kernel's handlers known to XLA; False where there are none, or XLA speaks another version of the interface."""
-    handlers = getattr(_core, "xla_handlers", dict)()
+    handlers: dict[str, Any] = getattr(_core, "xla_handlers", dict)()
     try:
         for name, handler in handlers.items():
             jax.ffi.register_ffi_target(name, handler, platform="cpu")

@@ -4,12 +4,12 @@
     jvp     θ…, x, z, s, status, tangents…  → outputs       linear in the tangents
     vjp     θ…, x, z, s, status, outputs    → gradients…    linear in the outputs; the transpose of jvp, and jvp its own
 
-Parameters θ_i have shape (*batch_i, size_i), their batch axes broadcast; the tape x, z, s (doubles as pairs of uint32, which exist in
-either x64 mode) and status have all batch axes. ``directions`` puts an axis K in front of tangents (length K or 1), outputs and
+Parameters θ_i have shape (*batch_i, size_i), their batch axes broadcast; status and the tape x, z, s (doubles as pairs of uint32,
+which exist in either x64 mode) have all batch axes. ``directions`` puts an axis K in front of tangents (length K or 1), outputs and
 gradients: several directions at one linearization, which is factored once.
 
-Batching therefore has two cases. If only what the derivative is applied to is mapped, the new axis is one more of directions; else it
-is one more batch axis in front, and parameters that are not mapped stay as they are. Either way there is one call.
+Batching therefore has two cases. If only what the derivative is applied to is mapped, the new axis is one more of directions; else
+it is one more batch axis in front, and parameters that are not mapped stay as they are. Either way there is one call.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def _avals(operands: Sequence[Any], *types: tuple[tuple[int, ...], Any]) -> list
         return [ShapedArray(shape, jnp.dtype(dtype)) for shape, dtype in types]
     mesh = operands[0].sharding.mesh
     return [
-        operands[0].update(shape=s, dtype=jnp.dtype(d), weak_type=False, sharding=NamedSharding(mesh, PartitionSpec(*(None,) * len(s))))
+        operands[0].update(
+            shape=s, dtype=jnp.dtype(d), weak_type=False, sharding=NamedSharding(mesh, PartitionSpec(*(None,) * len(s)))
+        )
         for s, d in types
     ]
 
@@ -75,9 +77,7 @@ def _(*operands: Any, program: Program, given: tuple[bool, ...], directions: boo
 def _(*operands: Any, program: Program, wanted: tuple[bool, ...], summed: tuple[bool, ...], directions: bool) -> list[ShapedArray]:
     theta, (*_, status), (cotangent,) = _split(program, operands)
     lead = cotangent.shape[: int(directions)]
-    sizes = [
-        (*lead, *(() if s else status.shape), t.shape[-1]) for t, w, s in zip(theta, wanted, summed, strict=True) if w
-    ]
+    sizes = [(*lead, *(() if s else status.shape), t.shape[-1]) for t, w, s in zip(theta, wanted, summed, strict=True) if w]
     return _avals(theta, *((size, _dtype(theta)) for size in sizes), (status.shape, jnp.bool_))
 
 
@@ -90,7 +90,9 @@ def _split(program: Program, operands: Sequence[Any]) -> tuple[Sequence[Any], Se
 # ---- derivatives ----
 
 
-def _solve_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, tape: bool, program: Program, **how: Any) -> tuple[list[Any], list[Any]]:
+def _solve_jvp(
+    primals: Sequence[Any], tangents: Sequence[Any], *, tape: bool, program: Program, **how: Any
+) -> tuple[list[Any], list[Any]]:
     results = solve_p.bind(*primals, program=program, tape=True, **how)
     _, status, _, _, *xzs = results
     moved = _apply_jvp(program, (*primals, *xzs, status), tangents)
@@ -105,11 +107,13 @@ def _apply_jvp(program: Program, at: Sequence[Any], tangents: Sequence[Any], *, 
     return jvp_p.bind(*at, *moving, program=program, given=given, directions=directions)
 
 
-def _jvp_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, program: Program, given: tuple[bool, ...], directions: bool) -> tuple[Any, Any]:
+def _jvp_jvp(
+    primals: Sequence[Any], tangents: Sequence[Any], *, program: Program, given: tuple[bool, ...], directions: bool
+) -> tuple[Any, Any]:
     out = jvp_p.bind(*primals, program=program, given=given, directions=directions)
     _refuse_second(program, tangents)
     moving = iter(_split(program, tangents)[2])
-    dots = [next(moving) if g else ad.Zero(None) for g in given]
+    dots = [next(moving) if g else None for g in given]
     return out, _apply_jvp(program, primals[: program.count + _TAPE], dots, directions=directions)
 
 
@@ -125,9 +129,7 @@ def _refuse_second(program: Program, tangents: Sequence[Any]) -> None:
         raise DerivativeError("Second derivatives are not available.")
 
 
-def _jvp_transpose(
-    cotangent: Any, *operands: Any, program: Program, given: tuple[bool, ...], directions: bool
-) -> list[Any]:
+def _jvp_transpose(cotangent: Any, *operands: Any, program: Program, given: tuple[bool, ...], directions: bool) -> list[Any]:
     theta, (*xzs, status), moving = _split(program, operands)
     if _zero(cotangent):
         return [None] * len(operands)
@@ -152,17 +154,22 @@ def _sum_to(gradient: jax.Array, shape: tuple[int, ...], directions: bool, summe
 
 
 def _vjp_transpose(
-    cotangents: Sequence[Any], *operands: Any, program: Program, wanted: tuple[bool, ...], summed: tuple[bool, ...], directions: bool
+    cotangents: Sequence[Any],
+    *operands: Any,
+    program: Program,
+    wanted: tuple[bool, ...],
+    summed: tuple[bool, ...],
+    directions: bool,
 ) -> list[Any]:
     gradients = iter(cotangents)
-    tangents = [next(gradients) if w else ad.Zero(None) for w in wanted]
+    tangents = [next(gradients) if w else None for w in wanted]
     if all(map(_zero, tangents)):
         return [None] * len(operands)
     return [None] * (len(operands) - 1) + [_apply_jvp(program, operands[:-1], tangents, directions=directions)]
 
 
 def _zero(tangent: Any) -> bool:
-    return type(tangent) is ad.Zero
+    return tangent is None or type(tangent) is ad.Zero
 
 
 def _no_tangent(value: Any) -> ad.Zero:
@@ -187,7 +194,14 @@ def _front(array: Any, dim: int | None, ndim: int, at: int = 0) -> Any:
 
 
 def _linear_batch(
-    primitive: Primitive, full: bool, arrays: Sequence[Any], dims: Sequence[Any], *, program: Program, directions: bool, **params: Any
+    primitive: Primitive,
+    full: bool,
+    arrays: Sequence[Any],
+    dims: Sequence[Any],
+    *,
+    program: Program,
+    directions: bool,
+    **params: Any,
 ) -> tuple[Any, Any]:
     """One more axis; ``full`` says that what the derivative is applied to has all batch axes (cotangents), else they broadcast."""
     size = next(a.shape[d] for a, d in zip(arrays, dims, strict=True) if d is not None)
@@ -196,19 +210,24 @@ def _linear_batch(
 
 
 def _more_directions(
-    primitive: Primitive, full: bool, arrays: Sequence[Any], dims: Sequence[Any], size: int, *, program: Program, directions: bool, **params: Any
+    primitive: Primitive,
+    full: bool,
+    arrays: Sequence[Any],
+    dims: Sequence[Any],
+    size: int,
+    *,
+    program: Program,
+    directions: bool,
+    **params: Any,
 ) -> tuple[Any, Any]:
     moving, fixed = arrays[program.count + _TAPE :], arrays[: program.count + _TAPE]
     moved = [a[None] if d is None else jnp.moveaxis(a, d, 0) for a, d in zip(moving, dims[len(fixed) :], strict=True)]
+    K = max(a.shape[1] for a in moved) if directions else 1
     if directions:
-        K = max(a.shape[1] for a in moved)
-        # A direction that both axes share is repeated only if one of the axes is there: then it must be laid out flat.
         moved = [_flat(a, size, K) for a in moved]
     out = primitive.bind(*fixed, *moved, program=program, directions=True, **params)
-    split = (lambda a: a.reshape(size, -1, *a.shape[1:]) if directions and a.size else a.reshape(size, K, *a.shape[1:]) if directions else a)
-    if not primitive.multiple_results:
-        return split(out), 0
-    return [*map(split, out[:-1]), out[-1]], [*(0 for _ in out[:-1]), None]
+    split = [a.reshape(size, K, *a.shape[1:]) if directions else a for a in (out[:-1] if primitive.multiple_results else [out])]
+    return ([*split, out[-1]], [*(0 for _ in split), None]) if primitive.multiple_results else (split[0], 0)
 
 
 def _flat(array: Any, size: int, K: int) -> Any:
@@ -218,7 +237,15 @@ def _flat(array: Any, size: int, K: int) -> Any:
 
 
 def _more_instances(
-    primitive: Primitive, full: bool, arrays: Sequence[Any], dims: Sequence[Any], size: int, *, program: Program, directions: bool, **params: Any
+    primitive: Primitive,
+    full: bool,
+    arrays: Sequence[Any],
+    dims: Sequence[Any],
+    size: int,
+    *,
+    program: Program,
+    directions: bool,
+    **params: Any,
 ) -> tuple[Any, Any]:
     p, lead = program.count, int(directions)
     rank = arrays[p + _TAPE - 1].ndim - (dims[p + _TAPE - 1] is not None)
@@ -234,7 +261,7 @@ def _more_instances(
         return out, lead
     sums = [s for s, w in zip(summed, params["wanted"], strict=True) if w]
     inner = tuple(range(lead + 1, lead + 1 + rank))
-    gradients = [jnp.sum(g, axis=inner) if s else g for g, s in zip(out[:-1], sums, strict=True)]
+    gradients = [jnp.sum(g, axis=inner) if s and inner else g for g, s in zip(out[:-1], sums, strict=True)]
     return [*gradients, out[-1]], [*(lead for _ in gradients), 0]
 
 

@@ -27,8 +27,8 @@ class Program:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         engine = layer.engine
-        native = isinstance(engine, NativeEngine) and os.environ.get("CVXPYLAYERS_JAX") != "callback"
-        self.key: int | None = engine.publish() if native else None  # type: ignore[attr-defined]
+        callback = os.environ.get("CVXPYLAYERS_JAX") == "callback"
+        self.key = engine.publish() if isinstance(engine, NativeEngine) and not callback else None
         self.count = len(layer.compiled.parameters)
         self.outputs = layer.compiled.R.shape[0]
         self.options: Options = tuple(sorted(engine.options.items()))
@@ -54,7 +54,7 @@ class Program:
         if nan:
             found.outputs[failed] = np.nan
         residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=-1)
-        results = [found.outputs, found.status, found.iterations, residuals]
+        results: list[Array] = [found.outputs, found.status, found.iterations, residuals]
         if found.tape is not None:
             results += [np.ascontiguousarray(a).view(np.uint32) for a in (found.tape.x, found.tape.z, found.tape.s)]
         return tuple(r.reshape(batch.shape + r.shape[1:]) for r in results)
@@ -66,27 +66,34 @@ class Program:
         outputs, _ = self.layer.engine.jvp(batch, tape, _spread(moving, given), directions=K)
         return outputs.reshape(*([] if K is None else [K]), *batch.shape, self.outputs)
 
-    def vjp(
-        self, *operands: Array, wanted: tuple[bool, ...], summed: tuple[bool, ...], directions: bool
-    ) -> tuple[Array, ...]:
+    def vjp(self, *operands: Array, wanted: tuple[bool, ...], summed: tuple[bool, ...], directions: bool) -> tuple[Array, ...]:
         """Pull the cotangent back to the wanted parameters, per instance or summed; and the degeneracy flags."""
         batch, tape, (cotangent,) = self._linearization(operands)
         lead = cotangent.shape[: int(directions)]
         rows = _per_instance(batch, summed)
         joint = np.ascontiguousarray(cotangent, dtype=np.float64).reshape(*lead, batch.size, self.outputs)
         gradients, flags = self.layer.engine.vjp(rows, tape, joint, wanted)
-        pulled = (g.reshape(*lead, *(() if s else batch.shape), g.shape[-1]) for g, s in zip(gradients, summed, strict=True) if g is not None)
+        pulled = (
+            g.reshape(*lead, *(() if s else batch.shape), g.shape[-1])
+            for g, s in zip(gradients, summed, strict=True)
+            if g is not None
+        )
         return *pulled, flags.reshape(batch.shape)
 
     def _shaped(self, arrays: Sequence[Array]) -> list[Array]:
         """Parameters (*batch_i, size) in their own shapes."""
-        return [np.asarray(a).reshape(*a.shape[:-1], *p.shape) for a, p in zip(arrays, self.layer.compiled.parameters, strict=True)]
+        return [a.reshape(*a.shape[:-1], *p.shape) for a, p in zip(arrays, self.layer.compiled.parameters, strict=True)]
 
     def _linearization(self, operands: Sequence[Array]) -> tuple[Batch, Tape, list[Array]]:
-        arrays, (x, z, s, status), moving = operands[: self.count], operands[self.count : self.count + 4], operands[self.count + 4 :]
-        tape = Tape(*(np.ascontiguousarray(a).view(np.float64).reshape(status.size, a.shape[-1] // 2) for a in (x, z, s)), np.asarray(status).reshape(-1))  # fmt: skip
+        arrays, (x, z, s, status), moving = (
+            operands[: self.count],
+            operands[self.count : self.count + 4],
+            operands[self.count + 4 :],
+        )
+        doubles = [np.ascontiguousarray(a).view(np.float64).reshape(status.size, a.shape[-1] // 2) for a in (x, z, s)]
+        tape = Tape(doubles[0], doubles[1], doubles[2], status.reshape(-1))
         batch = self.layer.batch(self._shaped(arrays))
-        return Batch(batch.arrays, status.shape), tape, [np.asarray(m) for m in moving]
+        return Batch(batch.arrays, status.shape), tape, list(moving)
 
 
 def _spread(moving: Sequence[Array], given: Sequence[bool]) -> list[Array | None]:

@@ -1,0 +1,84 @@
+"""Families of problems for the tests of the JAX front end: a layer, its twin in PyTorch, and parameters for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+
+from cvxpylayers import jax as front
+from cvxpylayers import torch as twin
+
+Array = np.ndarray[Any, Any]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, its twin, and how each parameter is drawn with leading axes."""
+
+    layer: front.CvxpyLayer
+    twin: twin.CvxpyLayer
+    draws: tuple[Draw, ...]
+
+    def sample(self, *batches: tuple[int, ...], dtype: str = "float64", seed: int = 0) -> list[Array]:
+        """Parameters with these batch axes; the last ``batches`` entry stands for all that follow."""
+        rng = np.random.default_rng(seed)
+        axes = [batches[min(i, len(batches) - 1)] for i in range(len(self.draws))]
+        return [draw(rng, a).astype(dtype) for draw, a in zip(self.draws, axes, strict=True)]
+
+
+def _qp() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw, ...]]:
+    x = cp.Variable(3, name="x")
+    F, g, u = cp.Parameter((4, 3), name="F"), cp.Parameter(4, name="g"), cp.Parameter(name="u", nonneg=True)
+    constraints = [x >= -u, cp.sum(x) == 1]
+    objective = cp.Minimize(0.5 * cp.sum_squares(F @ x - g) + 0.1 * cp.sum_squares(x))
+    draws = (
+        lambda r, b: r.normal(size=(*b, 4, 3)),
+        lambda r, b: 2 * r.normal(size=(*b, 4)),
+        lambda r, b: r.uniform(0.1, 0.3, size=b),
+    )
+    return cp.Problem(objective, constraints), [F, g, u], [x, constraints[0].dual_variables[0]], draws
+
+
+def _lp() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw, ...]]:
+    x = cp.Variable(3, name="x")
+    A, b, c = cp.Parameter((5, 3), name="A"), cp.Parameter(5, name="b"), cp.Parameter(3, name="c")
+    problem = cp.Problem(cp.Minimize(c @ x), [A @ x <= b, x <= 3, x >= -3])
+    draws = (
+        lambda r, s: r.normal(size=(*s, 5, 3)),
+        lambda r, s: r.uniform(0.5, 1.5, size=(*s, 5)),
+        lambda r, s: r.normal(size=(*s, 3)),
+    )
+    return problem, [A, b, c], [x], draws
+
+
+FAMILIES = {"qp": _qp, "lp": _lp}
+
+
+@cache
+def case(family: str) -> Case:
+    """The layers of a family, built once."""
+    problem, parameters, variables, draws = FAMILIES[family]()
+    return Case(front.CvxpyLayer(problem, parameters, variables), twin.CvxpyLayer(problem, parameters, variables), draws)
+
+
+def weights(shape: tuple[int, ...], dtype: Any = "float64") -> Array:
+    """A cotangent without symmetries."""
+    return np.sin(np.arange(np.prod(shape, dtype=int)) + 1.0).reshape(shape).astype(dtype)
+
+
+def torch_gradients(layer: twin.CvxpyLayer, arrays: list[Array]) -> list[Array]:
+    """Gradients of the weighted sum of all outputs, by the PyTorch front end."""
+    inputs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    loss = sum((torch.tensor(weights(tuple(o.shape), a_dtype(o))) * o).sum() for o in layer(*inputs))
+    return [g.numpy() for g in torch.autograd.grad(loss, inputs)]
+
+
+def a_dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
