@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.families import SMALL, Family
-from cvxpylayers._program import Batch, Status
+from benchmarks.truth import random_kind
+from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._program import Batch, CompiledProblem, Status
 from tests.kinds import KINDS, SCALED, scale
 from tests.oracles import jacobian, reference, unbroadcast
 from tests.programs import (
@@ -19,12 +21,14 @@ from tests.programs import (
     Kind,
     Program,
     Rng,
+    Twist,
     assert_close,
     batch_of,
     differentiate,
     draw,
     engine,
     family_batch,
+    pick,
     tape_of,
 )
 
@@ -55,6 +59,45 @@ def test_adjoint_identity_on_random_structures(kind: Kind, primal_only: bool) ->
 @families
 def test_adjoint_identity_on_families(family: Family) -> None:
     assert_adjoint(differentiate(*family_batch(family, COUNT, seed=32)))
+
+
+def settled(problem: CompiledProblem, programs: list[Program]) -> tuple[NativeEngine, Batch]:
+    """The instances that the engine solves: most, of what is at the edge of the precision."""
+    native, batch = NativeEngine(problem, {}), batch_of(problem, programs)
+    keep = np.flatnonzero(native.solve(batch, {}, tape=False).status == Status.SOLVED)
+    assert len(keep) >= len(programs) / 2
+    return native, pick(batch, keep)
+
+
+def nearly_repeat_row(source: int, target: int, gap: float) -> Twist:
+    """Row ``target``, like ``source`` active, becomes row ``source`` up to ``gap``."""
+
+    def twist(rng: Rng, p: Program) -> Program:
+        A, s, z = p.A.copy(), p.s.copy(), p.z.copy()
+        A[target] = A[source] + gap * A[target]
+        s[[source, target]], z[[source, target]] = 0.0, 1.0
+        return replace(p, A=A, s=s, z=z)
+
+    return twist
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("rank", [6, 3, 0])
+@pytest.mark.parametrize("digits", range(2, 15))
+def test_adjoint_identity_between_rank_and_null_space(rank: int, digits: int) -> None:
+    """Whatever the right-hand sides meet in the gap between what the precision can tell from zero and what it cannot."""
+    kind = Kind(rank=rank, regular=False, active=4, twists=(nearly_repeat_row(3, 4, 10.0**-digits),))
+    problem, programs = draw(kind, COUNT, seed=45)
+    assert_adjoint(differentiate(*settled(problem, programs)))
+
+
+@pytest.mark.parametrize("seed", [10, 11, 24, 31, 36, 95, 118, 141, 155, 202, 265])
+def test_adjoint_identity_on_random_ranks(seed: int) -> None:
+    """Structures with null spaces of any dimension beside small singular values."""
+    rng = np.random.default_rng(3)
+    kind = [random_kind(rng) for _ in range(seed + 1)][-1]
+    problem, programs = draw(kind, 16, seed)
+    assert_adjoint(differentiate(*settled(problem, programs)))
 
 
 # ---- against dense oracles ---------------------------------------------------------------------------------------------------

@@ -7,24 +7,30 @@
 //     K_E (dx, ζ) = -(dP x + dq + dA'z,  E (dA x - db)),      K_E = [P, A'E; E A, -D],
 //
 // symmetric and bounded. For zero and nonnegative cones E is 1 on equalities and active rows (s ≤ z) and 0 elsewhere, so every
-// active set has the same sparsity. Since K_E is symmetric, the adjoint solves with the same matrix: K_E (a, ·) = (x̄, E z̄), y = E ·,
+// active set has the same sparsity. On the central path, s z = μ, the same equations hold with D = s/(s + z). Since K_E is
+// symmetric, the adjoint solves with the same matrix: K_E (a, ·) = (x̄, E z̄), y = E ·,
 //
 //     q̄ = -a,   b̄ = y,   Ā_ij = -(z_i a_j + y_i x_j),   P̄_ij = -(a_i x_j + a_j x_i)   (off-diagonal, stored once),   P̄_ii = -a_i x_i.
 //
-// K_E may be singular (dependent active rows, solutions that are not unique); (a, y) is then the minimum-norm least-squares solution
-// pinv(K_E) r. It is factored with δ J, J = diag(I, -I), added and the residual of K_E itself is refined: t ← δ J (K_E + δ J)⁻¹ t.
-// The null space of K_E is a product N_x × N_z, which J maps to itself, and so is its complement; on the complement the iteration
-// contracts, on the null space it is the identity. Repeating it therefore projects on the null space. That serves twice: the part
-// of r that no solution can reach is removed (and the instance flagged), and so is what rounding, divided by δ, has put into
-// the null space of (a, y). Whether there may be a null space is found by solving once for a pseudo-random right-hand side, whose
-// component in it comes out multiplied by 1/δ: a choice that depends on K_E alone, so that VJP and JVP stay adjoint. Where the
-// refinement ends early because K_E is ill-conditioned but not singular, a smaller δ settles it.
+// What is applied is one symmetric operator that depends on K_E alone, so that VJP and JVP are adjoint to each other whatever the
+// right-hand sides. With J = diag(I, -I) the matrix S = (K_E + δ J)⁻¹ always exists, and refinement by the residual of K_E itself
+// multiplies an error by δ J S. That map is nearly 0 on what K_E determines well and the identity on the null space of K_E, which
+// is a product N_x × N_z. Its powers, applied to a pseudo-random vector, tell three kinds of lanes apart:
+//
+//   regular    the vector vanishes at once: a few refinements reach K_E⁻¹ to rounding
+//   ill        it vanishes with a smaller δ: K_E⁻¹ again, with residuals in twice the precision
+//   singular   it does not vanish: a null space, or singular values beyond the precision. Π = (δ J S)^k is the projection on it, and
+//
+//                  (I - Π') (S + S δJS + … + S (δJS)^m) (I - Π)
+//
+//              tends to the pseudoinverse: it gives the minimum-norm least-squares solution, and damps what lies between rank and
+//              null space. Applying S exactly up to rounding keeps it symmetric. Where (I - Π) removes something, the instance is flagged.
 //
 // Everything is solved in equilibrated units (kkt/equilibrate.hpp) where the data are scaled badly, and "norm" means the norm there.
 
+#include "adjoint/compensated.hpp"
 #include "kkt/equilibrate.hpp"
 #include "kkt/factor.hpp"
-#include "kkt/program_pack.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -45,132 +51,194 @@ class Adjoint {
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
         scaling_(plan, arena, 32.0),
         kkt_(plan, arena) {
-    for (V** v : {&x, &a, &r1, &t1_, &Aty_, &c1_, &w1_, &v1_}) *v = arena.take<V>(plan.n);
-    for (V** v : {&z, &s, &y, &r2, &t2_, &c2_, &w2_, &v2_}) *v = arena.take<V>(plan.m);
+    for (V** v : {&x, &a, &r1, &t1_, &l1_, &c1_, &w1_, &v1_}) *v = arena.take<V>(plan.n);
+    for (V** v : {&z, &s, &y, &r2, &t2_, &l2_, &c2_, &w2_, &v2_, &H_, &weight_}) *v = arena.take<V>(plan.m);
     active_ = arena.take<M>(plan.m);
   }
 
-  // Factors K_E at the tape of the valid lanes. Lanes with s = z = 0 in some row have no derivative; they are flagged, and the row
-  // counts as active.
-  void linearize(M valid) {
+  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. Lanes with s = z = 0
+  // in some row have no derivative; they are flagged, and the row counts as active.
+  void linearize(M valid, bool smoothed) {
     valid_ = valid;
     degenerate = M{};
     scaling_.scale_matrices(program, ~M{}, true);
+    const V one = splat<V>(1.0);
     for (Index i = 0; i < plan_.m; ++i) {
+      active_[i] = ~M{};
+      H_[i] = V{};
+      weight_[i] = one;
+      if (i < plan_.zero) continue;
       const V slack = scaling_.E[i] * s[i], dual = scaling_.c * scaling_.E_inverse[i] * z[i];
-      active_[i] = i < plan_.zero ? ~M{} : slack <= dual;
-      if (i >= plan_.zero) degenerate |= valid & (max(slack, dual) < tie);
+      if (smoothed) {
+        H_[i] = select(valid, slack / dual, one);
+        weight_[i] = 1.0 + H_[i];
+      } else {
+        active_[i] = slack <= dual;
+        degenerate |= valid & (max(slack, dual) < tie);
+      }
     }
-    factorize(splat<V>(regularization_));
-    probe();
+    classify();
   }
 
-  // (a, y) = pinv(K_E) (r1, r2); r2 counts on active rows only. Overwrites r1, r2.
+  // (a, y) = the operator on (r1, r2); r2 counts on active rows only. Overwrites r1, r2.
   void solve() {
-    const V c_inverse = 1.0 / scaling_.c;
     V norm = V{};
     for (Index j = 0; j < plan_.n; ++j) {
       r1[j] *= scaling_.c * scaling_.D[j];
       norm = max(norm, abs(r1[j]));
+      a[j] = V{};
     }
     for (Index i = 0; i < plan_.m; ++i) {
       r2[i] = select(active_[i], scaling_.E[i] * r2[i], V{});
       norm = max(norm, abs(r2[i]));
+      y[i] = V{};
     }
-    if (any(singular_)) remove_unreachable(norm, singular_);
-    const V residual = refine(norm, valid_);
-    if (const M unsettled = valid_ & ~singular_ & ~(residual <= settled * norm); any(unsettled)) insist(norm, unsettled);
-    if (any(singular_)) {
-      project_on_null_space(a, y, singular_);
-      subtract(a, y, singular_);
-    }
+    if (const M lanes = valid_ & ~ill_ & ~singular_; any(lanes)) refine(norm, lanes, [&] { return residual(); });
+    if (any(ill_)) refine(norm, ill_, [&] { return exact_residual(); });
+    if (any(singular_)) pseudosolve(norm, singular_);
+    const V c_inverse = 1.0 / scaling_.c;
     for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
     for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
   }
 
  private:
   void factorize(V delta) {
-    const V one = splat<V>(1.0);
+    delta_ = delta;
     for (Index i = 0; i < plan_.m; ++i) {
-      kkt_.e[i] = select(active_[i], one, V{});
-      kkt_.delta[i] = select(active_[i], delta, one);
+      const V e2 = 1.0 / weight_[i];
+      kkt_.e[i] = select(active_[i], sqrt(e2), V{});
+      kkt_.delta[i] = select(active_[i], H_[i] * e2 + delta, splat<V>(1.0));
     }
     kkt_.factorize(program.P, program.A, delta);
   }
 
-  // Whether K_E has a null space, judged by the solution for a pseudo-random right-hand side: it is large, and with a smaller δ
-  // still as large as δ allows.
-  void probe() {
+  void classify() {
+    const V delta = splat<V>(regularization_);
+    ill_ = singular_ = M{};
+    factorize(delta);
+    const M suspect = persists(valid_, 4);
+    if (!any(suspect)) return;
+    factorize(select(suspect, splat<V>(small_regularization), delta));
+    singular_ = persists(suspect, 8);
+    ill_ = suspect & ~singular_;
+  }
+
+  // The lanes in which a pseudo-random vector survives so many applications of δ J S.
+  M persists(M lanes, int applications) {
     std::uint64_t state = 1;
     const auto next = [&] {
       state = state * 6364136223846793005u + 1442695040888963407u;
       return splat<V>(static_cast<double>(state >> 11) * 0x1p-52 - 1.0);  // uniform in [-1, 1)
     };
-    for (Index j = 0; j < plan_.n; ++j) r1[j] = next();
-    for (Index i = 0; i < plan_.m; ++i) r2[i] = select(active_[i], next(), V{});
-    const auto reaches = [&](double limit) {
-      kkt_.solve(program.A, r1, r2, c1_, c2_);
-      return largest(c1_, c2_) > limit;
-    };
-    singular_ = valid_ & reaches(0.01 / regularization_);
-    if (!any(singular_)) return;
-    const V delta = splat<V>(regularization_);
-    factorize(select(singular_, splat<V>(probe_regularization), delta));
-    singular_ &= reaches(0.03 / probe_regularization);
-    factorize(delta);
-  }
-
-  // Lanes whose refinement got stuck: again with a smaller δ.
-  void insist(V norm, M lanes) {
-    const V delta = splat<V>(regularization_);
-    factorize(select(lanes, splat<V>(small_regularization), delta));
-    degenerate |= lanes & ~(refine(norm, lanes) <= consistent * norm);
-    factorize(delta);
-    // The probe may miss a null space that it is all but orthogonal to; then the solution explodes here.
-    const M missed = lanes & ~(largest(a, y) < 0.01 / small_regularization * norm);
-    if (!any(missed)) return;
-    singular_ |= missed;
-    remove_unreachable(norm, missed);
-    refine(norm, missed);
-  }
-
-  // Takes out of r what no solution can reach, and flags the lanes where that is not nothing.
-  void remove_unreachable(V norm, M lanes) {
-    project_on_null_space(r1, r2, lanes);
-    degenerate |= lanes & (largest(t1_, t2_) > consistent * norm);
-    subtract(r1, r2, lanes);
-  }
-
-  // t = the projection of (p, q) on the null space of K_E, in the given lanes: repeated until only rounding changes it. Each solve is
-  // refined once, because a factor 1/δ² separates the null space from the rest.
-  void project_on_null_space(const V* p, const V* q, M lanes) {
-    std::copy(p, p + plan_.n, t1_);
-    std::copy(q, q + plan_.m, t2_);
-    M busy = lanes;
-    const V negligible = roundoff * largest(t1_, t2_);
-    V change = splat<V>(__builtin_inf());
-    for (int pass = 0; pass < projections && any(busy); ++pass) {
+    for (Index j = 0; j < plan_.n; ++j) t1_[j] = next();
+    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], next(), V{});
+    for (int k = 0; k < applications && any(lanes); ++k) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-      program.products(c1_, c2_, w1_, w2_, Aty_);
-      for (Index j = 0; j < plan_.n; ++j) w1_[j] = t1_[j] - (w1_[j] + Aty_[j] + regularization_ * c1_[j]);
-      for (Index i = 0; i < plan_.m; ++i) w2_[i] = select(active_[i], t2_[i] - (w2_[i] - regularization_ * c2_[i]), V{});
-      kkt_.solve(program.A, w1_, w2_, v1_, v2_);
-      const V before = change;
-      change = V{};
-      const auto move = [&](V& t, V next) {
-        change = max(change, abs(next - t));
-        t = select(busy, next, t);
-      };
-      for (Index j = 0; j < plan_.n; ++j) move(t1_[j], regularization_ * (c1_[j] + v1_[j]));
-      for (Index i = 0; i < plan_.m; ++i) move(t2_[i], -regularization_ * (c2_[i] + v2_[i]));
-      busy &= (largest(t1_, t2_) > negligible) & (change < 0.5 * before);
+      set_scaled_solution(t1_, t2_);
+      lanes &= ~(largest(t1_, t2_) < vanished);
+    }
+    return lanes;
+  }
+
+  // (u, v) = δ J (c1_, c2_), as a right-hand side.
+  void set_scaled_solution(V* u, V* v) {
+    for (Index j = 0; j < plan_.n; ++j) u[j] = delta_ * c1_[j];
+    for (Index i = 0; i < plan_.m; ++i) v[i] = select(active_[i], -delta_ * weight_[i] * c2_[i], V{});
+  }
+
+  // Solves in the given lanes, from zero, refining until the residual no longer shrinks.
+  template <class Residual>
+  void refine(V norm, M lanes, Residual&& form_residual) {
+    V before = form_residual();
+    for (int pass = 0; pass < passes && any(lanes); ++pass) {
+      kkt_.solve(program.A, t1_, t2_, c1_, c2_);
+      add(a, c1_, y, c2_, lanes);
+      const V now = form_residual();
+      lanes &= (now > roundoff * norm) & (now < 0.5 * before);
+      before = now;
     }
   }
 
-  // (u, v) -= t in the given lanes.
-  void subtract(V* u, V* v, M lanes) {
-    for (Index j = 0; j < plan_.n; ++j) u[j] = select(lanes, u[j] - t1_[j], u[j]);
-    for (Index i = 0; i < plan_.m; ++i) v[i] = select(lanes, v[i] - t2_[i], v[i]);
+  // t = r - K_E (a, y); returns its largest entry.
+  V residual() {
+    program.products(a, y, t1_, t2_, l1_);
+    for (Index j = 0; j < plan_.n; ++j) t1_[j] = r1[j] - (t1_[j] + l1_[j]);
+    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], r2[i] - (t2_[i] - H_[i] * y[i]), V{});
+    return largest(t1_, t2_);
+  }
+
+  // The same, computed in twice the precision and then rounded.
+  V exact_residual() {
+    residual_in_twice_the_precision(r1, r2, a, y, V{}, t1_, t2_);
+    return largest(t1_, t2_);
+  }
+
+  // (u, v) = (p, q) - (K_E + δ J) (g, h)
+  void residual_in_twice_the_precision(const V* p, const V* q, const V* g, const V* h, V delta, V* u, V* v) {
+    subtract_products(program, p, q, g, h, u, v, l1_, l2_);
+    for (Index j = 0; j < plan_.n; ++j) {
+      add_product(u[j], l1_[j], -delta, g[j]);
+      u[j] += l1_[j];
+    }
+    for (Index i = 0; i < plan_.m; ++i) {
+      add_product(v[i], l2_[i], H_[i], h[i]);
+      add_product(v[i], l2_[i], delta * weight_[i], h[i]);
+      v[i] = select(active_[i], v[i] + l2_[i], V{});
+    }
+  }
+
+  // c = S (p, q), to rounding.
+  void solve_exactly(const V* p, const V* q, M lanes) {
+    kkt_.solve(program.A, p, q, c1_, c2_);
+    for (int pass = 0; pass < corrections && any(lanes); ++pass) {
+      residual_in_twice_the_precision(p, q, c1_, c2_, delta_, w1_, w2_);
+      kkt_.solve(program.A, w1_, w2_, v1_, v2_);
+      add(c1_, v1_, c2_, v2_, lanes);
+      lanes &= largest(v1_, v2_) > 0.1 * roundoff * largest(c1_, c2_);
+    }
+  }
+
+  // (a, y) of singular lanes; overwrites r.
+  void pseudosolve(V norm, M lanes) {
+    std::copy(r1, r1 + plan_.n, t1_);
+    std::copy(r2, r2 + plan_.m, t2_);
+    project_on_null_space(lanes);
+    degenerate |= lanes & (largest(t1_, t2_) > consistent * norm);
+    for (Index j = 0; j < plan_.n; ++j) r1[j] -= select(lanes, t1_[j], V{});
+    for (Index i = 0; i < plan_.m; ++i) r2[i] -= select(lanes, t2_[i], V{});
+    M busy = lanes;
+    for (int pass = 0; pass < passes && any(busy); ++pass) {
+      busy &= exact_residual() > roundoff * norm;
+      solve_exactly(t1_, t2_, busy);
+      add(a, c1_, y, c2_, busy);
+    }
+    // Π' = J Π J
+    std::copy(a, a + plan_.n, t1_);
+    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], -weight_[i] * y[i], V{});
+    project_on_null_space(lanes);
+    for (Index j = 0; j < plan_.n; ++j) a[j] -= select(lanes, t1_[j], V{});
+    for (Index i = 0; i < plan_.m; ++i) y[i] += select(lanes, t2_[i] / weight_[i], V{});
+  }
+
+  // t ← (δ J S)^k t; k is fixed, but what has stopped changing is left alone.
+  void project_on_null_space(M lanes) {
+    const V unchanged = roundoff * largest(t1_, t2_);
+    for (int k = 0; k < projections && any(lanes); ++k) {
+      solve_exactly(t1_, t2_, lanes);
+      set_scaled_solution(w1_, w2_);
+      V change = V{};
+      for (Index j = 0; j < plan_.n; ++j) change = max(change, abs(w1_[j] - t1_[j]));
+      for (Index i = 0; i < plan_.m; ++i) change = max(change, abs(w2_[i] - t2_[i]));
+      for (Index j = 0; j < plan_.n; ++j) t1_[j] = select(lanes, w1_[j], t1_[j]);
+      for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(lanes, w2_[i], t2_[i]);
+      lanes &= change > unchanged;
+    }
+  }
+
+  // (u, v) += (p, q) in the given lanes.
+  void add(V* u, const V* p, V* v, const V* q, M lanes) {
+    for (Index j = 0; j < plan_.n; ++j) u[j] = select(lanes, u[j] + p[j], u[j]);
+    for (Index i = 0; i < plan_.m; ++i) v[i] = select(lanes, v[i] + q[i], v[i]);
   }
 
   V largest(const V* p, const V* q) const {
@@ -180,50 +248,26 @@ class Adjoint {
     return size;
   }
 
-  // Solves in the given lanes, refining until the residual no longer shrinks; leaves it in (t1_, t2_) and returns its largest entry.
-  V refine(V norm, M lanes) {
-    for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, V{}, a[j]);
-    for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, V{}, y[i]);
-    V residual = residuals();
-    M busy = lanes;
-    for (int pass = 0; pass < passes && any(busy); ++pass) {
-      kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-      for (Index j = 0; j < plan_.n; ++j) a[j] = select(busy, a[j] + c1_[j], a[j]);
-      for (Index i = 0; i < plan_.m; ++i) y[i] = select(busy, y[i] + c2_[i], y[i]);
-      const V before = residual;
-      residual = residuals();
-      busy &= (residual > roundoff * norm) & (residual < 0.5 * before);
-    }
-    return residual;
-  }
-
-  // t = r - K_E (a, y); returns its largest entry.
-  V residuals() {
-    program.products(a, y, t1_, t2_, Aty_);
-    for (Index j = 0; j < plan_.n; ++j) t1_[j] = r1[j] - (t1_[j] + Aty_[j]);
-    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], r2[i] - t2_[i], V{});
-    const V size = largest(t1_, t2_);
-    return select(finite(size), size, splat<V>(__builtin_inf()));
-  }
-
-  static constexpr double small_regularization = 1e-9;
-  static constexpr double probe_regularization = 1e-7;
+  static constexpr double small_regularization = 1e-6;
+  static constexpr double vanished = 1e-6;    // of a pseudo-random vector of size 1
   static constexpr double tie = 1e-8;
   static constexpr double roundoff = 1e-15;
-  static constexpr double settled = 1e-11;     // residuals that need no second attempt
-  static constexpr double consistent = 1e-6;   // residuals that a solution may have
+  static constexpr double consistent = 1e-6;  // what may be removed from a right-hand side without a flag
   static constexpr int passes = 20;
+  static constexpr int corrections = 5;
   static constexpr int projections = 40;
 
   const Plan& plan_;
-  // The refinement contracts by δ/(δ + σ²), without P by δ²/(δ² + σ²), σ the singular values of the active rows, while rounding is
+  // Refinement contracts by δ/(δ + σ²), without P by δ²/(δ² + σ²), σ the singular values of the active rows, while rounding is
   // amplified by 1/δ². Linear programs can afford the larger one.
   const double regularization_;
+  V delta_{};                       // of each lane
   Scaling<V> scaling_;
   Kkt<V> kkt_;
-  V *t1_, *Aty_, *c1_, *t2_, *c2_, *w1_, *v1_, *w2_, *v2_;
-  M* active_;
-  M valid_{}, singular_{};
+  V *H_, *weight_;                  // per active row: D/(1 - D) and 1/(1 - D)
+  M* active_;                       // per row: D < 1
+  V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w1_, *w2_, *v1_, *v2_;
+  M valid_{}, ill_{}, singular_{};
 };
 
 }  // namespace cvxl::CVXL_ISA

@@ -116,6 +116,7 @@ struct AdjointJob {
   const Compiled& compiled;
   Locator locator;
   TapeView tape;
+  bool smoothed = false;                 // the tape holds points of the central path
   std::int64_t directions;
   std::span<std::uint8_t> degenerate;
   std::int64_t block_size = 0, blocks = 0;
