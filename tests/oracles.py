@@ -80,7 +80,7 @@ class OracleEngine(ClarabelEngine):
     name: ClassVar[str] = "ORACLE"
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
-        found = super().solve(batch, {**TIGHT, **options}, tape=True)
+        found = super().solve(batch, options, tape=True)
         assert found.tape is not None
         t, theta = found.tape, batch.theta()[:, :-1]
         for i in np.flatnonzero(found.status <= 1):

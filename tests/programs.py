@@ -124,7 +124,7 @@ def draw(kind: Kind, count: int, seed: int = 0) -> tuple[CompiledProblem, list[P
     programs = [kind.draw(rng) for _ in range(count)]
     P = np.any([p.P != 0 for p in programs], axis=0) | kind.stored
     A = np.any([p.A != 0 for p in programs], axis=0)
-    return compiled(P, A, kind.zero), programs
+    return compiled(P, A, Cones(zero=kind.zero, nonneg=kind.nonneg)), programs
 
 
 def _pattern(mask: Array) -> Pattern:
@@ -133,10 +133,10 @@ def _pattern(mask: Array) -> Pattern:
     return Pattern(csr.indptr.astype(np.int32), csr.indices.astype(np.int32))
 
 
-def compiled(P: Array, A: Array, zero: int) -> CompiledProblem:
+def compiled(P: Array, A: Array, cones: Cones) -> CompiledProblem:
     """The compiled problem of these patterns, its parameters the parts of the value vector."""
     m, n = A.shape
-    structure = Structure(n, m, Cones(zero=zero, nonneg=m - zero), _pattern(np.tril(P)), _pattern(A))
+    structure = Structure(n, m, cones, _pattern(np.tril(P)), _pattern(A))
     sizes = dict(zip(PARTS, (structure.P.nnz, n, structure.A.nnz, m, 1), strict=True))
     return CompiledProblem(
         structure,

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.families import SMALL, Family
 from cvxpylayers._engines.clarabel import solve_instance
-from cvxpylayers._program import Batch, Status
+from cvxpylayers._program import Batch, Cones, Status
 from tests.kinds import KINDS
 from tests.programs import Array, Kind, Program, batch_of, compiled, draw, engine, family_batch, tape_of
 
@@ -117,7 +117,7 @@ def test_every_path_through_the_loop_leads_to_the_solution(polish: bool, equilib
 
 def test_no_rows_and_no_quadratic() -> None:
     """m = 0, P = 0: only q = 0 has a solution, and every x is one."""
-    problem = compiled(np.zeros((3, 3)), np.zeros((0, 3)), 0)
+    problem = compiled(np.zeros((3, 3)), np.zeros((0, 3)), Cones())
     empty, q = np.zeros((2, 0)), np.array([[0.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     solution = engine(problem).solve(Batch((empty, q, empty, empty, np.full((2, 1), 5.0)), (2,)), {}, tape=True)
     assert [Status(k) for k in solution.status] == [Status.SOLVED, Status.DUAL_INFEASIBLE]
