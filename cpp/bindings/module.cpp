@@ -87,13 +87,16 @@ void run(F&& call) {
 
 class Kernel {
  public:
-  Kernel(cvxl::Index n, cvxl::Index m, cvxl::Index zero, std::vector<cvxl::Index> parameter_sizes, const Vector<cvxl::Index>& P_indptr,
+  // `cones`: (kind, order, exponent) of each block.
+  using ConeTuple = std::tuple<int, cvxl::Index, double>;
+
+  Kernel(cvxl::Index n, cvxl::Index m, cvxl::Index zero, const std::vector<ConeTuple>& cones, std::vector<cvxl::Index> parameter_sizes, const Vector<cvxl::Index>& P_indptr,
          const Vector<cvxl::Index>& P_indices, const Vector<cvxl::Index>& A_indptr, const Vector<cvxl::Index>& A_indices,
          const Vector<cvxl::Index>& M_indptr, const Vector<cvxl::Index>& M_indices, const Vector<double>& M_data,
          const Vector<cvxl::Index>& R_indptr, const Vector<cvxl::Index>& R_indices, const Vector<double>& R_data, bool check_convexity,
          double objective_sign, int lane_width)
       : engine_(std::make_shared<cvxl::Engine>(
-            cvxl::Problem{{n, m, zero, {copy(P_indptr), copy(P_indices)}, {copy(A_indptr), copy(A_indices)}},
+            cvxl::Problem{{n, m, zero, {copy(P_indptr), copy(P_indices)}, {copy(A_indptr), copy(A_indices)}, blocks(cones)},
                           {{copy(M_indptr), copy(M_indices)}, copy(M_data)},
                           {{copy(R_indptr), copy(R_indices)}, copy(R_data)},
                           std::move(parameter_sizes),
@@ -209,6 +212,15 @@ class Kernel {
     return t;
   }
 
+  static std::vector<cvxl::Cone> blocks(const std::vector<ConeTuple>& cones) {
+    std::vector<cvxl::Cone> result;
+    for (const auto& [kind, order, alpha] : cones) {
+      if (kind < 0 || kind > cvxl::Cone::power) throw std::invalid_argument("no such kind of cone");
+      result.push_back({static_cast<cvxl::Cone::Kind>(kind), order, alpha});
+    }
+    return result;
+  }
+
   static cvxl::Settings parse(const nb::dict& options) {
     cvxl::Settings settings;
     const auto read = [&](const char* name, auto& value) {
@@ -236,11 +248,11 @@ NB_MODULE(_core, m) {
   nb::set_leak_warnings(false);  // a tensor alive at exit keeps its kernel, which is no leak
   m.doc() = "Native engine: batches of cone programs of one structure, solved and differentiated in SIMD lanes.";
   nb::class_<Kernel>(m, "Kernel", "One compiled problem; immutable, usable from several threads.")
-      .def(nb::init<cvxl::Index, cvxl::Index, cvxl::Index, std::vector<cvxl::Index>, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
+      .def(nb::init<cvxl::Index, cvxl::Index, cvxl::Index, const std::vector<Kernel::ConeTuple>&, std::vector<cvxl::Index>, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
                     const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
                     const Vector<double>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<double>&, bool, double,
                     int>(),
-           "n"_a, "m"_a, "zero"_a, "parameter_sizes"_a, "P_indptr"_a, "P_indices"_a, "A_indptr"_a, "A_indices"_a, "M_indptr"_a,
+           "n"_a, "m"_a, "zero"_a, "cones"_a, "parameter_sizes"_a, "P_indptr"_a, "P_indices"_a, "A_indptr"_a, "A_indices"_a, "M_indptr"_a,
            "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "lane_width"_a = 0)
       .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
            "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a)

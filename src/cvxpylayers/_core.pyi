@@ -17,6 +17,7 @@ class Kernel:
         n: int,
         m: int,
         zero: int,
+        cones: Sequence[tuple[int, int, float]],
         parameter_sizes: Sequence[int],
         P_indptr: Int32,
         P_indices: Int32,

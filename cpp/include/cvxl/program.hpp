@@ -21,16 +21,32 @@ struct SparseMap {
   std::vector<double> data;
 };
 
-// What all instances share: min ½x'Px + q'x + d  s.t.  Ax + s = b, the first `zero` rows equalities, the others s ≥ 0.
-// P holds the lower triangle by rows.
+// A cone block beyond the orthant; the conventions are those of the package's _canon/layout.py.
+struct Cone {
+  enum Kind : std::uint8_t { second_order, semidefinite, exponential, power };
+  Kind kind = second_order;
+  Index order = 0;     // dimension of a second-order cone, order of the matrices of a semidefinite one
+  double alpha = 0.5;  // exponent of a power cone
+
+  Index rows() const { return kind == second_order ? order : kind == semidefinite ? order * (order + 1) / 2 : 3; }
+};
+
+// What all instances share: min ½x'Px + q'x + d  s.t.  Ax + s = b, s ∈ K. The first `zero` rows are equalities; the rows of `cones`
+// come last, block by block; s ≥ 0 in between. P holds the lower triangle by rows.
 struct Structure {
   Index n = 0;
   Index m = 0;
   Index zero = 0;
   Pattern P;
   Pattern A;
+  std::vector<Cone> cones = {};
 
-  Index inequalities() const { return m - zero; }
+  // The first row that belongs to a block of `cones`.
+  Index first_cone_row() const {
+    Index row = m;
+    for (const Cone& cone : cones) row -= cone.rows();
+    return row;
+  }
   // Offsets into the value vector [P, q, A, b, d] of one instance.
   Index q_offset() const { return P.nnz(); }
   Index A_offset() const { return P.nnz() + n; }

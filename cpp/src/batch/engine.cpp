@@ -43,7 +43,10 @@ void check_pattern(const Pattern& p, Index rows, Index columns, const char* mess
 
 Problem checked(Problem p) {
   const Structure& s = p.structure;
-  require(s.n > 0 && s.m >= 0 && s.zero >= 0 && s.zero <= s.m, "sizes must satisfy n > 0 and 0 <= zero <= m");
+  for (const Cone& cone : s.cones)
+    require(cone.order >= 0 && cone.order < 40'000 && (cone.kind != Cone::power || (cone.alpha > 0.0 && cone.alpha < 1.0)),
+            "cones need an order >= 0 and an exponent between 0 and 1");
+  require(s.n > 0 && s.m >= 0 && s.zero >= 0 && s.zero <= s.first_cone_row(), "sizes must satisfy n > 0 and 0 <= zero <= m - rows of cones");
   check_pattern(s.P, s.n, s.n, "P must be n x n, compressed by rows, columns ascending");
   for (Index i = 0; i < s.n; ++i)
     for (Index k = s.P.indptr[i]; k < s.P.indptr[i + 1]; ++k) require(s.P.indices[k] <= i, "P must hold the lower triangle");
@@ -60,7 +63,8 @@ std::vector<Place> places(const Structure& s, const Plan& plan) {
   std::vector<Place> place(s.values(), {Place::d, 0, 0});
   const auto fill = [&](Place::Kind kind, const Pattern& pattern, const std::vector<Index>& source) {
     for (Index i = 0; i < pattern.rows(); ++i)
-      for (Index k = pattern.indptr[i]; k < pattern.indptr[i + 1]; ++k) place[source[k]] = {kind, i, pattern.indices[k]};
+      for (Index k = pattern.indptr[i]; k < pattern.indptr[i + 1]; ++k)
+        if (source[k] >= 0) place[source[k]] = {kind, i, pattern.indices[k]};
   };
   fill(Place::P, plan.P, plan.P_source);
   fill(Place::A, plan.A, plan.A_source);

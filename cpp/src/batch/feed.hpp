@@ -5,22 +5,21 @@
 
 #include "batch/stage.hpp"
 #include "cvxl/status.hpp"
-#include "ipm/state.hpp"
 
 namespace cvxl::CVXL_ISA {
 
-template <class V>
+template <class V, class State>
 class Feed {
  public:
   static constexpr int W = lanes_of<V>;
 
-  Feed(const SolveJob& job, State<V>& state, Arena& arena, bool caller)
+  Feed(const SolveJob& job, State& state, Arena& arena, bool caller)
       : job_(job), plan_(job.compiled.plan), state_(state), stage_(job.compiled, arena), caller_(caller) {}
 
   // P and A of a batch that shares them, in every lane.
   void broadcast_matrices() {
     for (Index k = 0; k < plan_.P.nnz(); ++k) state_.program.P[k] = splat<V>(job_.base[plan_.P_source[k]]);
-    for (Index k = 0; k < plan_.A.nnz(); ++k) state_.program.A[k] = splat<V>(job_.base[plan_.A_source[k]]);
+    for (Index k = 0; k < plan_.A.nnz(); ++k) state_.program.A[k] = splat<V>(plan_.A_source[k] < 0 ? 0.0 : job_.base[plan_.A_source[k]]);
     state_.scaling.scale_matrices(state_.program, ~Mask<W>{}, job_.settings.equilibrate);
   }
 
@@ -64,7 +63,7 @@ class Feed {
   bool stopped() { return job_.progress.stopped(caller_, last_poll_); }
 
  private:
-  double value(Index v) const { return job_.locator.shared(v) ? job_.base[v] : job_.compiled.values(v, stage_.pointers); }
+  double value(Index v) const { return v < 0 ? 0.0 : job_.locator.shared(v) ? job_.base[v] : job_.compiled.values(v, stage_.pointers); }
 
   // Returns false if a number is NaN or infinite.
   bool fill(int lane, std::int64_t instance) {
@@ -108,7 +107,7 @@ class Feed {
 
   const SolveJob& job_;
   const Plan& plan_;
-  State<V>& state_;
+  State& state_;
   Stage stage_;
   bool caller_;
   std::int64_t instance_[W]{};

@@ -2,28 +2,44 @@
 
 #include "batch/feed.hpp"
 #include "batch/sweep.hpp"
+#include "ipm/homogeneous.hpp"
 #include "ipm/solve.hpp"
 
 namespace cvxl::CVXL_ISA {
 namespace {
 
 template <class V>
-void solve(const SolveJob& job, std::byte* block, bool caller) {
+using QuadraticLoop = Solver<V, Feed<V, State<V>>>;
+template <class V>
+using HomogeneousLoop = HomogeneousSolver<V, Feed<V, Embedding<V>>>;
+
+template <class V, class Loop>
+void solve_by(const SolveJob& job, std::byte* block, bool caller) {
   const FlushDenormals flush;
   Arena arena(block);
-  Solver<V, Feed<V>> solver(job.compiled.plan, job.settings, job.compiled.problem.check_convexity, arena);
-  Feed<V> feed(job, solver.state(), arena, caller);
+  Loop solver(job.compiled.plan, job.settings, job.compiled.problem.check_convexity, arena);
+  Feed<V, std::remove_reference_t<decltype(solver.state())>> feed(job, solver.state(), arena, caller);
   if (job.shared_matrices) feed.broadcast_matrices();
   solver.run(feed, job.shared_matrices);
 }
 
 template <class V>
-std::size_t solve_arena(const Compiled& compiled) {
+void solve(const SolveJob& job, std::byte* block, bool caller) {
+  job.compiled.plan.cones.empty() ? solve_by<V, QuadraticLoop<V>>(job, block, caller) : solve_by<V, HomogeneousLoop<V>>(job, block, caller);
+}
+
+template <class V, class Loop>
+std::size_t arena_of(const Compiled& compiled) {
   const Settings settings;
   Arena arena;
-  Solver<V, Feed<V>> solver(compiled.plan, settings, false, arena);
+  Loop solver(compiled.plan, settings, false, arena);
   Stage stage(compiled, arena);
   return arena.used();
+}
+
+template <class V>
+std::size_t solve_arena(const Compiled& compiled) {
+  return compiled.plan.cones.empty() ? arena_of<V, QuadraticLoop<V>>(compiled) : arena_of<V, HomogeneousLoop<V>>(compiled);
 }
 
 template <class V>

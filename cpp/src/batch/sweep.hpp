@@ -25,7 +25,7 @@ class Sweep {
       const std::int64_t i = instance(lane);
       valid_[lane] = job_.tape.status[i] <= static_cast<std::int8_t>(Status::almost_solved) ? -1 : 0;
       job_.locator.locate(i, stage_.pointers);
-      const auto put = [&](V* to, Index k, Index v) { lane_of(to, k, lane) = job_.compiled.values(v, stage_.pointers); };
+      const auto put = [&](V* to, Index k, Index v) { lane_of(to, k, lane) = v < 0 ? 0.0 : job_.compiled.values(v, stage_.pointers); };
       for (Index k = 0; k < plan_.P.nnz(); ++k) put(adjoint_.program.P, k, plan_.P_source[k]);
       for (Index k = 0; k < plan_.A.nnz(); ++k) put(adjoint_.program.A, k, plan_.A_source[k]);
       for (Index j = 0; j < plan_.n; ++j) lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
@@ -137,6 +137,7 @@ class Sweep {
       double r2 = tangent(structure_.b_offset() + i);
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
         const Index j = plan_.A.indices[k];
+        if (plan_.A_source[k] < 0) continue;
         const double d = tangent(plan_.A_source[k]);
         r2 -= d * lane_of(adjoint_.x, j, lane);
         r1(j) -= d * lane_of(adjoint_.z, i, lane);

@@ -89,8 +89,14 @@ class Scaling {
         d_[j] = max(d_[j], a);
       }
       e_[i] = norm;
-      check(norm);
     }
+    // A cone block must stay one: it is scaled as a whole, by its largest row.
+    for (const ConeBlock& cone : plan_.cones) {
+      V norm = V{};
+      for (Index i = cone.first; i < cone.first + cone.rows(); ++i) norm = max(norm, e_[i]);
+      for (Index i = cone.first; i < cone.first + cone.rows(); ++i) e_[i] = norm;
+    }
+    for (Index i = 0; i < plan_.m; ++i) check(e_[i]);
     for (Index j = 0; j < plan_.n; ++j) check(d_[j]);
     return outside;
   }

@@ -135,14 +135,47 @@ std::vector<Panel> find_panels(const EliminationTree& tree) {
   return panels;
 }
 
+// A structure in which the rows of every cone block have one pattern, and where its entries of A come from (-1: a new zero).
+struct Padded {
+  Structure structure;
+  std::vector<Index> source;
+
+  explicit Padded(const Structure& s) : structure(s) {
+    structure.A = {};
+    Index i = 0;
+    const auto copy_row = [&](std::span<const Index> pattern) {
+      Index k = s.A.indptr[i];
+      for (const Index j : pattern) {
+        const bool own = k < s.A.indptr[i + 1] && s.A.indices[k] == j;
+        structure.A.indices.push_back(j);
+        source.push_back(own ? k++ : -1);
+      }
+      structure.A.indptr.push_back(structure.A.nnz());
+      ++i;
+    };
+    while (i < s.first_cone_row()) copy_row(row(s.A, i));
+    for (const Cone& cone : s.cones) {
+      std::set<Index> columns;
+      for (Index r = i; r < i + cone.rows(); ++r) columns.insert(row(s.A, r).begin(), row(s.A, r).end());
+      const std::vector<Index> pattern(columns.begin(), columns.end());
+      for (Index r = 0; r < cone.rows(); ++r) copy_row(pattern);
+    }
+  }
+};
+
 class Builder {
  public:
-  explicit Builder(const Structure& s) : s_(s), c_(choose(s)) {}
+  explicit Builder(const Structure& s) : padded_(s), s_(padded_.structure), c_(choose(s_)) {}
 
   Plan build() {
     plan_.n = s_.n;
     plan_.m = s_.m;
     plan_.zero = s_.zero;
+    plan_.orthant_end = s_.first_cone_row();
+    for (Index first = plan_.orthant_end; const Cone& cone : s_.cones) {
+      plan_.cones.push_back({cone, first});
+      first += cone.rows();
+    }
     plan_.nodes = c_.nodes;
     plan_.ordering = c_.name;
     plan_.flops = c_.flops;
@@ -187,7 +220,8 @@ class Builder {
         P[high].emplace_back(low, k);
       }
     for (Index i = 0; i < s_.m; ++i)
-      for (Index k = s_.A.indptr[i]; k < s_.A.indptr[i + 1]; ++k) A[i].emplace_back(internal[s_.A.indices[k]], s_.A_offset() + k);
+      for (Index k = s_.A.indptr[i]; k < s_.A.indptr[i + 1]; ++k)
+        A[i].emplace_back(internal[s_.A.indices[k]], padded_.source[k] < 0 ? -1 : s_.A_offset() + padded_.source[k]);
     const auto compress = [](auto& rows, Pattern& pattern, std::vector<Index>& source) {
       for (auto& entries : rows) {
         std::sort(entries.begin(), entries.end());
@@ -298,6 +332,7 @@ class Builder {
     }
   }
 
+  Padded padded_;
   const Structure& s_;
   Candidate c_;
   Plan plan_;

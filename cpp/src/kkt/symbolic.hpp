@@ -6,6 +6,7 @@
 //
 // Rows in the *condensed* set are eliminated first: row i with entries a adds w a aᵀ, w = e²/Δ, to the x block. Rows that share
 // a column pattern form a group, a dense panel whose update runs through the same register-blocked kernel as a supernode's.
+// The rows of a cone block share one pattern, the union of theirs, so that they can be rotated (cones/cones.hpp).
 // The other rows are *kept* as nodes beside the variables. The nodes are ordered by minimum degree, and the factor is stored by
 // supernodes: dense panels, column-major, the diagonal block on top. Variables are relabelled in elimination order, so that the
 // entries of a row of A, ascending in column, are also ascending in position.
@@ -55,12 +56,19 @@ struct RowRun {
   Index first, rows;
 };
 
+// A cone of the structure with its place: rows [first, first + rows()).
+struct ConeBlock : Cone {
+  Index first = 0;
+};
+
 struct Plan {
   Index n = 0, m = 0, zero = 0;
+  Index orthant_end = 0;               // rows [zero, orthant_end) are nonnegative, those from there on belong to `cones`
+  std::vector<ConeBlock> cones;
   Index nodes = 0;                     // order of the reduced system
   std::vector<Index> variable_of;      // internal variable → the user's
   Pattern P, A;                        // in internal variables
-  std::vector<Index> P_source, A_source;  // entry → index into the user's value vector
+  std::vector<Index> P_source, A_source;  // entry → index into the user's value vector, -1 for a zero that fills a cone's pattern
 
   std::vector<Index> variable_position;   // internal variable → position, increasing
   std::vector<Index> row_position;        // row → position, -1 if condensed

@@ -11,9 +11,9 @@ import numpy as np
 from cvxpylayers import _core
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.clarabel import solve_instance
-from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
-from cvxpylayers.errors import UnsupportedConeError
+from cvxpylayers.errors import DerivativeError
 
 # By status code: whether Clarabel is asked as well.
 _UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
@@ -21,7 +21,7 @@ _UNRESOLVED[[Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PR
 
 
 class NativeEngine(Engine):
-    """Linear and quadratic programs in SIMD lanes.
+    """Cone programs in SIMD lanes: quadratic programs by path following with polish, other cones by the homogeneous embedding.
 
     Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
     it makes progress), ``max_iterations``, ``threads`` (0: one per core; derivatives use the constructor's), ``polish``,
@@ -33,8 +33,6 @@ class NativeEngine(Engine):
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
-        if not compiled.structure.cones.polyhedral:
-            raise UnsupportedConeError(_unsupported(compiled))
         self._kernel = _kernel(compiled, self.options.get("lane_width", 0))
         self._threads: int = self.options.get("threads", 0)
 
@@ -99,6 +97,7 @@ class NativeEngine(Engine):
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
+        self._require_derivatives()
         lead = outputs.shape[:-2]
         gradients = [_room(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
         degenerate = np.zeros(batch.size, dtype=np.bool_)
@@ -112,6 +111,7 @@ class NativeEngine(Engine):
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction."""
+        self._require_derivatives()
         lead = () if directions is None else (directions,)
         outputs = np.empty((*lead, batch.size, self.compiled.R.shape[0]))
         degenerate = np.zeros(batch.size, dtype=np.bool_)
@@ -126,6 +126,10 @@ class NativeEngine(Engine):
         key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0)
         self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters])
         return key
+
+    def _require_derivatives(self) -> None:
+        if not self.compiled.structure.cones.polyhedral:
+            raise DerivativeError("The native engine differentiates linear and quadratic programs so far.")
 
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
@@ -181,6 +185,7 @@ def _kernel(compiled: CompiledProblem, lane_width: int) -> _core.Kernel:
         n=structure.n,
         m=structure.m,
         zero=structure.cones.zero,
+        cones=_blocks(structure.cones),
         parameter_sizes=[p.size for p in compiled.parameters],
         P_indptr=index(structure.P.indptr),
         P_indices=index(structure.P.indices),
@@ -199,15 +204,7 @@ def _kernel(compiled: CompiledProblem, lane_width: int) -> _core.Kernel:
     )
 
 
-def _unsupported(compiled: CompiledProblem) -> str:
-    cones = compiled.structure.cones
-    first = cones.zero + cones.nonneg
-    source = compiled.row_sources[first] if len(compiled.row_sources) > first else "a constraint"
-    needed = " and ".join(word for kind, word in _CONE_WORDS.items() if getattr(cones, kind))
-    return (
-        f"The native engine solves linear and quadratic programs; this problem needs {needed} cones, first for {source}. "
-        "Reformulate it, or pass solver='CLARABEL' for solutions without gradients."
-    )
-
-
-_CONE_WORDS = {"soc": "second-order", "psd": "positive semidefinite", "exp": "exponential", "power": "power"}
+def _blocks(cones: Cones) -> list[tuple[int, int, float]]:
+    """(kind, order, exponent) of every block after the orthant, in row order; those without rows are left out."""
+    kinds = [(0, k, 0.5) for k in cones.soc] + [(1, k, 0.5) for k in cones.psd] + [(2, 3, 0.5)] * cones.exp
+    return [block for block in kinds if block[1]] + [(3, 3, alpha) for alpha in cones.power]

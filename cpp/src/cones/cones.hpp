@@ -1,0 +1,225 @@
+#pragma once
+// The product cone K of a problem, for a pack of lanes: zero rows, the orthant, then the blocks of the plan.
+//
+// At a point (s, z) every block gives a scaling H, symmetric and positive definite, with which the linearized complementarity reads
+// ds + H dz = -c, and a frame T in which H is diagonal (rotation.hpp). c = s for the affine direction; `complement` adds centring and
+// second-order terms. On zero rows H = 0 and c = 0.
+
+#include <algorithm>
+#include <new>
+
+#include "cones/exponential.hpp"
+#include "cones/power.hpp"
+#include "cones/second_order.hpp"
+#include "cones/semidefinite.hpp"
+#include "cones/three_dimensional.hpp"
+#include "kkt/symbolic.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+class Cones {
+ public:
+  using M = Mask<lanes_of<V>>;
+  using ExponentialBlock = ThreeDimensional<V, Exponential<V>>;
+  using PowerBlock = ThreeDimensional<V, Power<V>>;
+  V* h;  // per row: eigenvalues of H in the frames
+
+  Cones(const Plan& plan, Arena& arena)
+      : h(arena.take<V>(plan.m)),
+        plan_(plan),
+        degree_(plan.orthant_end - plan.zero),
+        t_(arena.take<V>(plan.m)),
+        u_(arena.take<V>(plan.m)) {
+    std::size_t scratch = static_cast<std::size_t>(plan.n) + 1, counts[4] = {};
+    for (const ConeBlock& c : plan.cones) {
+      ++counts[c.kind];
+      if (c.kind == Cone::semidefinite) scratch = std::max(scratch, 2 * static_cast<std::size_t>(c.order) * c.order);
+      degree_ += c.kind == Cone::second_order ? 1.0 : c.kind == Cone::semidefinite ? c.order : 3.0;
+    }
+    symmetric_ = counts[Cone::exponential] + counts[Cone::power] == 0;
+    scratch_ = arena.take<V>(scratch);
+    block_ = arena.take<void*>(plan.cones.size());
+    for (std::size_t k = 0; k < plan.cones.size(); ++k) {
+      const ConeBlock& c = plan.cones[k];
+      void* made = nullptr;
+      switch (c.kind) {
+        case Cone::second_order: made = place(arena, SecondOrder<V>(c.order, arena)); break;
+        case Cone::semidefinite: made = place(arena, Semidefinite<V>(c.order, arena)); break;
+        case Cone::exponential: made = place(arena, ExponentialBlock(Exponential<V>{})); break;
+        case Cone::power: made = place(arena, PowerBlock(Power<V>{c.alpha})); break;
+      }
+      if (block_) block_[k] = made;
+    }
+  }
+
+  bool symmetric() const { return symmetric_; }  // no exponential or power cone
+  double degree() const { return degree_; }
+
+  // s = z = the point of the central path of K alone, in the given lanes.
+  void begin(V* s, V* z, M lanes) const {
+    for (Index i = 0; i < plan_.m; ++i) t_[i] = i < plan_.zero ? V{} : splat<V>(1.0);
+    for_each([&](const ConeBlock& c, const auto& block) { central(block, t_ + c.first, c.order); });
+    for (Index i = 0; i < plan_.m; ++i) {
+      s[i] = select(lanes, t_[i], s[i]);
+      z[i] = select(lanes, t_[i], z[i]);
+    }
+  }
+
+  // The scalings at (s, z); exponential and power cones use μ∇²f* in the `dual` lanes.
+  void scale(const V* s, const V* z, V mu, M dual) {
+    for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) h[i] = s[i] / z[i];
+    for_each([&](const ConeBlock& c, auto& block) {
+      if constexpr (requires { block.barrier; })
+        block.scale(s + c.first, z + c.first, mu, dual, h + c.first);
+      else
+        block.scale(s + c.first, z + c.first, h + c.first);
+    });
+  }
+
+  // v ← T v and ṽ ← T'ṽ; the matrix A by rows of the plan's pattern.
+  void forward(V* v) const {
+    for_each([&](const ConeBlock& c, const auto& block) { forward(c, block, v + c.first, 1); });
+  }
+  void back(V* v) const {
+    for_each([&](const ConeBlock& c, const auto& block) {
+      if constexpr (requires { block.barrier; })
+        block.frame.back(v + c.first, 1);
+      else
+        block.frame.back(v + c.first, c.order, 1, scratch_);
+    });
+  }
+  void rotate_matrix(const V* A, V* rotated) const {
+    std::copy(A, A + plan_.A.nnz(), rotated);
+    for_each([&](const ConeBlock& c, const auto& block) {
+      const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
+      if (columns > 0) forward(c, block, rotated + begin, columns);
+    });
+  }
+
+  // c for the direction that follows the affine one (ds, dz).
+  void complement(const V* s, const V* z, const V* ds, const V* dz, V m, V sigma_mu, V* c) {
+    for (Index i = 0; i < plan_.zero; ++i) c[i] = V{};
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) c[i] = s[i] + (m * ds[i] * dz[i] - sigma_mu) / z[i];
+    for_each([&](const ConeBlock& k, auto& block) {
+      const Index i = k.first;
+      if constexpr (requires { block.barrier; }) {
+        block.complement(s + i, z + i, ds + i, dz + i, m, sigma_mu, c + i);
+      } else {
+        std::copy(ds + i, ds + i + k.rows(), t_ + i);
+        std::copy(dz + i, dz + i + k.rows(), u_ + i);
+        block.complement(s + i, t_ + i, u_ + i, m, sigma_mu, c + i);
+      }
+    });
+  }
+
+  // 1/α for the largest α that keeps s + α ds and z + α dz in the orthant and the symmetric cones.
+  V reach(const V* s, const V* ds, const V* z, const V* dz) {
+    V worst = V{};
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) worst = max(worst, max(-ds[i] / s[i], -dz[i] / z[i]));
+    for_each([&](const ConeBlock& c, auto& block) {
+      const Index i = c.first;
+      if constexpr (requires { block.reach(s, ds); }) {
+        worst = max(worst, max(block.reach(s + i, ds + i), block.reach(z + i, dz + i)));
+      } else if constexpr (requires { block.reach(u_, true); }) {
+        std::copy(ds + i, ds + i + c.rows(), u_ + i);
+        worst = max(worst, block.reach(u_ + i, true));
+        std::copy(dz + i, dz + i + c.rows(), u_ + i);
+        worst = max(worst, block.reach(u_ + i, false));
+      }
+    });
+    return worst;
+  }
+
+  // Shortens α until the exponential and power cones contain the moved points too; 0 where that takes too long.
+  V backtrack(const V* s, const V* ds, const V* z, const V* dz, V alpha, M lanes) const {
+    M outside = lanes;
+    for (int trial = 0; trial < trials && any(outside); ++trial) {
+      M inside = ~M{};
+      for_each([&](const ConeBlock& c, const auto& block) {
+        if constexpr (requires { block.barrier; }) inside &= block.inside(s + c.first, ds + c.first, z + c.first, dz + c.first, alpha);
+      });
+      outside &= ~inside;
+      alpha *= select(outside, splat<V>(0.8), splat<V>(1.0));
+    }
+    return select(outside, V{}, alpha);
+  }
+
+  // The barrier f(s) + f*(z) of K at the moved points.
+  V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) {
+    V sum = V{};
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i)
+      sum -= log(max((s[i] + alpha * ds[i]) * (z[i] + alpha * dz[i]), splat<V>(1e-300)));
+    for_each([&](const ConeBlock& c, auto& block) { sum += block.barriers(s + c.first, ds + c.first, z + c.first, dz + c.first, alpha); });
+    return sum;
+  }
+
+  // Shifts u, in the given lanes, into the symmetric cone: its least eigenvalue becomes at least max(1, a tenth of the mean).
+  void lift_inside(V* u, M lanes) {
+    V margin = splat<V>(__builtin_inf()), positive = V{};
+    const auto meet = [&](V value, double degree) {
+      margin = min(margin, value);
+      positive += degree * max(value, V{});
+    };
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) meet(u[i], 1.0);
+    for_each([&](const ConeBlock& c, auto& block) {
+      if constexpr (requires { block.margin(u); })
+        meet(block.margin(u + c.first), static_cast<double>(c.order));
+      else if constexpr (requires { block.margin(u, c.order); })
+        meet(block.margin(u + c.first, c.order), 1.0);
+    });
+    const V target = max(splat<V>(1.0), 0.1 / std::max(degree_, 1.0) * positive);
+    const V by = select(lanes & (margin < target), target - margin, V{});
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) u[i] += by;
+    for_each([&](const ConeBlock& c, auto& block) {
+      if constexpr (requires { block.lift(u, c.order, by); }) block.lift(u + c.first, c.order, by);
+    });
+  }
+
+ private:
+  static constexpr int trials = 60;
+
+  template <class Block>
+  static void* place(Arena& arena, Block block) {
+    Block* p = arena.take<Block>(1);
+    return p ? new (p) Block(block) : nullptr;
+  }
+
+  template <class F>
+  CVXL_INLINE void for_each(F&& f) const {
+    for (std::size_t k = 0; k < plan_.cones.size(); ++k) {
+      const ConeBlock& c = plan_.cones[k];
+      switch (c.kind) {
+        case Cone::second_order: f(c, *static_cast<SecondOrder<V>*>(block_[k])); break;
+        case Cone::semidefinite: f(c, *static_cast<Semidefinite<V>*>(block_[k])); break;
+        case Cone::exponential: f(c, *static_cast<ExponentialBlock*>(block_[k])); break;
+        case Cone::power: f(c, *static_cast<PowerBlock*>(block_[k])); break;
+      }
+    }
+  }
+
+  template <class Block>
+  void forward(const ConeBlock& c, const Block& block, V* a, Index columns) const {
+    if constexpr (requires { block.barrier; })
+      block.frame.forward(a, columns);
+    else
+      block.frame.forward(a, c.order, columns, scratch_);
+  }
+
+  template <class Block>
+  static void central(const Block& block, V* u, Index order) {
+    if constexpr (requires { block.barrier; })
+      block.barrier.central(u);
+    else
+      block.identity(u, order, splat<V>(1.0));
+  }
+
+  const Plan& plan_;
+  double degree_;
+  bool symmetric_ = true;
+  V *t_, *u_, *scratch_;
+  void** block_;
+};
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,68 @@
+#pragma once
+// The exponential cone cl{(x, y, w): y exp(x/y) ≤ w, y > 0}; its dual is cl{z: z₀ < 0, -z₀ exp(z₁/z₀ - 1) ≤ z₂}, with
+// r(z) = z₁ - z₀ - z₀ log(-z₂/z₀).
+
+#include "cones/barrier.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+struct Exponential {
+  using M = Mask<lanes_of<V>>;
+
+  // s = z = -∇f*(z).
+  static void central(V* u) {
+    u[0] = splat<V>(-1.051383945322714);
+    u[1] = splat<V>(0.556409619469370);
+    u[2] = splat<V>(1.258967884768947);
+  }
+
+  Kernel3<V> kernel(const Vector3<V>& z) const {
+    const V l = log(-z[2] / z[0]), inverse = 1.0 / z[2];
+    return {z[1] - z[0] - z[0] * l,
+            {{-l, splat<V>(1.0), -z[0] * inverse}},
+            {{1.0 / z[0], V{}, V{}, -inverse, V{}, z[0] * inverse * inverse}},
+            {1.0, 0.0, 1.0}};
+  }
+
+  // ∇²f* = gg'/r² + vv'/(-z₀r) + diag(1/z₀², 0, 1/z₂²), g = ∇r = (-l, 1, -ρ), v = (1, 0, -ρ), ρ = z₀/z₂. The rows (0, 1, 0), (1, l, 0)
+  // and (ρ, ρ(1 + l), 1) meet g in one entry and v in another; one elimination between the last two is left.
+  Congruence3<V> hessian(const Vector3<V>& z) const {
+    const V l = log(-z[2] / z[0]), r = z[1] - z[0] - z[0] * l, rho = z[0] / z[2], b2 = 1.0 / (z[0] * z[0]);
+    const V second = b2 - 1.0 / (z[0] * r), elimination = rho * b2 / second;
+    const V zero = V{}, one = splat<V>(1.0), c = rho - elimination;
+    return {{zero, one, zero, one, l, zero, c, rho + c * l, one},
+            {-l, one, zero, one, zero, zero, -rho, -c, one},
+            {1.0 / (r * r), second, 2.0 / (z[2] * z[2]) - elimination * rho * b2}};
+  }
+
+  Vector3<V> third(const Vector3<V>& z, const Vector3<V>& u, const Vector3<V>& v) const {
+    const V a = 1.0 / z[0], b = 1.0 / z[2];
+    const V cross = (u[0] * v[2] + u[2] * v[0]) * b * b, last = u[2] * v[2] * b * b;
+    return {{last - u[0] * v[0] * a * a, V{}, cross - 2.0 * z[0] * b * last}};
+  }
+
+  // ∇f(s) of the conjugate barrier: -z with s = -∇f*(z). With t = -1/(z₀s₁) it reads t + log(1 + t) = log(w/y) - x/y = d.
+  Vector3<V> primal_gradient(const Vector3<V>& s) const {
+    const V ratio = s[0] / s[1];
+    const V d = max(log(s[2] / s[1]) - ratio, splat<V>(1e-300));
+    V t = max(0.5 * d, d - log1p(d));
+    for (int pass = 0; pass < 4; ++pass) t = max(t - (t + log1p(t) - d) * (1.0 + t) / (2.0 + t), 0.1 * t);
+    const V y = 1.0 / (s[1] * t);
+    const V l = -ratio - t;  // log(-z₂/z₀)
+    return {{y, y * (1.0 + l) - 1.0 / s[1], -(1.0 + t) / (t * s[2])}};
+  }
+
+  M contains_primal(const Vector3<V>& s) const {
+    const M positive = (s[1] > 0.0) & (s[2] > 0.0);
+    const V one = splat<V>(1.0), y = select(positive, s[1], one), w = select(positive, s[2], one);
+    return positive & (y * log(w / y) - s[0] > 0.0);
+  }
+  M contains_dual(const Vector3<V>& z) const {
+    const M signs = (z[0] < 0.0) & (z[2] > 0.0);
+    const V one = splat<V>(1.0), y = select(signs, -z[0], one), w = select(signs, z[2], one);
+    return signs & (z[1] + y + y * log(w / y) > 0.0);
+  }
+};
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,87 @@
+#pragma once
+// Jacobi's methods for small dense matrices, one per lane: fixed order of rotations, sweeps until every lane has converged.
+// (One-sided: Hestenes 1958; two-sided: Golub and Van Loan, sec. 8.5.)
+
+#include "lanes/lanes.hpp"
+
+#include "cvxl/program.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+inline constexpr int jacobi_sweeps = 12;
+
+// Cosine and sine that diagonalize [a, b; b, d]; no rotation where b is negligible.
+template <class V>
+CVXL_INLINE void jacobi_rotation(V a, V b, V d, Mask<lanes_of<V>> negligible, V& c, V& s) {
+  const V two_b = select(negligible, splat<V>(1.0), 2.0 * b);
+  const V theta = (d - a) / two_b;
+  const V t = select(theta < 0.0, splat<V>(-1.0), splat<V>(1.0)) / (abs(theta) + sqrt(1.0 + theta * theta));
+  c = 1.0 / sqrt(1.0 + t * t);
+  s = t * c;
+  c = select(negligible, splat<V>(1.0), c);
+  s = select(negligible, V{}, s);
+}
+
+template <class V>
+CVXL_INLINE void rotate_columns(V* p, V* q, Index rows, V c, V s) {
+  for (Index i = 0; i < rows; ++i) {
+    const V a = p[i], b = q[i];
+    p[i] = c * a - s * b;
+    q[i] = s * a + c * b;
+  }
+}
+
+// Orthogonalizes the k columns of B (k × k, by columns) by rotations from the right, applied to the columns of C (or null) as well.
+template <class V>
+void orthogonalize_columns(V* B, V* C, Index k) {
+  for (int sweep = 0; sweep < jacobi_sweeps; ++sweep) {
+    Mask<lanes_of<V>> busy{};
+    for (Index p = 0; p < k; ++p)
+      for (Index q = p + 1; q < k; ++q) {
+        V *x = B + p * k, *y = B + q * k;
+        V a = V{}, b = V{}, d = V{};
+        for (Index i = 0; i < k; ++i) {
+          a += x[i] * x[i];
+          b += x[i] * y[i];
+          d += y[i] * y[i];
+        }
+        const auto negligible = ~(b * b > 1e-31 * a * d);
+        busy |= ~negligible;
+        if (all(negligible)) continue;
+        V c, s;
+        jacobi_rotation(a, b, d, negligible, c, s);
+        rotate_columns(x, y, k, c, s);
+        if (C) rotate_columns(C + p * k, C + q * k, k, c, s);
+      }
+    if (!any(busy)) return;
+  }
+}
+
+// Eigenvalues of the symmetric A (k × k), left on its diagonal; U (by columns, or null) receives the rotations from the right.
+template <class V>
+void diagonalize(V* A, V* U, Index k) {
+  for (int sweep = 0; sweep < jacobi_sweeps; ++sweep) {
+    Mask<lanes_of<V>> busy{};
+    V largest = V{};
+    for (Index i = 0; i < k; ++i) largest = max(largest, abs(A[i * k + i]));
+    for (Index p = 0; p < k; ++p)
+      for (Index q = p + 1; q < k; ++q) {
+        const V b = A[q * k + p];
+        const auto negligible = ~(abs(b) > 1e-17 * largest);
+        busy |= ~negligible;
+        if (all(negligible)) continue;
+        V c, s;
+        jacobi_rotation(A[p * k + p], b, A[q * k + q], negligible, c, s);
+        rotate_columns(A + p * k, A + q * k, k, c, s);
+        for (Index j = 0; j < k; ++j) {
+          const V x = A[j * k + p], y = A[j * k + q];
+          A[j * k + p] = c * x - s * y;
+          A[j * k + q] = s * x + c * y;
+        }
+        if (U) rotate_columns(U + p * k, U + q * k, k, c, s);
+      }
+    if (!any(busy)) return;
+  }
+}
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,87 @@
+#pragma once
+// The power cone {(x, y, w): x^α y^(1-α) ≥ |w|, x, y ≥ 0}; its dual is {z: (z₀/α)^α (z₁/(1-α))^(1-α) ≥ |z₂|}, with
+// r(z) = φ - z₂², φ = (z₀/α)^(2α) (z₁/(1-α))^(2-2α).
+
+#include "cones/barrier.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+struct Power {
+  using M = Mask<lanes_of<V>>;
+  double alpha;
+
+  void central(V* u) const {
+    u[0] = splat<V>(std::sqrt(1.0 + alpha));
+    u[1] = splat<V>(std::sqrt(2.0 - alpha));
+    u[2] = V{};
+  }
+
+  Kernel3<V> kernel(const Vector3<V>& z) const {
+    const V phi = power_product(z), p = 2.0 * alpha / z[0], q = 2.0 * (1.0 - alpha) / z[1];
+    return {phi - z[2] * z[2],
+            {{phi * p, phi * q, -2.0 * z[2]}},
+            {{phi * (p - 1.0 / z[0]) * p, phi * p * q, phi * (q - 1.0 / z[1]) * q, V{}, V{}, splat<V>(-2.0)}},
+            {1.0 - alpha, alpha, 0.0}};
+  }
+
+  // With a = αz₂/z₀, b = (1-α)z₂/z₁ and w = (2a, 2b, -2),
+  //   ∇²f* = (φ/r²) ww' + diag((2αφ/r + 1-α)/z₀², (2(1-α)φ/r + α)/z₁², -2/r).
+  // In the rows (0, 0, 1), (1, 0, a) and z, of which only the first meets w, it is
+  //   [4φ/r² - 2/r, -2a/r, -2z₂/r; ·, (1+α)/z₀² + 2α(1-α)z₂²/(r z₀²), (1+α)/z₀; ·, ·, 3],
+  // and eliminations downwards lose nothing.
+  Congruence3<V> hessian(const Vector3<V>& z) const {
+    const double beta = 1.0 - alpha;
+    const V phi = power_product(z), r = phi - z[2] * z[2], r_inverse = 1.0 / r, z0 = 1.0 / z[0], a = alpha * z[2] * z0;
+    const V first = (4.0 * phi * r_inverse - 2.0) * r_inverse, e1 = -2.0 * a * r_inverse / first, e2 = -2.0 * z[2] * r_inverse / first;
+    const V middle = (1.0 + alpha) * z0 * z0 + 2.0 * alpha * beta * z[2] * z[2] * r_inverse * z0 * z0 - e1 * e1 * first;
+    const V cross = (1.0 + alpha) * z0 - e1 * e2 * first, e3 = cross / middle;
+    // Rows (0, 0, 1), (1, 0, a - e₁) =: (1, 0, p), z - e₂(0, 0, 1) - e₃(1, 0, p) = (z₀ - e₃, z₁, q).
+    const V zero = V{}, one = splat<V>(1.0), p = a - e1, x = z[0] - e3, q = z[2] - e2 - e3 * p, z1 = 1.0 / z[1];
+    return {{zero, zero, one, one, zero, p, x, z[1], q},
+            {-p, one, zero, (x * p - q) * z1, -x * z1, z1, one, zero, zero},
+            {first, middle, 3.0 - e2 * e2 * first - e3 * cross}};
+  }
+
+  Vector3<V> third(const Vector3<V>& z, const Vector3<V>& u, const Vector3<V>& v) const {
+    const V phi = power_product(z), p = 2.0 * alpha / z[0], q = 2.0 * (1.0 - alpha) / z[1];
+    const V xx = p * (p - 1.0 / z[0]) * u[0] * v[0], yy = q * (q - 1.0 / z[1]) * u[1] * v[1], xy = p * q * (u[0] * v[1] + u[1] * v[0]);
+    const V all = xx + xy + yy;
+    return {{phi * (p * all - (2.0 * xx + xy) / z[0]), phi * (q * all - (2.0 * yy + xy) / z[1]), V{}}};
+  }
+
+  // -z with s = -∇f*(z). With t = -z₂s₂ the third equation reads
+  //   2α log(1 + α + αt) + 2(1-α) log(2 - α + (1-α)t) - log(t(2 + t)) = 2α log(αs₀) + 2(1-α) log((1-α)s₁) - log s₂²,
+  // whose left side decreases in t and is convex. For α = ½ it is quadratic, and that root starts Newton's method for all.
+  Vector3<V> primal_gradient(const Vector3<V>& s) const {
+    const double beta = 1.0 - alpha;
+    const V w = max(abs(s[2]), splat<V>(1e-140));
+    const V m = max(2.0 * (alpha * log(s[0]) + beta * log(s[1]) - log(w)), splat<V>(1e-300));
+    const V e1 = select(m < 1e-5, m * (1.0 + 0.5 * m), exp(m) - 1.0), gap = e1 - 2.0, root = sqrt(gap * gap + 9.0 * e1);
+    V t = select(gap > 0.0, 9.0 / (gap + root), (root - gap) / e1);
+    const double constant = 2.0 * (alpha * std::log(alpha) + beta * std::log(beta));
+    for (int pass = 0; pass < 7; ++pass) {
+      const V a = 1.0 + alpha + alpha * t, b = 2.0 - alpha + beta * t, c = t * (2.0 + t);
+      const V value = 2.0 * (alpha * log(a) + beta * log(b)) - log(c) - constant - m;
+      const V slope = 2.0 * (alpha * alpha / a + beta * beta / b) - (2.0 + 2.0 * t) / c;
+      t = max(t - value / slope, 0.1 * t);
+    }
+    const V z2 = select(abs(s[2]) < 1e-140, V{}, -t / s[2]);
+    return {{-(1.0 + alpha + alpha * t) / s[0], -(2.0 - alpha + beta * t) / s[1], -z2}};
+  }
+
+  M contains_primal(const Vector3<V>& s) const { return contains(s, 1.0, 1.0); }
+  M contains_dual(const Vector3<V>& z) const { return contains(z, alpha, 1.0 - alpha); }
+
+ private:
+  V power_product(const Vector3<V>& z) const {
+    return exp(2.0 * (alpha * log(z[0] / alpha) + (1.0 - alpha) * log(z[1] / (1.0 - alpha))));
+  }
+  M contains(const Vector3<V>& u, double first, double second) const {
+    const M positive = (u[0] > 0.0) & (u[1] > 0.0);
+    const V one = splat<V>(1.0), x = select(positive, u[0], one) / first, y = select(positive, u[1], one) / second;
+    return positive & (alpha * log(x) + (1.0 - alpha) * log(y) > log(max(abs(u[2]), splat<V>(1e-300))));
+  }
+};
+
+}  // namespace cvxl::CVXL_ISA

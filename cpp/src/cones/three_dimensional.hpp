@@ -1,0 +1,97 @@
+#pragma once
+// One exponential or power cone in the loop: its scaling, its right-hand side and membership. `Barrier` is Exponential or Power.
+
+#include "cones/barrier.hpp"
+#include "cones/jacobi.hpp"
+#include "cones/rotation.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V, class Barrier>
+class ThreeDimensional {
+ public:
+  using M = Mask<lanes_of<V>>;
+  DenseFrame<V> frame;
+  Barrier barrier;
+
+  explicit ThreeDimensional(Barrier b) : frame{}, barrier(b) {}
+
+  // H at (s, z): the primal-dual scaling of Tunçel (2001) as in Dahl and Andersen (Math. Program. 194, 2022), H z = s and
+  // H ∇f(s) = ∇f*(z),
+  //
+  //     H = ss'/s'z + δδ'/δ'ε + t aa',   δ = s + μ∇f*(z),   ε = z + μ∇f(s),   a ⟂ z, ∇f(s),   t = μ/(a'∇²f*(z)⁻¹a);
+  //
+  // or μ∇²f*(z) in the `dual` lanes and where the secant equations degenerate (on the central path both agree). Either way H = BB' with
+  // three known columns, whose sizes differ by up to 1/μ: rotating them until they are orthogonal gives eigenvectors and eigenvalues of H
+  // to the accuracy of B, which those of BB' would not have.
+  void scale(const V* s_, const V* z_, V mu, M dual, V* h) {
+    const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
+    const Vector3<V> st = barrier_gradient(barrier.kernel(z), z), zt = barrier.primal_gradient(s);
+    hessian_ = barrier.hessian(z);
+    const V sz = dot(s, z), own_mu = sz / 3.0, mu_t = dot(st, zt) / 3.0;
+    Vector3<V> delta, epsilon, axis = cross(z, zt);
+    for (int i = 0; i < 3; ++i) {
+      delta[i] = s[i] + own_mu * st[i];
+      epsilon[i] = z[i] + own_mu * zt[i];
+    }
+    const V product = dot(delta, epsilon), t = own_mu / dot(axis, hessian_.solve(axis));  // |a|² is in t
+    const M secant = ~dual & (abs(own_mu * mu_t - 1.0) > 1.5e-8) & (sz > 0.0) & (product > 0.0) & (t > 0.0) & finite(t);
+    const auto root = [&](V own, V other) { return sqrt(max(select(secant, own, mu * other), V{})); };
+    const V weight[3] = {root(1.0 / sz, hessian_.D[0]), root(1.0 / product, hessian_.D[1]), root(t, hessian_.D[2])};
+    V B[9];  // by columns
+    for (int i = 0; i < 3; ++i) {
+      B[i] = weight[0] * select(secant, s[i], hessian_.inverse[3 * i]);
+      B[3 + i] = weight[1] * select(secant, delta[i], hessian_.inverse[3 * i + 1]);
+      B[6 + i] = weight[2] * select(secant, axis[i], hessian_.inverse[3 * i + 2]);
+    }
+    orthogonalize_columns<V>(B, nullptr, 3);
+    for (int k = 0; k < 3; ++k) {
+      const V* column = B + 3 * k;
+      h[k] = column[0] * column[0] + column[1] * column[1] + column[2] * column[2];
+      const V inverse = 1.0 / sqrt(h[k]);
+      for (int i = 0; i < 3; ++i) frame.T[3 * k + i] = column[i] * inverse;
+    }
+  }
+
+  // c = s + σμ∇f*(z) - ½ ∇³f*(z)[∇²f*(z)⁻¹ds, dz]
+  void complement(const V* s, const V* z_, const V* ds_, const V* dz_, V m, V sigma_mu, V* c) const {
+    const Vector3<V> z{{z_[0], z_[1], z_[2]}}, ds{{ds_[0], ds_[1], ds_[2]}}, dz{{dz_[0], dz_[1], dz_[2]}};
+    const Kernel3<V> kernel = barrier.kernel(z);
+    const Vector3<V> gradient = barrier_gradient(kernel, z), u = hessian_.solve(ds);
+    const Vector3<V> third = barrier_third(kernel, z, u, dz, barrier.third(z, u, dz));
+    for (int i = 0; i < 3; ++i) {
+      const V correction = 0.5 * m * third[i];
+      c[i] = s[i] + sigma_mu * gradient[i] - select(finite(correction), correction, V{});
+    }
+  }
+
+  // Whether both points, moved by α along their directions, stay inside.
+  M inside(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
+    const Vector3<V> p{{s[0] + alpha * ds[0], s[1] + alpha * ds[1], s[2] + alpha * ds[2]}};
+    const Vector3<V> d{{z[0] + alpha * dz[0], z[1] + alpha * dz[1], z[2] + alpha * dz[2]}};
+    return barrier.contains_primal(p) & barrier.contains_dual(d);
+  }
+
+  // f(s) + f*(z) at the moved points.
+  V barriers(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
+    const Vector3<V> p{{s[0] + alpha * ds[0], s[1] + alpha * ds[1], s[2] + alpha * ds[2]}};
+    const Vector3<V> d{{z[0] + alpha * dz[0], z[1] + alpha * dz[1], z[2] + alpha * dz[2]}};
+    Vector3<V> conjugate = barrier.primal_gradient(p);
+    for (int i = 0; i < 3; ++i) conjugate[i] = -conjugate[i];
+    // f(s) = -f*(-∇f(s)) - 3: the conjugate of f* with the sign of its argument turned.
+    return value(d) - value(conjugate) - 3.0;
+  }
+
+ private:
+  V value(const Vector3<V>& z) const {
+    const Kernel3<V> k = barrier.kernel(z);
+    V sum = -log(max(k.r, splat<V>(1e-300)));
+    for (int i = 0; i < 3; ++i)
+      if (k.beta[i] != 0.0) sum -= k.beta[i] * log(abs(z[i]));
+    return sum;
+  }
+
+  Congruence3<V> hessian_{};  // ∇²f* at the point of the last scaling
+};
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,102 @@
+#pragma once
+// What the homogeneous loop keeps of the W instances in its lanes, and how far their points are from solutions and certificates.
+//
+// Homogeneous embedding with quadratic objective (Goulart and Chen, "Clarabel", arXiv 2405.12762): τ, κ ≥ 0 and
+//
+//     Px + A'z + qτ = 0,   Ax + s - bτ = 0,   q'x + b'z + κ + x'Px/τ = 0,   s ∈ K, z ∈ K*, s'z = τκ = 0.
+//
+// τ > 0: (x, z, s)/τ is a solution; κ > 0: z or x is a certificate of infeasibility.
+
+#include "cones/cones.hpp"
+#include "ipm/state.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+struct Embedding {
+  using M = MaskOf<V>;
+
+  const Plan& plan;
+  const Settings& settings;
+  ProgramPack<V> program;
+  Scaling<V> scaling;
+  Kkt<V> kkt;
+  Cones<V> cones;
+  ProgramPack<V> rotated;           // the program with the rows of A in the frames of the cones
+
+  V *x, *z, *s, tau{}, kappa{};     // the iterate, in equilibrated units
+  V *Px, *Atz, *Ax;                 // its products
+  V *rx, *rz, rtau{};               // its residuals
+  V *dx, *dz, *ds;                  // the direction
+  V *x1, *z1, *x2, *z2;             // solutions of the two systems it is made of, multipliers in the frames
+  V *c, *r1, *r2;                   // complementarity and right-hand sides
+  V *b;                             // of the program, in the frames
+  V *t1, *t2, *t3, *cx, *cz;        // scratch
+  V *best_x, *best_z, *best_s;      // the iterate of least merit, divided by its τ
+
+  // The stage of each lane; a lane in none is idle. `dual` lanes have given up the primal-dual scaling.
+  M convexity{}, start{}, interior{}, fresh{}, dual{}, not_convex{};
+
+  Outcome<V> outcome;
+  V q_norm{}, b_norm{};
+  V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
+
+  Embedding(const Plan& p, const Settings& options, Arena& arena)
+      : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena), cones(p, arena), rotated(program) {
+    rotated.A = arena.take<V>(p.A.indices.size());
+    for (V** v : {&x, &Px, &Atz, &rx, &dx, &x1, &x2, &r1, &t1, &t3, &cx, &best_x}) *v = arena.take<V>(p.n);
+    for (V** v : {&z, &s, &Ax, &rz, &dz, &ds, &z1, &z2, &c, &r2, &b, &t2, &cz, &best_z, &best_s}) *v = arena.take<V>(p.m);
+  }
+
+  M live() const { return convexity | start | interior; }
+  bool is_equality(Index i) const { return i < plan.zero; }
+};
+
+// Residuals, merit and certificates of every lane, in the user's units; the tests are those of ipm/residuals.hpp at the point divided
+// by τ.
+template <class V>
+void evaluate(Embedding<V>& st) {
+  st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
+  const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf()), c_inverse = 1.0 / st.scaling.c, tau_inverse = 1.0 / st.tau;
+  V quadratic = V{}, linear = V{}, dual = V{}, x_norm = V{}, Px_norm = V{}, Atz_norm = V{};
+  for (Index j = 0; j < st.plan.n; ++j) {
+    const V r = st.Px[j] + st.program.q[j] * st.tau + st.Atz[j];
+    const V unscale = st.scaling.D_inverse[j] * c_inverse;
+    st.rx[j] = r;
+    quadratic += st.x[j] * st.Px[j];
+    linear += st.program.q[j] * st.x[j];
+    dual = max(dual, abs(r) * unscale);
+    Px_norm = max(Px_norm, abs(st.Px[j]) * unscale);
+    Atz_norm = max(Atz_norm, abs(st.Atz[j]) * unscale);
+    x_norm = max(x_norm, abs(st.x[j]) * st.scaling.D[j]);
+  }
+  V bz = V{}, sz = V{}, primal = V{}, s_norm = V{}, z_norm = V{}, ray = V{};
+  for (Index i = 0; i < st.plan.m; ++i) {
+    const V slack = st.is_equality(i) ? V{} : st.s[i];
+    const V r = st.Ax[i] + slack - st.program.b[i] * st.tau;
+    st.rz[i] = r;
+    bz += st.program.b[i] * st.z[i];
+    sz += slack * st.z[i];
+    primal = max(primal, abs(r) * st.scaling.E_inverse[i]);
+    ray = max(ray, abs(st.Ax[i] + slack) * st.scaling.E_inverse[i]);
+    s_norm = max(s_norm, abs(slack) * st.scaling.E_inverse[i]);
+    z_norm = max(z_norm, abs(st.z[i]) * st.scaling.E[i]);
+  }
+  st.rtau = linear + bz + st.kappa + quadratic * tau_inverse;
+  st.mu = (sz + st.tau * st.kappa) / (st.cones.degree() + 1.0);
+
+  const V half = 0.5 * quadratic * tau_inverse * tau_inverse;
+  const V primal_objective = (half + linear * tau_inverse) * c_inverse, dual_objective = -(half + bz * tau_inverse) * c_inverse;
+  st.outcome.primal_residual = primal * tau_inverse / max(one, st.b_norm + (x_norm + s_norm) * tau_inverse);
+  st.outcome.dual_residual = dual * tau_inverse / max(one, st.q_norm + (x_norm + z_norm * c_inverse) * tau_inverse);
+  st.outcome.gap = abs(primal_objective - dual_objective) / max(one, min(abs(primal_objective), abs(dual_objective)));
+  st.outcome.objective = primal_objective;
+  st.merit = max(max(st.outcome.primal_residual, st.outcome.dual_residual), st.outcome.gap);
+  st.merit = select(st.merit < splat<V>(1e300), st.merit, infinity);
+
+  const V gain_primal = -bz * c_inverse, gain_dual = -linear * c_inverse;
+  st.no_primal = select(gain_primal > 0.0, Atz_norm * max(one, st.b_norm) / gain_primal, infinity);
+  st.no_dual = select(gain_dual > 0.0, max(Px_norm, ray) * max(one, st.q_norm) / gain_dual, infinity);
+}
+
+}  // namespace cvxl::CVXL_ISA

@@ -1,0 +1,342 @@
+#pragma once
+// The homogeneous loop: every cone, and certificates of infeasibility. One factorization and three solves a pass, W instances at a time:
+//
+//   scaling      H and its frames at (s, z): Nesterov-Todd for symmetric cones, primal-dual or barrier for the others
+//   constant     K (x₂, z₂) = (-q, b)
+//   affine       K (x₁, z₁) = (-r_x, s - r_z);   direction (x₁ + dτ x₂, z₁ + dτ z₂, …)
+//   combined     the same with centring σ = (1 - α)³ and second-order terms (Mehrotra 1992; Dahl, Andersen 2022)
+//
+// The algorithm is that of Clarabel (arXiv 2405.12762); lanes, masks and refill are as in ipm/solve.hpp. Multipliers of the solves are
+// in the frames of the cones (cones/rotation.hpp), where H is diagonal.
+
+#include <cstdio>
+#include <cstdlib>
+#include "cvxl/status.hpp"
+#include "ipm/embedding.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V, class Feed>
+class HomogeneousSolver {
+ public:
+  static constexpr int W = lanes_of<V>;
+  using M = Mask<W>;
+
+  HomogeneousSolver(const Plan& plan, const Settings& settings, bool check_convexity, Arena& arena)
+      : st_(plan, settings, arena), check_convexity_(check_convexity) {}
+
+  Embedding<V>& state() { return st_; }
+
+  // `shared_matrices`: P and A are already in every lane, scaled, and no load touches them.
+  void run(Feed& feed, bool shared_matrices) {
+    while (true) {
+      admit(feed, shared_matrices);
+      if (!any(st_.live()) || feed.stopped()) return;
+      const M broken = factorize();
+      constant_system();
+      affine_system();
+      step(broken);
+      evaluate(st_);
+      judge(feed);
+    }
+  }
+
+ private:
+  void admit(Feed& feed, bool shared_matrices) {
+    const M idle = ~st_.live();
+    if (!any(idle) || exhausted_) return;
+    M loaded{};
+    for (int lane = 0; lane < W; ++lane) {
+      if (!idle[lane]) continue;
+      if (!feed.load(lane)) {
+        exhausted_ = true;
+        break;
+      }
+      loaded[lane] = -1;
+    }
+    if (!any(loaded)) return;
+    if (!shared_matrices) st_.scaling.scale_matrices(st_.program, loaded, st_.settings.equilibrate);
+    V q = V{}, b = V{};
+    for (Index j = 0; j < st_.plan.n; ++j) q = max(q, abs(st_.program.q[j]));
+    for (Index i = 0; i < st_.plan.m; ++i) b = max(b, abs(st_.program.b[i]));
+    st_.q_norm = select(loaded, q, st_.q_norm);
+    st_.b_norm = select(loaded, b, st_.b_norm);
+    st_.scaling.scale_vectors(st_.program, loaded, st_.settings.equilibrate);
+
+    const V zero = V{}, one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
+    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] = select(loaded, zero, st_.x[j]);
+    st_.cones.begin(st_.s, st_.z, loaded);
+    st_.tau = select(loaded, one, st_.tau);
+    st_.kappa = select(loaded, one, st_.kappa);
+    st_.best_merit = select(loaded, infinity, st_.best_merit);
+    st_.outcome.iterations = select(loaded, zero, st_.outcome.iterations);
+    st_.stalled = select(loaded, zero, st_.stalled);
+    st_.dual &= ~loaded;
+    st_.convexity = check_convexity_ ? loaded : M{};
+    begin(loaded & ~st_.convexity);
+    evaluate(st_);
+  }
+
+  // Symmetric cones have a good starting point, the solution of one linear system.
+  void begin(M lanes) { (st_.cones.symmetric() ? st_.start : st_.interior) |= lanes; }
+
+  M factorize() {
+    st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual);
+    st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
+    const V one = splat<V>(1.0);
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      const V h = st_.cones.h[i] + st_.settings.regularization;
+      // A kept row is scaled by e = (1 + h)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/h.
+      const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + h);
+      st_.kkt.e[i] = select(st_.convexity, V{}, sqrt(e2));
+      st_.kkt.delta[i] = select(st_.convexity, one, h * e2);
+    }
+    return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, splat<V>(st_.settings.regularization));
+  }
+
+  // K (x, z) = (r1, r2) without regularization, by refinement; r2 and z in the frames.
+  void solve(V* x, V* z) {
+    st_.kkt.solve(st_.rotated.A, st_.r1, st_.r2, x, z);
+    V before = splat<V>(__builtin_inf());
+    for (int pass = 0;; ++pass) {
+      st_.rotated.products(x, z, st_.t1, st_.t2, st_.t3);
+      V size = V{}, scale = V{};
+      for (Index j = 0; j < st_.plan.n; ++j) {
+        st_.t1[j] = st_.r1[j] - (st_.t1[j] + st_.t3[j]);
+        size = max(size, abs(st_.t1[j]));
+        scale = max(scale, abs(st_.r1[j]));
+      }
+      for (Index i = 0; i < st_.plan.m; ++i) {
+        st_.t2[i] = st_.r2[i] - (st_.t2[i] - st_.cones.h[i] * z[i]);
+        size = max(size, abs(st_.t2[i]));
+        scale = max(scale, abs(st_.r2[i]));
+      }
+      if (pass > 0) {  // take back what made it worse
+        const M worse = ~(size <= before);
+        for (Index j = 0; j < st_.plan.n; ++j) x[j] -= select(worse, st_.cx[j], V{});
+        for (Index i = 0; i < st_.plan.m; ++i) z[i] -= select(worse, st_.cz[i], V{});
+        size = select(worse, V{}, size);
+      }
+      const M busy = st_.live() & (size > 1e-13 * scale + 1e-15) & (size < 0.5 * before);
+      if (pass == refinements || !any(busy)) return;
+      before = select(busy, size, V{});
+      st_.kkt.solve(st_.rotated.A, st_.t1, st_.t2, st_.cx, st_.cz);
+      for (Index j = 0; j < st_.plan.n; ++j) x[j] += st_.cx[j] = select(busy, st_.cx[j], V{});
+      for (Index i = 0; i < st_.plan.m; ++i) z[i] += st_.cz[i] = select(busy, st_.cz[i], V{});
+    }
+  }
+
+  // (x₂, z₂). In starting lanes of linear programs (0, b), which gives the primal half of the starting point.
+  void constant_system() {
+    const M primal_only = st_.plan.P.nnz() == 0 ? st_.start : M{};
+    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(primal_only, V{}, -st_.program.q[j]);
+    std::copy(st_.program.b, st_.program.b + st_.plan.m, st_.b);
+    st_.cones.forward(st_.b);
+    std::copy(st_.b, st_.b + st_.plan.m, st_.r2);
+    solve(st_.x2, st_.z2);
+  }
+
+  // (x₁, z₁) of the affine direction; in starting lanes (-q, 0), the dual half.
+  void affine_system() {
+    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(st_.start, -st_.program.q[j], -st_.rx[j]);
+    for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = select(st_.start, V{}, (st_.is_equality(i) ? V{} : st_.s[i]) - st_.rz[i]);
+    st_.cones.forward(st_.r2);
+    solve(st_.x1, st_.z1);
+  }
+
+  // (dx, dz, ds, dτ, dκ) from the two solutions; c in `slack`, (1 - σ) in `keep`.
+  void assemble(const V* slack, V keep, V d_kappa, V& dtau, V& dkappa) {
+    const V xi = 1.0 / st_.tau;
+    st_.program.products(st_.x2, st_.z2, st_.t1, st_.t2, st_.t3);  // t1 = P x₂
+    V linear1 = V{}, linear2 = V{}, cross1 = V{}, cross2 = V{}, norm2 = V{};
+    for (Index j = 0; j < st_.plan.n; ++j) {
+      linear1 += st_.program.q[j] * st_.x1[j];
+      linear2 += st_.program.q[j] * st_.x2[j];
+      cross1 += st_.Px[j] * st_.x1[j];
+      cross2 += st_.t1[j] * st_.x[j];
+      norm2 += st_.x[j] * st_.Px[j];
+    }
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      linear1 += st_.b[i] * st_.z1[i];
+      linear2 += st_.b[i] * st_.z2[i];
+    }
+    const V numerator = keep * st_.rtau - d_kappa * xi + linear1 + 2.0 * xi * cross1;
+    const V denominator = st_.kappa * xi - linear2 - 2.0 * xi * cross2 + xi * xi * norm2;
+    dtau = numerator / denominator;
+    dkappa = -(d_kappa + st_.kappa * dtau) * xi;
+    for (Index j = 0; j < st_.plan.n; ++j) st_.dx[j] = st_.x1[j] + dtau * st_.x2[j];
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      st_.dz[i] = st_.z1[i] + dtau * st_.z2[i];
+      st_.ds[i] = st_.cones.h[i] * st_.dz[i];
+    }
+    st_.cones.back(st_.dz);
+    st_.cones.back(st_.ds);
+    for (Index i = 0; i < st_.plan.zero; ++i) st_.ds[i] = V{};
+    for (Index i = st_.plan.zero; i < st_.plan.m; ++i) st_.ds[i] = -(slack[i] + st_.ds[i]);
+  }
+
+  // The step to the boundary, at most 1.
+  V longest(V dtau, V dkappa) {
+    const V reach = max(max(st_.cones.reach(st_.s, st_.ds, st_.z, st_.dz), splat<V>(1.0)), max(-dtau / st_.tau, -dkappa / st_.kappa));
+    V alpha = 1.0 / reach;
+    alpha = select(finite(alpha), alpha, V{});
+    if (!st_.cones.symmetric()) alpha = st_.cones.backtrack(st_.s, st_.ds, st_.z, st_.dz, min(alpha, splat<V>(1.0 - 1.5e-8)), st_.interior);
+    return alpha;
+  }
+
+  void step(M broken) {
+    const V one = splat<V>(1.0);
+    V dtau, dkappa;
+    assemble(st_.s, one, st_.tau * st_.kappa, dtau, dkappa);
+    const V affine = longest(dtau, dkappa), keep = 1.0 - (1.0 - affine) * (1.0 - affine) * (1.0 - affine);
+    const V sigma = 1.0 - keep;
+    // Second-order terms belong to a full step; where the first is short they are weighted by what it would see of them.
+    const V second = select(st_.outcome.iterations == 0.0, affine, one);
+    st_.cones.complement(st_.s, st_.z, st_.ds, st_.dz, second, sigma * st_.mu, st_.c);
+    const V d_kappa = st_.tau * st_.kappa + second * dtau * dkappa - sigma * st_.mu;
+    if (any(st_.start)) keep_start();
+    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = -keep * st_.rx[j];
+    for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = st_.c[i] - keep * st_.rz[i];
+    st_.cones.forward(st_.r2);
+    solve(st_.x1, st_.z1);
+    assemble(st_.c, keep, d_kappa, dtau, dkappa);
+
+    V alpha = longest(dtau, dkappa) * st_.settings.step_fraction;
+    if (!st_.cones.symmetric()) alpha = centred(alpha, dtau, dkappa);
+    st_.alpha = alpha;
+    alpha = select(st_.interior, alpha, V{});
+    const auto move = [&](V& value, V by) { value = select(st_.interior, value + alpha * by, value); };
+    for (Index j = 0; j < st_.plan.n; ++j) move(st_.x[j], st_.dx[j]);
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      move(st_.z[i], st_.dz[i]);
+      move(st_.s[i], st_.ds[i]);
+    }
+    move(st_.tau, dtau);
+    move(st_.kappa, dkappa);
+    st_.outcome.iterations += select(st_.interior, one, V{});
+    if (any(st_.start)) {
+      st_.cones.lift_inside(st_.s, st_.start);
+      st_.cones.lift_inside(st_.z, st_.start);
+    }
+    st_.fresh = st_.start | st_.convexity;
+    st_.interior |= st_.start;
+    st_.start = M{};
+    st_.not_convex = st_.convexity & broken;
+    begin(st_.convexity & ~broken);
+    st_.convexity = M{};
+  }
+
+  // In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible by
+  // less than one.
+  V centred(V alpha, V dtau, V dkappa) {
+    M off = st_.dual & st_.interior;
+    for (int trial = 0; trial < 50 && any(off); ++trial) {
+      V sz = V{};
+      for (Index i = st_.plan.zero; i < st_.plan.m; ++i) sz += (st_.s[i] + alpha * st_.ds[i]) * (st_.z[i] + alpha * st_.dz[i]);
+      const V tau = st_.tau + alpha * dtau, kappa = st_.kappa + alpha * dkappa;
+      const double degree = st_.cones.degree() + 1.0;
+      const V tiny = splat<V>(1e-300), mu = (sz + tau * kappa) / degree;
+      const V barrier = degree * log(max(mu, tiny)) - log(max(tau, tiny)) - log(max(kappa, tiny)) +
+                        st_.cones.barrier(st_.s, st_.ds, st_.z, st_.dz, alpha);
+      off &= ~(barrier < 1.0);
+      alpha *= select(off, splat<V>(0.8), splat<V>(1.0));
+    }
+    return select(off, V{}, alpha);
+  }
+
+  // The starting point: x and s from the first system, z from the second (both from the first where there is a quadratic term).
+  void keep_start() {
+    const bool lp = st_.plan.P.nnz() == 0;
+    std::copy(st_.z2, st_.z2 + st_.plan.m, st_.t2);
+    std::copy(lp ? st_.z1 : st_.z2, (lp ? st_.z1 : st_.z2) + st_.plan.m, st_.cz);
+    st_.cones.back(st_.t2);
+    st_.cones.back(st_.cz);
+    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] = select(st_.start, st_.x2[j], st_.x[j]);
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      st_.s[i] = select(st_.start, i < st_.plan.zero ? V{} : -st_.t2[i], st_.s[i]);
+      st_.z[i] = select(st_.start, st_.cz[i], st_.z[i]);
+    }
+  }
+
+  void judge(Feed& feed) {
+    finish(feed, st_.not_convex, Status::invalid_input);
+    if (getenv("TRACE")) fprintf(stderr, "it %g mu %.2e a %.3f dual %d tau %.2e kap %.2e pr %.2e du %.2e gap %.2e\n", st_.outcome.iterations[0], st_.mu[0], st_.alpha[0], (int)st_.dual[0], st_.tau[0], st_.kappa[0], st_.outcome.primal_residual[0], st_.outcome.dual_residual[0], st_.outcome.gap[0]);
+    M lanes = st_.interior & ~st_.fresh;
+    const M better = lanes & (st_.merit < st_.best_merit), progress = better & (st_.merit < 0.5 * st_.best_merit);
+    const V one = splat<V>(1.0);
+    st_.stalled = select(progress, V{}, st_.stalled + one);
+    st_.best_merit = select(better, st_.merit, st_.best_merit);
+    if (any(better)) {
+      const V tau_inverse = 1.0 / st_.tau;
+      for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j] * tau_inverse, st_.best_x[j]);
+      for (Index i = 0; i < st_.plan.m; ++i) {
+        st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
+        st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
+      }
+    }
+    finish_infeasible(feed, lanes, st_.settings.infeasibility_tolerance);
+    const M limit = st_.outcome.iterations >= static_cast<double>(st_.settings.max_iterations);
+    const M good = st_.best_merit <= st_.settings.tolerance;
+    // A step that gets nowhere: first the more robust scaling, then the end.
+    const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? 1e-4 : 0.1)) & ~good;
+    const M hopeless = (st_.alpha < 1e-4) & (st_.cones.symmetric() ? ~M{} : st_.dual);
+    st_.dual |= stuck;
+    M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
+                      (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
+    if (!any(over)) return;
+    const M almost = st_.best_merit <= st_.settings.reduced_tolerance;
+    M unsolved = over & ~almost;
+    finish_infeasible(feed, unsolved, st_.settings.reduced_tolerance);
+    over &= unsolved | almost;
+    restore_best(over);
+    const auto drop = [&](M which, Status status) {
+      finish(feed, over & which, status);
+      over &= ~which;
+    };
+    drop(good, Status::solved);
+    drop(almost, Status::almost_solved);
+    drop(limit, Status::max_iterations);
+    drop(~(st_.best_merit < __builtin_inf()), Status::numerical_error);
+    drop(~M{}, Status::insufficient_progress);
+  }
+
+  void finish_infeasible(Feed& feed, M& lanes, double tolerance) {
+    const M open = st_.best_merit > st_.settings.tolerance;
+    const auto drop = [&](M which, Status status) {
+      which &= lanes & open;
+      finish(feed, which, status);
+      lanes &= ~which;
+    };
+    drop(st_.no_primal < tolerance, Status::primal_infeasible);
+    drop(st_.no_dual < tolerance, Status::dual_infeasible);
+  }
+
+  void finish(Feed& feed, M lanes, Status status) {
+    if (!any(lanes)) return;
+    for (int lane = 0; lane < W; ++lane)
+      if (lanes[lane]) feed.store(lane, status);
+    st_.interior &= ~lanes;
+  }
+
+  // The best iterate, with τ = 1.
+  void restore_best(M lanes) {
+    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] = select(lanes, st_.best_x[j], st_.x[j]);
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      st_.z[i] = select(lanes, st_.best_z[i], st_.z[i]);
+      st_.s[i] = select(lanes, st_.best_s[i], st_.s[i]);
+    }
+    const V kappa = st_.kappa;
+    st_.tau = select(lanes, splat<V>(1.0), st_.tau);
+    st_.kappa = select(lanes, V{}, st_.kappa);
+    evaluate(st_);
+    st_.kappa = kappa;
+  }
+
+  static constexpr int refinements = 3;
+
+  Embedding<V> st_;
+  const bool check_convexity_;
+  bool exhausted_ = false;
+};
+
+}  // namespace cvxl::CVXL_ISA
