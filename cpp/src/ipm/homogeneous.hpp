@@ -9,8 +9,6 @@
 // The algorithm is that of Clarabel (arXiv 2405.12762); lanes, masks and refill are as in ipm/solve.hpp. Multipliers of the solves are
 // in the frames of the cones (cones/rotation.hpp), where H is diagonal.
 
-#include <cstdio>
-#include <cstdlib>
 #include "cvxl/status.hpp"
 #include "ipm/embedding.hpp"
 
@@ -260,7 +258,6 @@ class HomogeneousSolver {
 
   void judge(Feed& feed) {
     finish(feed, st_.not_convex, Status::invalid_input);
-    if (getenv("TRACE")) fprintf(stderr, "it %g mu %.2e a %.3f dual %d tau %.2e kap %.2e pr %.2e du %.2e gap %.2e\n", st_.outcome.iterations[0], st_.mu[0], st_.alpha[0], (int)st_.dual[0], st_.tau[0], st_.kappa[0], st_.outcome.primal_residual[0], st_.outcome.dual_residual[0], st_.outcome.gap[0]);
     M lanes = st_.interior & ~st_.fresh;
     const M better = lanes & (st_.merit < st_.best_merit), progress = better & (st_.merit < 0.5 * st_.best_merit);
     const V one = splat<V>(1.0);
