@@ -138,21 +138,7 @@ class Kernel {
            const std::vector<std::optional<Array<double>>>& gradients, Array<bool> degenerate, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
-    const auto rows = static_cast<std::size_t>(directions) * B;
-    cvxl::VjpRequest request{tape(B, x, z, s, status),
-                             directions,
-                             {outputs.data(), outputs.size()},
-                             {},
-                             {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
-    check(request.outputs, rows * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
-    check(request.degenerate, B, false, "degenerate must be (B,)");
-    if (gradients.size() != sizes().size()) throw std::invalid_argument("one gradient (or None) per parameter is needed");
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
-      const std::span<double> g = span(gradients[i]);
-      const auto size = static_cast<std::size_t>(sizes()[i]);
-      if (g.size() != static_cast<std::size_t>(directions) * size) check(g, rows * size, true, "a gradient must be (K, B, size) or (K, size)");
-      request.gradients.push_back(g);
-    }
+    const cvxl::VjpRequest request = pull(tape(B, x, z, s, status), directions, outputs, gradients, degenerate);
     run([&] { return engine_->vjp(batch, request, threads, interrupted); });
   }
 
@@ -161,10 +147,8 @@ class Kernel {
            const std::vector<std::optional<Parameter>>& tangents, Array<double> outputs, Array<bool> degenerate, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
-    std::vector<std::int64_t> outer = shape;
-    outer.insert(outer.begin(), directions);
     cvxl::JvpRequest request{tape(B, x, z, s, status),
-                             view(tangents, outer, sizes()),
+                             view(tangents, outer(directions, shape), sizes()),
                              {outputs.data(), outputs.size()},
                              {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
     check(request.outputs, static_cast<std::size_t>(directions) * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
@@ -181,6 +165,17 @@ class Kernel {
     cvxl::publish(key, engine_, std::move(copies));
   }
 #endif
+
+  void hvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
+           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, std::int64_t directions, Array<const double> outputs,
+           const std::vector<std::optional<Parameter>>& tangents, const std::vector<std::optional<Array<double>>>& gradients,
+           Array<bool> degenerate, int threads) const {
+    const cvxl::BatchView batch = view(parameters, shape, sizes());
+    const auto B = static_cast<std::size_t>(batch.size());
+    const cvxl::HvpRequest request{pull(tape(B, x, z, s, status), directions, outputs, gradients, degenerate),
+                                   view(tangents, outer(directions, shape), sizes())};
+    run([&] { return engine_->hvp(batch, request, threads, interrupted); });
+  }
 
   nb::dict describe() const {
     const cvxl::Description d = engine_->describe();
@@ -200,6 +195,27 @@ class Kernel {
  private:
   const std::vector<cvxl::Index>& sizes() const { return engine_->problem().parameter_sizes; }
   std::size_t outputs_per_instance() const { return static_cast<std::size_t>(engine_->problem().R.pattern.rows()); }
+
+  static std::vector<std::int64_t> outer(std::int64_t directions, std::vector<std::int64_t> shape) {
+    shape.insert(shape.begin(), directions);
+    return shape;
+  }
+
+  cvxl::VjpRequest pull(const cvxl::TapeView& tape, std::int64_t directions, const Array<const double>& outputs,
+                        const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate) const {
+    const std::size_t K = static_cast<std::size_t>(directions), B = tape.status.size();
+    cvxl::VjpRequest request{tape, directions, {outputs.data(), outputs.size()}, {}, {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
+    check(request.outputs, K * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
+    check(request.degenerate, B, false, "degenerate must be (B,)");
+    if (gradients.size() != sizes().size()) throw std::invalid_argument("one gradient (or None) per parameter is needed");
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      const std::span<double> g = span(gradients[i]);
+      const auto size = static_cast<std::size_t>(sizes()[i]);
+      if (g.size() != K * size) check(g, K * B * size, true, "a gradient must be (K, B, size) or (K, size)");
+      request.gradients.push_back(g);
+    }
+    return request;
+  }
 
   cvxl::TapeView tape(std::size_t B, const Array<const double>& x, const Array<const double>& z, const Array<const double>& s,
                       const Array<const std::int8_t>& status) const {
@@ -263,6 +279,8 @@ NB_MODULE(_core, m) {
 #ifdef CVXL_XLA
       .def("publish", &Kernel::publish, "key"_a, "domains"_a)
 #endif
+      .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "tangents"_a,
+           "gradients"_a, "degenerate"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
 #ifdef CVXL_XLA
   m.def("xla_handlers", &cvxl::xla_handlers, "XLA custom-call handlers by target name.");

@@ -76,6 +76,21 @@ class Kernel:
         threads: int = 0,
     ) -> None: ...
     def publish(self, key: int, domains: Sequence[tuple[Any, ...]]) -> None: ...  # where built beside JAX
+    def hvp(
+        self,
+        parameters: Sequence[Float64 | None],
+        shape: Sequence[int],
+        x: Float64,
+        z: Float64,
+        s: Float64,
+        status: Int8,
+        directions: int,
+        outputs: Float64,
+        tangents: Sequence[Float64 | None],
+        gradients: Sequence[Float64 | None],
+        degenerate: Bool,
+        threads: int = 0,
+    ) -> None: ...
     def describe(self) -> dict[str, Any]: ...
 
 def available_instruction_sets() -> list[str]: ...

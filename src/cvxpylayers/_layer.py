@@ -135,15 +135,7 @@ class Layer:
         Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
         With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis.
         """
-        total = self._slices[-1][0].stop if self._slices else 0
-        lead = () if directions is None else (directions,)
-        joint = np.zeros((*lead, batch.size, total))
-        for cotangent, (columns, _) in zip(cotangents, self._slices, strict=True):
-            if cotangent is not None:
-                joint[..., columns] = cotangent.reshape(*cotangent.shape[: len(lead)], batch.size, columns.stop - columns.start)
-        # 0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter.
-        joint[..., info.failed, :] = 0.0
-        gradients, degenerate = self.engine.vjp(batch, tape, joint, wanted)
+        gradients, degenerate = self.engine.vjp(batch, tape, self._join(cotangents, batch, info, directions), wanted)
         info.record(degenerate)
         return gradients
 
@@ -160,11 +152,7 @@ class Layer:
 
         With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
         """
-        flat = [
-            None if t is None else to_batch((spec,), (t,)).arrays[0]
-            for spec, t in zip(self.compiled.parameters, tangents, strict=True)
-        ]
-        outputs, degenerate = self.engine.jvp(batch, tape, flat, directions=directions)
+        outputs, degenerate = self.engine.jvp(batch, tape, self._flat(tangents), directions=directions)
         info.record(degenerate)
         return self._cut(outputs, batch)
 
@@ -190,6 +178,44 @@ class Layer:
             ]
             for rows, shape in self._slices
         ]
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        info: SolveInfo,
+        cotangents: Sequence[Float64 | None],
+        tangents: Sequence[NDArray[np.generic] | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> list[Float64 | None]:
+        """Differentiate ``vjp``, its cotangents held fixed, along tangents of the parameters; all as for ``vjp`` and ``jvp``.
+
+        Raises:
+            DerivativeError: the engine has no second derivatives.
+        """
+        joint, flat = self._join(cotangents, batch, info, directions), self._flat(tangents)
+        gradients, degenerate = self.engine.hvp(batch, tape, joint, flat, wanted, directions=directions)
+        info.record(degenerate)
+        return gradients
+
+    def _join(self, cotangents: Sequence[Float64 | None], batch: Batch, info: SolveInfo, directions: int | None) -> Float64:
+        """One cotangent per output → columns (*K, B, outputs)."""
+        total = self._slices[-1][0].stop if self._slices else 0
+        lead = () if directions is None else (directions,)
+        joint = np.zeros((*lead, batch.size, total))
+        for cotangent, (columns, _) in zip(cotangents, self._slices, strict=True):
+            if cotangent is not None:
+                joint[..., columns] = cotangent.reshape(*cotangent.shape[: len(lead)], batch.size, columns.stop - columns.start)
+        # 0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter.
+        joint[..., info.failed, :] = 0.0
+        return joint
+
+    def _flat(self, tangents: Sequence[NDArray[np.generic] | None]) -> list[Float64 | None]:
+        """Tangents of parameters (…, *shape) → (…, size)."""
+        pairs = zip(self.compiled.parameters, tangents, strict=True)
+        return [None if t is None else to_batch((spec,), (t,)).arrays[0] for spec, t in pairs]
 
     def _cut(self, outputs: Float64, batch: Batch) -> tuple[Float64, ...]:
         """Columns (*K, B, outputs) → one contiguous array (*K, *batch, *shape) per output."""

@@ -58,6 +58,12 @@ struct JvpRequest {
   std::span<std::uint8_t> degenerate;   // B
 };
 
+// The derivative of `pull`, its cotangents held fixed, along `tangents` (as in a JvpRequest).
+struct HvpRequest {
+  VjpRequest pull;
+  BatchView tangents;
+};
+
 struct Description {
   std::string isa;
   std::string ordering;
@@ -87,6 +93,7 @@ class Engine {
   bool solve(const BatchView&, const Settings&, const SolveRequest&, const Interrupt& = {}) const;
   bool vjp(const BatchView&, const VjpRequest&, int threads, const Interrupt& = {}) const;
   bool jvp(const BatchView&, const JvpRequest&, int threads, const Interrupt& = {}) const;
+  bool hvp(const BatchView&, const HvpRequest&, int threads, const Interrupt& = {}) const;
 
   const Problem& problem() const;
   Description describe() const;

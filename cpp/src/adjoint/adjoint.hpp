@@ -60,6 +60,7 @@ class Adjoint {
   // in some row have no derivative; they are flagged, and the row counts as active.
   void linearize(M valid, bool smoothed) {
     valid_ = valid;
+    smoothed_ = smoothed;
     degenerate = M{};
     scaling_.scale_matrices(program, ~M{}, true);
     const V one = splat<V>(1.0);
@@ -99,6 +100,13 @@ class Adjoint {
     const V c_inverse = 1.0 / scaling_.c;
     for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
     for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
+  }
+
+  // Of a second derivative: r2 += Ḣ v where (·, ż) is the tangent of the point. On the central path H = s/z with s z = μ, so
+  // Ḣ = -2 H ż/z; at a solution the active set does not move.
+  void add_curvature(const V* z_tangent, const V* v) {
+    if (!smoothed_) return;
+    for (Index i = plan_.zero; i < plan_.m; ++i) r2[i] -= 2.0 * s[i] / (z[i] * z[i]) * z_tangent[i] * v[i];
   }
 
  private:
@@ -268,6 +276,7 @@ class Adjoint {
   M* active_;                       // per row: D < 1
   V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w1_, *w2_, *v1_, *v2_;
   M valid_{}, ill_{}, singular_{};
+  bool smoothed_ = false;
 };
 
 }  // namespace cvxl::CVXL_ISA

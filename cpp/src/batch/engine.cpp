@@ -257,4 +257,12 @@ bool Engine::jvp(const BatchView& batch, const JvpRequest& request, int threads,
   return impl_->differentiate(job, threads, interrupt, impl_->kernels->jvp);
 }
 
+bool Engine::hvp(const BatchView& batch, const HvpRequest& request, int threads, const Interrupt& interrupt) const {
+  const VjpRequest& pull = request.pull;
+  AdjointJob job(impl_->compiled, batch, pull.tape, pull.directions, pull.degenerate);
+  job.cotangent = pull.outputs;
+  job.tangents.emplace(impl_->compiled, request.tangents, 0.0);
+  return impl_->pull_back(job, pull.gradients, threads, interrupt, impl_->kernels->hvp);
+}
+
 }  // namespace cvxl

@@ -120,13 +120,13 @@ struct AdjointJob {
   std::int64_t directions;
   std::span<std::uint8_t> degenerate;
   std::int64_t block_size = 0, blocks = 0;
-  // VJP
+  // VJP, HVP
   std::span<const double> cotangent;
   std::vector<std::span<double>> gradients;
   std::vector<bool> summed;              // parameter → gradient is a sum over the batch
   std::size_t summed_entries = 0;
   std::vector<double> partial;           // blocks × directions × entries of the summed parameters
-  // JVP
+  // JVP, HVP
   std::optional<Locator> tangents;       // over directions and instances
   std::span<double> tangent_outputs;
   mutable Progress progress;
@@ -148,7 +148,7 @@ struct Kernels {
   std::size_t (*solve_arena)(const Compiled&);
   std::size_t (*adjoint_arena)(const Compiled&);
   void (*solve)(const SolveJob&, std::byte* arena, bool caller);
-  Adjoint *vjp, *jvp;
+  Adjoint *vjp, *jvp, *hvp;
 };
 
 // Kernels of an instruction set (empty: the best one, or CVXPYLAYERS_ISA) for a lane width.

@@ -45,8 +45,7 @@ std::size_t solve_arena(const Compiled& compiled) {
 template <class V>
 std::size_t adjoint_arena(const Compiled& compiled) {
   Arena arena;
-  Adjoint<V> adjoint(compiled.plan, arena);
-  Stage stage(compiled, arena);
+  SweepMemory<V> memory(compiled, arena);
   return arena.used();
 }
 
@@ -84,6 +83,13 @@ void jvp(AdjointJob& job, std::byte* block, bool caller) {
   });
 }
 
+template <class V>
+void hvp(AdjointJob& job, std::byte* block, bool caller) {
+  sweep_blocks<V>(job, block, caller, [&](Sweep<V>& sweep, std::int64_t index) {
+    for (std::int64_t k = 0; k < job.directions; ++k) sweep.hvp(k, job.partial_sums(index, k));
+  });
+}
+
 void evaluate(const Compiled& compiled, const double* const* parameters, double* values) {
   for (Index v = 0; v < compiled.problem.structure.values(); ++v) values[v] = compiled.values(v, parameters);
 }
@@ -91,7 +97,7 @@ void evaluate(const Compiled& compiled, const double* const* parameters, double*
 template <int W>
 constexpr Kernels entry(const char* isa) {
   using V = Real<W>;
-  return {isa, W, evaluate, solve_arena<V>, adjoint_arena<V>, solve<V>, vjp<V>, jvp<V>};
+  return {isa, W, evaluate, solve_arena<V>, adjoint_arena<V>, solve<V>, vjp<V>, jvp<V>, hvp<V>};
 }
 
 #define CVXL_STRING_(x) #x

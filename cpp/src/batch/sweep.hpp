@@ -1,11 +1,31 @@
 #pragma once
 // Takes the adjoint through a batch, W consecutive instances at a time.
 
+#include <tuple>
+
 #include "adjoint/adjoint.hpp"
 #include "batch/stage.hpp"
 #include "cvxl/status.hpp"
 
 namespace cvxl::CVXL_ISA {
+
+// A pair of vectors of the size of (x, z).
+template <class V>
+struct Pair {
+  V *x, *z;
+
+  Pair(const Plan& plan, Arena& arena) : x(arena.take<V>(plan.n)), z(arena.take<V>(plan.m)) {}
+};
+
+template <class V>
+struct SweepMemory {
+  Adjoint<V> adjoint;
+  Stage stage;
+  Pair<V> tangent, pulled;  // of a second derivative: (ẋ, ż) and (a, y)
+
+  SweepMemory(const Compiled& compiled, Arena& arena)
+      : adjoint(compiled.plan, arena), stage(compiled, arena), tangent(compiled.plan, arena), pulled(compiled.plan, arena) {}
+};
 
 template <class V>
 class Sweep {
@@ -14,7 +34,7 @@ class Sweep {
   using M = Mask<W>;
 
   Sweep(const AdjointJob& job, Arena& arena)
-      : job_(job), structure_(job.compiled.problem.structure), plan_(job.compiled.plan), adjoint_(plan_, arena), stage_(job.compiled, arena) {}
+      : job_(job), structure_(job.compiled.problem.structure), plan_(job.compiled.plan), memory_(job.compiled, arena) {}
 
   // Loads instances first … first + count - 1 (padding lanes repeat the last) and factors at their solutions.
   void linearize(std::int64_t first, int count) {
@@ -39,6 +59,58 @@ class Sweep {
 
   // `partial` receives the sums over the batch.
   void vjp(std::int64_t direction, double* partial) {
+    pull_outputs(direction);
+    adjoint_.solve();
+    write_gradients(direction, partial, [&](const Place& where) { return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, adjoint_.z); });
+  }
+
+  void jvp(std::int64_t direction) {
+    push_data(direction, adjoint_.x, adjoint_.z, true);
+    adjoint_.solve();
+    const SparseMap& R = job_.compiled.problem.R;
+    const Index outputs = R.pattern.rows();
+    for (int lane = 0; lane < count_; ++lane) {
+      for (Index j = 0; j < plan_.n; ++j) stage_.xz[plan_.variable_of[j]] = lane_of(adjoint_.a, j, lane);
+      for (Index r = 0; r < plan_.m; ++r) stage_.xz[plan_.n + r] = lane_of(adjoint_.y, r, lane);
+      double* out = job_.tangent_outputs.data() + row(direction, lane) * outputs;
+      for (Index o = 0; o < outputs; ++o) out[o] = valid_[lane] ? dot(R, o, stage_.xz) : 0.0;
+    }
+  }
+
+  // With (ẋ, ż) the tangent of the solution and K (a, y) = (x̄, z̄), K = [P, A'; A, -H], the tangent of (a, y) solves
+  //
+  //     K (ȧ, ẏ) = -(Ṗ a + Ȧ'y,  Ȧ a - Ḣ y),
+  //
+  // and the cotangents of the data follow by the product rule.
+  void hvp(std::int64_t direction, double* partial) {
+    const auto& [tangent, pulled] = std::tie(memory_.tangent, memory_.pulled);
+    push_data(direction, adjoint_.x, adjoint_.z, true);
+    adjoint_.solve();
+    copy_solution(tangent);
+    pull_outputs(direction);
+    adjoint_.solve();
+    copy_solution(pulled);
+    push_data(direction, pulled.x, pulled.z, false);
+    adjoint_.add_curvature(tangent.z, pulled.z);
+    adjoint_.solve();
+    write_gradients(direction, partial, [&](const Place& where) {
+      return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, adjoint_.z) +
+             bilinear(where, pulled.x, pulled.z, tangent.x, tangent.z);
+    });
+  }
+
+  // Of all directions.
+  void write_flags() {
+    for (int lane = 0; lane < count_; ++lane) job_.degenerate[instance(lane)] = valid_[lane] && adjoint_.degenerate[lane];
+  }
+
+ private:
+  std::int64_t instance(int lane) const { return first_ + std::min(lane, count_ - 1); }
+  // Of an array over directions and instances.
+  std::int64_t row(std::int64_t direction, int lane) const { return direction * job_.locator.size() + instance(lane); }
+
+  // (r1, r2) = the cotangents of (x, z).
+  void pull_outputs(std::int64_t direction) {
     const Transpose& Rt = job_.compiled.R_transpose;
     const Index outputs = job_.compiled.problem.R.pattern.rows();
     const auto pull = [&](Index entry) {
@@ -52,64 +124,44 @@ class Sweep {
     };
     for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = pull(plan_.variable_of[j]);
     for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = pull(plan_.n + r);
-    adjoint_.solve();
-    write_gradients(direction, partial);
   }
 
-  void jvp(std::int64_t direction) {
-    for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = V{};
-    for (int lane = 0; lane < W; ++lane) push_data(direction, lane);
-    adjoint_.solve();
-    const SparseMap& R = job_.compiled.problem.R;
-    const Index outputs = R.pattern.rows();
-    for (int lane = 0; lane < count_; ++lane) {
-      for (Index j = 0; j < plan_.n; ++j) stage_.xz[plan_.variable_of[j]] = lane_of(adjoint_.a, j, lane);
-      for (Index r = 0; r < plan_.m; ++r) stage_.xz[plan_.n + r] = lane_of(adjoint_.y, r, lane);
-      double* out = job_.tangent_outputs.data() + row(direction, lane) * outputs;
-      for (Index o = 0; o < outputs; ++o) out[o] = valid_[lane] ? dot(R, o, stage_.xz) : 0.0;
-    }
+  void copy_solution(const Pair<V>& to) {
+    std::copy(adjoint_.a, adjoint_.a + plan_.n, to.x);
+    std::copy(adjoint_.y, adjoint_.y + plan_.m, to.z);
   }
 
-  // Of all directions.
-  void write_flags() {
-    for (int lane = 0; lane < count_; ++lane) job_.degenerate[instance(lane)] = valid_[lane] && adjoint_.degenerate[lane];
+  // The cotangent of an entry of the value vector, from the solution (a, y): linear for q and b, …
+  CVXL_INLINE V linear(const Place& where) const {
+    return where.kind == Place::q ? -adjoint_.a[where.row] : where.kind == Place::b ? adjoint_.y[where.row] : V{};
   }
 
- private:
-  std::int64_t instance(int lane) const { return first_ + std::min(lane, count_ - 1); }
-  // Of an array over directions and instances.
-  std::int64_t row(std::int64_t direction, int lane) const { return direction * job_.locator.size() + instance(lane); }
-
-  // The cotangent of entry v of the value vector.
-  CVXL_INLINE V cotangent(Index v) const {
-    const auto& where = job_.compiled.place[v];
-    const V *a = adjoint_.a, *x = adjoint_.x;
+  // … bilinear with (x, z) for P and A.
+  CVXL_INLINE static V bilinear(const Place& where, const V* a, const V* y, const V* x, const V* z) {
     switch (where.kind) {
       case Place::P:
         return where.row == where.column ? -a[where.row] * x[where.row] : -(a[where.row] * x[where.column] + a[where.column] * x[where.row]);
-      case Place::q:
-        return -a[where.row];
       case Place::A:
-        return -(adjoint_.z[where.row] * a[where.column] + adjoint_.y[where.row] * x[where.column]);
-      case Place::b:
-        return adjoint_.y[where.row];
+        return -(z[where.row] * a[where.column] + y[where.row] * x[where.column]);
       default:
         return V{};
     }
   }
 
-  void write_gradients(std::int64_t direction, double* partial) {
+  template <class Cotangent>
+  void write_gradients(std::int64_t direction, double* partial, Cotangent&& cotangent) {
     for (std::size_t p = 0; p < job_.gradients.size(); ++p)
-      if (!job_.gradients[p].empty()) gradient(direction, p, job_.summed[p] ? &partial : nullptr);
+      if (!job_.gradients[p].empty()) gradient(direction, p, job_.summed[p] ? &partial : nullptr, cotangent);
   }
 
   // Writes the gradient of parameter p, one row an instance, or adds the sum of the rows to *partial and moves it on.
-  void gradient(std::int64_t direction, std::size_t p, double** partial) {
+  template <class Cotangent>
+  void gradient(std::int64_t direction, std::size_t p, double** partial, Cotangent& cotangent) {
     const Transpose& Mt = job_.compiled.M_transpose;
     const Index begin = job_.compiled.parameter_begin[p], size = job_.compiled.parameter_begin[p + 1] - begin;
     for (Index e = 0; e < size; ++e) {
       V sum = V{};
-      for (Index t = Mt.begin[begin + e]; t < Mt.begin[begin + e + 1]; ++t) sum += Mt.coefficient[t] * cotangent(Mt.row[t]);
+      for (Index t = Mt.begin[begin + e]; t < Mt.begin[begin + e + 1]; ++t) sum += Mt.coefficient[t] * cotangent(job_.compiled.place[Mt.row[t]]);
       sum = select(valid_, sum, V{});
       if (partial)
         for (int lane = 0; lane < count_; ++lane) (*partial)[e] += sum[lane];
@@ -119,28 +171,35 @@ class Sweep {
     if (partial) *partial += size;
   }
 
-  // r1 = -(dP x + dq + dA'z), r2 = db - dA x of one lane.
-  void push_data(std::int64_t direction, int lane) {
-    job_.tangents->locate(row(direction, lane), stage_.pointers);
+  // r1 = -(Ṗ x + q̇ + Ȧ'z), r2 = ḃ - Ȧ x; q̇ and ḃ only where wanted.
+  void push_data(std::int64_t direction, const V* x, const V* z, bool vectors) {
+    for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = V{};
+    for (int lane = 0; lane < W; ++lane) {
+      job_.tangents->locate(row(direction, lane), stage_.pointers);
+      push_lane(lane, x, z, vectors);
+    }
+  }
+
+  void push_lane(int lane, const V* x, const V* z, bool vectors) {
     const auto tangent = [&](Index v) { return job_.compiled.values(v, stage_.pointers); };
     const auto r1 = [&](Index j) -> double& { return lane_of(adjoint_.r1, j, lane); };
     for (Index i = 0; i < plan_.n; ++i) {
-      r1(i) -= tangent(structure_.q_offset() + plan_.variable_of[i]);
+      if (vectors) r1(i) -= tangent(structure_.q_offset() + plan_.variable_of[i]);
       for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
         const Index j = plan_.P.indices[k];
         const double d = tangent(plan_.P_source[k]);
-        r1(i) -= d * lane_of(adjoint_.x, j, lane);
-        if (i != j) r1(j) -= d * lane_of(adjoint_.x, i, lane);
+        r1(i) -= d * lane_of(x, j, lane);
+        if (i != j) r1(j) -= d * lane_of(x, i, lane);
       }
     }
     for (Index i = 0; i < plan_.m; ++i) {
-      double r2 = tangent(structure_.b_offset() + i);
+      double r2 = vectors ? tangent(structure_.b_offset() + i) : 0.0;
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
         const Index j = plan_.A.indices[k];
         if (plan_.A_source[k] < 0) continue;
         const double d = tangent(plan_.A_source[k]);
-        r2 -= d * lane_of(adjoint_.x, j, lane);
-        r1(j) -= d * lane_of(adjoint_.z, i, lane);
+        r2 -= d * lane_of(x, j, lane);
+        r1(j) -= d * lane_of(z, i, lane);
       }
       lane_of(adjoint_.r2, i, lane) = r2;
     }
@@ -149,8 +208,9 @@ class Sweep {
   const AdjointJob& job_;
   const Structure& structure_;
   const Plan& plan_;
-  Adjoint<V> adjoint_;
-  Stage stage_;
+  SweepMemory<V> memory_;
+  Adjoint<V>& adjoint_ = memory_.adjoint;
+  Stage& stage_ = memory_.stage;
   std::int64_t first_ = 0;
   int count_ = 0;
   M valid_{};

@@ -102,6 +102,19 @@ class ClarabelEngine(Engine):
         """By the native kernel."""
         return self._native.jvp(batch, tape, arrays, directions=directions)
 
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        outputs: Shaped[Float64, "*K B outputs"],
+        arrays: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """By the native kernel."""
+        return self._native.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
+
     @cached_property
     def _native(self) -> Engine:
         from cvxpylayers._engines.native import NativeEngine  # the extension is not needed to solve

@@ -99,13 +99,10 @@ class NativeEngine(Engine):
         """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
         self._require_derivatives()
         lead = outputs.shape[:-2]
-        gradients = [_room(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
-        degenerate = np.zeros(batch.size, dtype=np.bool_)
-        self._kernel.vjp(
-            *_linearization(batch, tape), math.prod(lead), np.ascontiguousarray(outputs), gradients, degenerate, self._threads
-        )
-        shaped = [None if g is None else _reduce(g, array, batch, lead) for g, array in zip(gradients, batch.arrays, strict=True)]
-        return shaped, degenerate
+        gradients, degenerate = _rooms(batch, wanted, lead)
+        cotangents = np.ascontiguousarray(outputs)
+        self._kernel.vjp(*_linearization(batch, tape), math.prod(lead), cotangents, gradients, degenerate, self._threads)
+        return _reduced(gradients, batch, lead), degenerate
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
@@ -118,6 +115,28 @@ class NativeEngine(Engine):
         tangents = [None if a is None else _aligned(a, batch, lead) for a in arrays]
         self._kernel.jvp(*_linearization(batch, tape), math.prod(lead), tangents, outputs, degenerate, self._threads)
         return outputs, degenerate
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        outputs: Shaped[Float64, "*K B outputs"],
+        arrays: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """One factorization per instance, three refined solves per direction.
+
+        At a solution the active set does not move: all curvature is that of the products of data and solution. At a point of the
+        central path (``derivative="smoothed"``) the complementarity equations contribute theirs.
+        """
+        lead = () if directions is None else (directions,)
+        gradients, degenerate = _rooms(batch, wanted, lead)
+        cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
+        tangents = [None if a is None else _aligned(a, batch, lead) for a in arrays]
+        self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
+        return _reduced(gradients, batch, lead), degenerate
 
     def publish(self) -> int | None:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""
@@ -155,10 +174,20 @@ def _aligned(tangent: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
     return tangent.reshape(tangent.shape[:1] + (1,) * missing + tangent.shape[1:]) if lead and missing else tangent
 
 
+def _rooms(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
+    """Where the kernel writes gradients and flags."""
+    gradients = [_room(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
+    return gradients, np.zeros(batch.size, dtype=np.bool_)
+
+
 def _room(array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
     """Where the kernel writes: one row per instance, or one row in all for a parameter that every instance shares."""
     shared = all(length == 1 for length in array.shape[:-1])
     return np.empty((*lead, array.shape[-1]) if shared and batch.size else (*lead, batch.size, array.shape[-1]))
+
+
+def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int, ...]) -> list[Float64 | None]:
+    return [None if g is None else _reduce(g, array, batch, lead) for g, array in zip(gradients, batch.arrays, strict=True)]
 
 
 def _reduce(gradient: Float64, array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:

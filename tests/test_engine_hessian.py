@@ -1,0 +1,137 @@
+"""Second derivatives: differences of the first, symmetric, the same in every direction, zero where nothing curves."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from benchmarks.families import SMALL, Family
+from cvxpylayers._canon import compile_problem
+from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._program import Batch, Status
+from tests.kinds import KINDS
+from tests.programs import Array, Kind, batch_of, draw, engine, family_batch, same_bits, tape_of
+
+COUNT = 6
+
+
+def given(native: NativeEngine, batch: Batch, seed: int = 0) -> tuple[Batch, Array, list[Array], list[Array]]:
+    """The batch written out, a cotangent, and two tangents that respect P's sparsity."""
+    rng = np.random.default_rng(seed)
+    full = Batch(tuple(np.ascontiguousarray(np.broadcast_to(a, (batch.size, a.shape[-1]))) for a in batch.arrays), (batch.size,))
+    outputs = rng.normal(size=(batch.size, native.compiled.R.shape[0]))
+    u, v = ([rng.normal(size=a.shape) * (a != 0.0) for a in full.arrays] for _ in range(2))
+    return full, outputs, u, v
+
+
+def curved(native: NativeEngine, batch: Batch, outputs: Array, tangent: list[Array]) -> Array:
+    gradients, _ = native.hvp(batch, tape_of(native.solve(batch, {}, tape=True)), outputs, tangent, [True] * len(tangent))
+    return np.concatenate([g for g in gradients if g is not None], axis=1)
+
+
+def moved(batch: Batch, tangent: list[Array], step: float) -> Batch:
+    return Batch(tuple(a + step * t for a, t in zip(batch.arrays, tangent, strict=True)), batch.shape)
+
+
+def gradient(native: NativeEngine, batch: Batch, outputs: Array) -> Array:
+    solution = native.solve(batch, {}, tape=True)
+    assert not solution.status.any()
+    gradients, flags = native.vjp(batch, tape_of(solution), outputs, [True] * len(batch.arrays))
+    assert not flags.any()
+    return np.concatenate([g for g in gradients if g is not None], axis=1)
+
+
+def assert_second_derivative(native: NativeEngine, batch: Batch, h: float = 1e-4) -> None:
+    """Fourth-order central differences of the gradient at 1e-6, and ⟨u, H v⟩ = ⟨v, H u⟩ at 1e-10, in every instance."""
+    batch, outputs, u, v = given(native, batch)
+    left, right = curved(native, batch, outputs, u), curved(native, batch, outputs, v)
+
+    def difference(step: float) -> Array:
+        return (gradient(native, moved(batch, v, step), outputs) - gradient(native, moved(batch, v, -step), outputs)) / (2 * step)
+
+    expected = (4 * difference(h / 2) - difference(h)) / 3
+    size = np.maximum(np.max(np.abs(expected), axis=1), 1e-6)  # it is zero at a vertex
+    assert np.all(np.max(np.abs(right - expected), axis=1) <= 1e-6 * size)
+    terms = np.concatenate(u, axis=1) * right, np.concatenate(v, axis=1) * left
+    gap = np.abs(terms[0].sum(1) - terms[1].sum(1))
+    assert np.all(gap <= 1e-10 * (np.abs(terms[0]).sum(1) + np.abs(terms[1]).sum(1)))
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("kind", ["dense_qp", "sparse_qp", "diagonal_qp", "inequality_qp", "lp_vertex", "equality_qp", "unconstrained"])
+def test_random_structures(kind: str) -> None:
+    """Parameters in P, q, A and b at once."""
+    problem, programs = draw(KINDS[kind], COUNT, seed=60)
+    assert_second_derivative(engine(problem), batch_of(problem, programs))
+
+
+@pytest.mark.parametrize("family", ["nnls_3x2", "portfolio_5", "factor_portfolio_6", "dense_qp_5", "mpc_5"])
+def test_families(family: str) -> None:
+    chosen: Family = SMALL[family]
+    native, batch = family_batch(chosen, COUNT, seed=61)
+    assert_second_derivative(native, batch)
+
+
+def quadratic_form() -> NativeEngine:
+    """quad_form(x, P) with P a parameter, beside a parameter in A."""
+    x, P, A, q = cp.Variable(3), cp.Parameter((3, 3), PSD=True), cp.Parameter((2, 3)), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.quad_form(x, P) + q @ x), [A @ x <= 1, cp.sum(x) == 1])
+    return NativeEngine(compile_problem(problem, [P, A, q], [x]), {"fallback": False})
+
+
+def test_parameter_in_a_quadratic_form() -> None:
+    rng = np.random.default_rng(62)
+    L = rng.normal(size=(COUNT, 3, 3))
+    P = (L @ L.swapaxes(1, 2) + np.eye(3)).reshape(COUNT, 9)
+    batch = Batch((P, rng.normal(size=(COUNT, 6)), 3 * rng.normal(size=(COUNT, 3))), (COUNT,))
+    assert_second_derivative(quadratic_form(), batch)
+
+
+def test_closed_form() -> None:
+    """x = q/a for ½ax² - qx: its Hessian in (a, q) is [2q/a³, -1/a²; -1/a², 0]."""
+    x, a, q = cp.Variable(), cp.Parameter(nonneg=True), cp.Parameter()
+    native = NativeEngine(compile_problem(cp.Problem(cp.Minimize(0.5 * a * x**2 - q * x)), [a, q], [x]), {})
+    batch = Batch((np.array([[2.0], [0.5]]), np.array([[3.0], [-1.0]])), (2,))
+    tape, zero, one = tape_of(native.solve(batch, {}, tape=True)), np.zeros((2, 1)), np.ones((2, 1))
+    columns = [native.hvp(batch, tape, one, t, [True, True])[0] for t in ([one, zero], [zero, one])]
+    A, Q = batch.arrays
+    expected = [[2 * Q / A**3, -1 / A**2], [-1 / A**2, zero]]
+    np.testing.assert_allclose(np.array(columns), expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("shared", ["", "Pb"])
+def test_directions_and_sums(shared: str) -> None:
+    problem, programs = draw(KINDS["dense_qp"], 9, seed=63)
+    native, batch, rng = engine(problem), batch_of(problem, programs[:1] * 9, shared), np.random.default_rng(0)
+    tape = tape_of(native.solve(batch, {}, tape=True))
+    outputs = rng.normal(size=(3, 9, problem.R.shape[0]))
+    tangents = [rng.normal(size=(3, *a.shape)) for a in batch.arrays]
+    together, _ = native.hvp(batch, tape, outputs, tangents, [True] * 5, directions=3)
+    single = [native.hvp(batch, tape, outputs[k], [t[k] for t in tangents], [True] * 5)[0] for k in range(3)]
+    for p, (found, array) in enumerate(zip(together, batch.arrays, strict=True)):
+        assert found is not None
+        assert found.shape == (3, *array.shape)
+        assert same_bits(found, np.array([gradients[p] for gradients in single]))
+
+
+def test_failed_instances_contribute_zero() -> None:
+    problem, programs = draw(KINDS["dense_qp"], 9, seed=64)
+    native, batch = engine(problem), batch_of(problem, programs)
+    tape = tape_of(native.solve(batch, {}, tape=True))
+    tape.status[4], tape.x[4], batch.arrays[2][4] = Status.NUMERICAL_ERROR, np.nan, np.nan
+    ones = [np.ones_like(a) for a in batch.arrays]
+    gradients, _ = native.hvp(batch, tape, np.ones((9, problem.R.shape[0])), ones, [True] * 5)
+    assert all(g is not None and np.isfinite(g).all() and not g[4].any() for g in gradients)
+
+
+@pytest.mark.parametrize("kind", [KINDS[k] for k in ("lp_face", "redundant_equalities", "tied")], ids=str)
+def test_symmetric_where_degenerate(kind: Kind) -> None:
+    """The regularized derivative too is symmetric: it is linear in one symmetric operator."""
+    problem, programs = draw(kind, COUNT, seed=65)
+    native = engine(problem)
+    batch, outputs, u, v = given(native, batch_of(problem, programs))
+    left, right = curved(native, batch, outputs, u), curved(native, batch, outputs, v)
+    terms = np.concatenate(u, axis=1) * right, np.concatenate(v, axis=1) * left
+    gap = np.abs(terms[0].sum(1) - terms[1].sum(1))
+    assert np.all(gap <= 1e-10 * (np.abs(terms[0]).sum(1) + np.abs(terms[1]).sum(1)))
