@@ -19,7 +19,7 @@ ARROW = [
     [{name} for name in FRONT_ENDS],
     [{"_layer"}],
     [{"_arrays", "_info", "_options"}, {"_canon"}, {"_engines"}],
-    [{"_program", "errors", "_typing"}],
+    [{"_program", "_codec", "errors", "_typing"}],
 ]
 PLACE = {name: (row, column) for row, groups in enumerate(ARROW) for column, group in enumerate(groups) for name in group}
 OUTSIDE = {"__init__", "__main__"}  # the package's face and its self-check may look everywhere below the front ends

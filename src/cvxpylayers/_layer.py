@@ -17,12 +17,13 @@ from cvxpylayers._engines.log_space import build
 from cvxpylayers._engines.registry import resolve
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._options import normalize
-from cvxpylayers._program import Batch, Cones, Solution, Status, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Status, Tape
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import OptionError, SolverError
 
 OnFailure = Literal["raise", "nan", "warn"]
 _MODES: Final = get_args(OnFailure)
+_USABLE: Final = int(Status.ALMOST_SOLVED)  # a plain int: comparing an array with an enumeration's member is slow
 _LISTED: Final = 8  # failing instances that a message names
 _SHOWN: Final = ("version", "isa", "lane_width")  # facts of the engine that fit into a repr
 
@@ -52,12 +53,33 @@ class Layer:
         on_failure: OnFailure = "raise",
     ) -> None:
         kind, preset = resolve(solver)
+        options = {**preset, **normalize(solver_args, kind.option_names())}
+        mode = _mode(on_failure)
+        compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
+        self._assemble(kind, compiled, options, mode, verbose)
+
+    @classmethod
+    def of(
+        cls,
+        compiled: CompiledProblem,
+        kind: type[Engine],
+        options: Mapping[str, Any],
+        *,
+        on_failure: OnFailure = "raise",
+        verbose: bool = False,
+    ) -> Layer:
+        """The layer of a problem that has been compiled; ``options`` are the engine's own."""
+        layer = cls.__new__(cls)
+        layer._assemble(kind, compiled, options, on_failure, verbose)
+        return layer
+
+    def _assemble(
+        self, kind: type[Engine], compiled: CompiledProblem, options: Mapping[str, Any], on_failure: OnFailure, verbose: bool
+    ) -> None:
+        self.compiled, self.on_failure, self.verbose = compiled, on_failure, verbose
+        self.kind, self.engine = kind, build(kind, compiled, options)
+        self.ranks = tuple(len(spec.shape) for spec in compiled.parameters)
         self._option_names = kind.option_names()
-        options = {**preset, **normalize(solver_args, self._option_names)}
-        self.on_failure = _mode(on_failure)
-        self.verbose = verbose
-        self.compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-        self.engine = build(kind, self.compiled, options)
         cuts = list(accumulate((o.size for o in self.compiled.outputs), initial=0))
         self._slices = tuple((slice(a, b), o.shape) for a, b, o in zip(cuts, cuts[1:], self.compiled.outputs, strict=False))
 
@@ -124,7 +146,7 @@ class Layer:
         self,
         batch: Batch,
         tape: Tape,
-        info: SolveInfo,
+        info: SolveInfo | None,
         cotangents: Sequence[Float64 | None],
         wanted: Sequence[bool],
         *,
@@ -133,17 +155,18 @@ class Layer:
         """Pull one cotangent per output (*batch, *shape; None for zero) back to the wanted parameters.
 
         Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
-        With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis.
+        With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis. Flags go to ``info``.
         """
-        gradients, degenerate = self.engine.vjp(batch, tape, self._join(cotangents, batch, info, directions), wanted)
-        info.record(degenerate)
+        gradients, degenerate = self.engine.vjp(batch, tape, self._join(cotangents, batch, tape, directions), wanted)
+        if info is not None:
+            info.record(degenerate)
         return gradients
 
     def jvp(
         self,
         batch: Batch,
         tape: Tape,
-        info: SolveInfo,
+        info: SolveInfo | None,
         tangents: Sequence[NDArray[np.generic] | None],
         *,
         directions: int | None = None,
@@ -153,8 +176,31 @@ class Layer:
         With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
         """
         outputs, degenerate = self.engine.jvp(batch, tape, self._flat(tangents), directions=directions)
-        info.record(degenerate)
+        if info is not None:
+            info.record(degenerate)
         return self._cut(outputs, batch)
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        info: SolveInfo | None,
+        cotangents: Sequence[Float64 | None],
+        tangents: Sequence[NDArray[np.generic] | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> list[Float64 | None]:
+        """Differentiate ``vjp``, its cotangents held fixed, along tangents of the parameters; all as for ``vjp`` and ``jvp``.
+
+        Raises:
+            DerivativeError: the engine has no second derivatives.
+        """
+        joint, flat = self._join(cotangents, batch, tape, directions), self._flat(tangents)
+        gradients, degenerate = self.engine.hvp(batch, tape, joint, flat, wanted, directions=directions)
+        if info is not None:
+            info.record(degenerate)
+        return gradients
 
     def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
         """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
@@ -179,28 +225,7 @@ class Layer:
             for rows, shape in self._slices
         ]
 
-    def hvp(
-        self,
-        batch: Batch,
-        tape: Tape,
-        info: SolveInfo,
-        cotangents: Sequence[Float64 | None],
-        tangents: Sequence[NDArray[np.generic] | None],
-        wanted: Sequence[bool],
-        *,
-        directions: int | None = None,
-    ) -> list[Float64 | None]:
-        """Differentiate ``vjp``, its cotangents held fixed, along tangents of the parameters; all as for ``vjp`` and ``jvp``.
-
-        Raises:
-            DerivativeError: the engine has no second derivatives.
-        """
-        joint, flat = self._join(cotangents, batch, info, directions), self._flat(tangents)
-        gradients, degenerate = self.engine.hvp(batch, tape, joint, flat, wanted, directions=directions)
-        info.record(degenerate)
-        return gradients
-
-    def _join(self, cotangents: Sequence[Float64 | None], batch: Batch, info: SolveInfo, directions: int | None) -> Float64:
+    def _join(self, cotangents: Sequence[Float64 | None], batch: Batch, tape: Tape, directions: int | None) -> Float64:
         """One cotangent per output → columns (*K, B, outputs)."""
         total = self._slices[-1][0].stop if self._slices else 0
         lead = () if directions is None else (directions,)
@@ -209,7 +234,7 @@ class Layer:
             if cotangent is not None:
                 joint[..., columns] = cotangent.reshape(*cotangent.shape[: len(lead)], batch.size, columns.stop - columns.start)
         # 0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter.
-        joint[..., info.failed, :] = 0.0
+        joint[..., tape.status > _USABLE, :] = 0.0
         return joint
 
     def _flat(self, tangents: Sequence[NDArray[np.generic] | None]) -> list[Float64 | None]:

@@ -1,151 +1,214 @@
-"""One solve as a differentiable function of tensors: reverse mode once, forward mode, nothing kept but arrays."""
+"""A solve as a differentiable function: four maps, each the derivative of the one before it.
+
+With y = f(θ) the outputs at a solution, J = f'(θ), and the tape of the solve, which is all that derivatives see of it:
+
+    Solve  θ ↦ y              Pull  (θ, c) ↦ Jᵀc           Push  (θ, t) ↦ J t           Bend  (θ, c, t) ↦ ∇²⟨c, f⟩ t
+
+Pull and Push are linear in c and t and adjoint to each other; the second derivative of ⟨c, f⟩ is symmetric, so Bend is the
+derivative of Pull along θ, forward and in reverse, and that of Push in reverse. The work is done by a ``Site``, the first argument
+of every map; tensors follow in one row as there, which is how ``torch.autograd.Function`` wants them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch.autograd import forward_ad
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch._functorch.utils import unwrap_dead_wrappers
+from torch.autograd import Function, forward_ad
 
-from cvxpylayers._info import SolveInfo
-from cvxpylayers._layer import Layer, OnFailure
-from cvxpylayers._program import Batch, Tape
-from cvxpylayers._typing import NDArray
-from cvxpylayers.errors import InputError, InputTypeError, SolverError
+from cvxpylayers.errors import DerivativeError
+from cvxpylayers.torch import _vmap
+from cvxpylayers.torch._site import TAPE, Derivative, Maybe, Site, Tensors, Wanted
 
 
-@dataclass(slots=True)
-class Request:
-    """What a call asks for besides its tensors, and the info it gets back."""
-
-    layer: Layer
-    solver_args: Mapping[str, Any] | None
-    warm_start: bool
-    on_failure: OnFailure | None
-    grad: bool
-    info: SolveInfo | None = None
+def transformed() -> bool:
+    """Whether a transformation of ``torch.func`` or forward mode is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
-def solve(
-    layer: Layer,
-    parameters: Sequence[torch.Tensor],
-    solver_args: Mapping[str, Any] | None,
-    warm_start: bool,
-    on_failure: OnFailure | None,
-) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
-    """The outputs, attached to the graph where a parameter is, and the outcome of every instance."""
-    if torch.compiler.is_compiling():  # a solve is no graph: leave the tracer, and come back with the outputs
-        eager = torch.compiler.disable(solve)  # type: ignore[no-untyped-call]
-        return eager(layer, parameters, solver_args, warm_start, on_failure)  # type: ignore[no-any-return]
-    request = Request(layer, solver_args, warm_start, on_failure, torch.is_grad_enabled())
-    outputs = Solve.apply(request, *parameters)  # type: ignore[no-untyped-call]
-    assert request.info is not None
-    return outputs, request.info
+def recording(parameters: Tensors) -> bool:
+    """Whether somebody may ask for derivatives of what is computed from ``parameters``."""
+    return (torch.is_grad_enabled() and any(getattr(p, "requires_grad", False) for p in parameters)) or transformed()
 
 
-class Solve(torch.autograd.Function):
-    """(request, *parameters) → one tensor per output."""
+def apply(function: type[Function], *arguments: Any) -> tuple[torch.Tensor, ...]:
+    """``function.apply``, which outside of ``torch.func`` spends most of its time on inspecting the signature."""
+    if torch._C._are_functorch_transforms_active():
+        return function.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    return super(Function, function).apply(*unwrap_dead_wrappers(arguments))  # type: ignore[misc, no-any-return]
+
+
+class Solve(Function):
+    """(site, *parameters) → (*outputs, *tape)."""
 
     @staticmethod
-    def forward(ctx: Any, request: Request, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        dtype, device = _kind(request.layer, parameters)
-        # Inside this function autograd is off, and ``needs_input_grad`` does not know whether it was on outside.
-        wanted = (request.grad and any(ctx.needs_input_grad)) or forward_ad._current_level >= 0
-        try:
-            call = request.layer.solve(
-                [_array(p) for p in parameters],
-                solver_args=request.solver_args,
-                warm_start=request.warm_start,
-                on_failure=request.on_failure,
-                tape=wanted,
-            )
-        except SolverError as error:
-            error.outputs = tuple(_tensor(a, dtype, device) for a in error.outputs)
-            raise
-        request.info = call.info
-        if call.tape is not None:
-            t = call.tape
-            saved = (*parameters, *(torch.from_numpy(a) for a in (t.x, t.z, t.s, t.status)))
-            ctx.save_for_backward(*saved)
-            ctx.save_for_forward(*saved)
-            ctx.layer, ctx.info = request.layer, call.info
-            ctx.dtype, ctx.device = dtype, device
-            ctx.set_materialize_grads(False)
-        return tuple(_tensor(a, dtype, device) for a in call.outputs)
+    def forward(site: Site, *parameters: torch.Tensor) -> Tensors:
+        return site.solve(parameters, tape=True)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        parameters, batch, tape = _recall(ctx)
-        arrays = [None if c is None else _float64(c) for c in cotangents]
-        gradients = ctx.layer.vjp(batch, tape, ctx.info, arrays, ctx.needs_input_grad[1:])
-        pairs = zip(gradients, parameters, strict=True)
-        return None, *(None if g is None else _tensor(g.reshape(p.shape), p.dtype, p.device) for g, p in pairs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        ctx.site, tape = inputs[0], output[-TAPE:]
+        ctx.mark_non_differentiable(*tape)
+        _save(ctx, [*tape, *inputs[1:]])
 
     @staticmethod
-    def jvp(ctx: Any, _: None, *tangents: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-        batch, tape = _recall(ctx)[1:]
-        arrays = [None if t is None else _array(t) for t in tangents]
-        return tuple(_tensor(a, ctx.dtype, ctx.device) for a in ctx.layer.jvp(batch, tape, ctx.info, arrays))
+    def backward(ctx: Any, *cotangents: torch.Tensor | None) -> Maybe:
+        return None, *pull(ctx.site, False, ctx.needs_input_grad[1:], [*ctx.saved_tensors, *cotangents[:-TAPE]])
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: torch.Tensor | None) -> Maybe:
+        return *push(ctx.site, False, (True,) * ctx.site.outputs, [*ctx.saved_tensors, *tangents]), *(None,) * TAPE
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], site: Site, *parameters: torch.Tensor) -> tuple[Tensors, int]:
+        return Solve.apply(site, *_vmap.solve(site, parameters, dims[1:])), 0  # type: ignore[no-untyped-call]
 
 
-def _recall(ctx: FunctionCtx) -> tuple[Sequence[torch.Tensor], Batch, Tape]:
-    """The parameters, the batch and the tape of the solve."""
-    saved = ctx.saved_tensors  # type: ignore[attr-defined]
-    parameters, tape = saved[:-4], Tape(*(t.numpy() for t in saved[-4:]))
-    return parameters, ctx.layer.batch([_array(p) for p in parameters]), tape  # type: ignore[attr-defined]
+class Pull(Derivative):
+    """(site, many, wanted, *tape, *parameters, *cotangents) → gradients of the wanted parameters."""
+
+    name, tangents, gradients = "vjp", False, True
+
+    @staticmethod
+    def forward(site: Site, many: bool, wanted: Wanted, *row: torch.Tensor | None) -> Tensors:
+        return tuple(site.vjp(many, wanted, row))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        ctx.site, ctx.many, ctx.wanted, *row = inputs
+        _save(ctx, row)
+
+    @staticmethod
+    def backward(ctx: Any, *given: torch.Tensor | None) -> Maybe:
+        tape, parameters, cotangents = ctx.site.cut(ctx.saved_tensors)
+        _, needs, also = ctx.site.cut(ctx.needs_input_grad[3:])
+        tangents = _spread(given, ctx.wanted)
+        bent = bend(ctx.site, ctx.many, needs, [*tape, *parameters, *cotangents, *tangents])
+        pushed = push(ctx.site, ctx.many, also, [*tape, *parameters, *tangents])
+        return *(None,) * (3 + TAPE), *_total(bent, ctx.many), *pushed
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, ___: None, *moved: torch.Tensor | None) -> Maybe:
+        tape, parameters, cotangents = ctx.site.cut(ctx.saved_tensors)
+        _, tangents, turned = ctx.site.cut(moved)
+        straight = pull(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *turned])
+        if ctx.many:
+            tangents = [None if t is None else t.expand(_vmap.directions(cotangents), *t.shape) for t in tangents]
+        bent = bend(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *cotangents, *tangents])
+        return tuple(_add(a, b) for a, b, want in zip(straight, bent, ctx.wanted, strict=True) if want)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], site: Site, many: bool, wanted: Wanted, *row: Any) -> tuple[Tensors, int]:
+        return _vmap.derivative(Pull, info.batch_size, site, many, wanted, row, dims[3:])
 
 
-def _kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.device]:
-    """The dtype and device of the outputs: the promoted floating type of the parameters, and the one device they share."""
-    dtype, device = None, None
-    for position, p in enumerate(parameters):
-        if not isinstance(p, torch.Tensor):
-            raise InputTypeError(f"Parameter {_name(layer, position)} must be a torch.Tensor; got {_remedy(layer, parameters, p)}.")
-        if p.layout is not torch.strided:
-            raise InputTypeError(f"Parameter {_name(layer, position)} must be dense; got {p.layout}: use value.to_dense().")
-        if device is None:
-            device = p.device
-        elif p.device != device:
-            name = _name(layer, position)
-            raise InputError(f"All parameters must be on one device: {name} is on {p.device}, the first on {device}.")
-        if p.is_meta:
-            raise InputError(f"Parameter {_name(layer, position)} is on the meta device and holds no numbers to solve for.")
-        if p.dtype is not dtype and p.dtype.is_floating_point:
-            dtype = p.dtype if dtype is None else torch.promote_types(dtype, p.dtype)
-    return dtype or torch.get_default_dtype(), device or torch.device("cpu")
+class Push(Derivative):
+    """(site, many, wanted, *tape, *parameters, *tangents) → tangents of the wanted outputs."""
+
+    name, tangents, gradients = "jvp", True, False
+
+    @staticmethod
+    def forward(site: Site, many: bool, wanted: Wanted, *row: torch.Tensor | None) -> Tensors:
+        return tuple(site.jvp(many, wanted, row))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        ctx.site, ctx.many, ctx.wanted, *row = inputs
+        _save(ctx, row)
+
+    @staticmethod
+    def backward(ctx: Any, *given: torch.Tensor | None) -> Maybe:
+        tape, parameters, tangents = ctx.site.cut(ctx.saved_tensors)
+        _, needs, also = ctx.site.cut(ctx.needs_input_grad[3:])
+        cotangents = _spread(given, ctx.wanted)
+        bent = bend(ctx.site, ctx.many, needs, [*tape, *parameters, *cotangents, *tangents])
+        pulled = pull(ctx.site, ctx.many, also, [*tape, *parameters, *cotangents])
+        return *(None,) * (3 + TAPE), *_total(bent, ctx.many), *pulled
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, ___: None, *moved: torch.Tensor | None) -> Maybe:
+        tape, parameters, _tangents = ctx.site.cut(ctx.saved_tensors)
+        _, turned, straight = ctx.site.cut(moved)
+        if not _zero(turned):
+            raise DerivativeError("Forward mode over forward mode is not offered: use torch.func.hessian, or jacrev of jacrev.")
+        found = push(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *straight])
+        return tuple(t for t, want in zip(found, ctx.wanted, strict=True) if want)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], site: Site, many: bool, wanted: Wanted, *row: Any) -> tuple[Tensors, int]:
+        return _vmap.derivative(Push, info.batch_size, site, many, wanted, row, dims[3:])
 
 
-def _remedy(layer: Layer, parameters: Sequence[Any], value: Any) -> str:
-    """What came instead of a tensor, and what to type."""
-    kind = type(value).__name__
-    if isinstance(value, (list, tuple)) and len(parameters) == 1 != len(layer.compiled.parameters):
-        return f"a {kind}: pass the parameters one by one, layer(*values)"
-    if type(value).__module__.startswith("cvxpy"):
-        return f"a cvxpy.{kind}: pass its value, torch.as_tensor(parameter.value)"
-    return f"{kind}: use torch.as_tensor(value)"
+class Bend(Derivative):
+    """(site, many, wanted, *tape, *parameters, *cotangents, *tangents) → gradients of the wanted parameters."""
+
+    name, tangents, gradients = "hvp", True, True
+
+    @staticmethod
+    def forward(site: Site, many: bool, wanted: Wanted, *row: torch.Tensor | None) -> Tensors:
+        return tuple(site.hvp(many, wanted, row))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: torch.Tensor | None) -> Maybe:
+        raise DerivativeError("Third derivatives of a layer are not offered.")
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Maybe:
+        raise DerivativeError("Third derivatives of a layer are not offered.")
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[Any, ...], site: Site, many: bool, wanted: Wanted, *row: Any) -> tuple[Tensors, int]:
+        return _vmap.derivative(Bend, info.batch_size, site, many, wanted, row, dims[3:])
 
 
-def _name(layer: Layer, position: int) -> str:
-    specs = layer.compiled.parameters
-    return repr(specs[position].name) if position < len(specs) else f"number {position + 1}"
+def pull(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
+    """One gradient per parameter; None where it is zero or not wanted."""
+    if not any(wanted) or _zero(site.cut(row)[2]):
+        return [None] * len(wanted)
+    if torch.is_grad_enabled() or transformed():
+        return _spread(site.recorded(Pull, many, wanted, row), wanted)
+    return _spread(site.vjp(many, wanted, row), wanted)
 
 
-def _array(tensor: torch.Tensor) -> NDArray[np.generic]:
-    """A view of the tensor's memory where it has one that NumPy can see, else a copy."""
-    if tensor.dtype is torch.bfloat16:
-        tensor = tensor.float()
-    return tensor.numpy(force=True)
+def push(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
+    """One tangent per output; None where it is zero or not wanted."""
+    if not any(wanted) or _zero(site.cut(row)[2]):
+        return [None] * len(wanted)
+    return _spread(site.recorded(Push, many, wanted, row), wanted)
 
 
-def _float64(tensor: torch.Tensor) -> NDArray[np.float64]:
-    return tensor.to(torch.float64).numpy(force=True)
+def bend(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
+    """As ``pull``, its derivative."""
+    rest = site.cut(row)[2]
+    if not any(wanted) or _zero(rest[: site.outputs]) or _zero(rest[site.outputs :]):
+        return [None] * len(wanted)
+    return _spread(site.recorded(Bend, many, wanted, row), wanted)
 
 
-def _tensor(array: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    tensor = torch.from_numpy(array)
-    return tensor if dtype is torch.float64 and device.type == "cpu" else tensor.to(device=device, dtype=dtype)
+def _save(ctx: Any, row: Maybe) -> None:
+    ctx.save_for_backward(*row)
+    ctx.save_for_forward(*row)
+    ctx.set_materialize_grads(False)
+
+
+def _zero(tensors: Maybe) -> bool:
+    return all(t is None for t in tensors)
+
+
+def _spread(found: Maybe, wanted: Wanted) -> Maybe:
+    """What was found for the wanted, None for the others."""
+    each = iter(found)
+    return [next(each) if want else None for want in wanted]
+
+
+def _total(gradients: Maybe, many: bool) -> Maybe:
+    return [g.sum(0) if many and g is not None else g for g in gradients]
+
+
+def _add(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:
+    return b if a is None else a if b is None else a + b

@@ -11,7 +11,9 @@ import torch
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._layer import Layer, OnFailure
-from cvxpylayers.torch._function import solve
+from cvxpylayers.torch._call import solve, symbolic
+from cvxpylayers.torch._handles import register
+from cvxpylayers.torch._ops import traced_solve
 
 
 class CvxpyLayer(torch.nn.Module):
@@ -61,6 +63,11 @@ class CvxpyLayer(torch.nn.Module):
             solver_args=solver_args,
             on_failure=on_failure,
         )
+        self._handle = register(self._layer)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._handle = register(self._layer)
 
     def forward(
         self,
@@ -78,6 +85,8 @@ class CvxpyLayer(torch.nn.Module):
             InputError, InputTypeError: a parameter has the wrong number, shape, type or device.
             SolverError: an instance has no solution and ``on_failure`` is "raise".
         """
+        if symbolic(params):
+            return traced_solve(self._handle, params, solver_args, warm_start, on_failure)
         return solve(self._layer, params, solver_args, warm_start, on_failure)[0]
 
     def solve(

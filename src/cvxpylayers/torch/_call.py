@@ -1,0 +1,50 @@
+"""A call: on tensors that hold numbers at once, on all others by operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from cvxpylayers._info import SolveInfo
+from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers.errors import InputError
+from cvxpylayers.torch._direct import Direct
+from cvxpylayers.torch._function import Solve, apply, recording
+
+
+def symbolic(parameters: Sequence[Any]) -> bool:
+    """Whether the call is being compiled, exported or traced, or a tensor holds no numbers or is more than its numbers."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return True
+    return any(isinstance(p, torch.Tensor) and (p.is_meta or type(p).__torch_dispatch__ is not _PLAIN) for p in parameters)
+
+
+_PLAIN = torch.Tensor.__torch_dispatch__
+
+
+def solve(
+    layer: Layer,
+    parameters: Sequence[torch.Tensor],
+    solver_args: Mapping[str, Any] | None,
+    warm_start: bool,
+    on_failure: OnFailure | None,
+) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
+    """The outputs, attached to the graph where a parameter is, and the outcome of every instance."""
+    if torch.compiler.is_compiling():  # what happened to an instance is no graph: leave the tracer, and come back with the outputs
+        eager = torch.compiler.disable(solve)  # type: ignore[no-untyped-call]
+        return eager(layer, parameters, solver_args, warm_start, on_failure)  # type: ignore[no-any-return]
+    for spec, p in zip(layer.compiled.parameters, parameters, strict=False):
+        if isinstance(p, torch.Tensor) and p.is_meta:
+            raise InputError(f"Parameter {spec.name!r} is on the meta device and holds no numbers to solve for.")
+    site = Direct(layer, solver_args, warm_start, on_failure)
+    if not recording(parameters):
+        return site.solve(parameters, tape=False), _info(site)
+    found = apply(Solve, site, *parameters)
+    return found[: site.outputs], _info(site)
+
+
+def _info(site: Direct) -> SolveInfo:
+    assert site.info is not None
+    return site.info

@@ -1,0 +1,56 @@
+"""Layers by name: operators see strings, and find the layer that a string stands for.
+
+A *handle* is the fingerprint of a layer's content, so that equal layers share it, in this process and in others. Behind a colon it
+may carry the content itself, which is what exported programs hold.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakValueDictionary
+
+from cvxpylayers import _codec
+from cvxpylayers._engines.registry import names, resolve
+from cvxpylayers._layer import Layer
+from cvxpylayers.errors import ProblemError
+
+_KNOWN: Final[WeakValueDictionary[str, Layer]] = WeakValueDictionary()
+_KEPT: Final[dict[str, Layer]] = {}  # by those whose graphs may outlive every module that holds the layer
+
+
+def register(layer: Layer) -> str:
+    """The handle of ``layer``, good for as long as somebody holds the layer or one like it."""
+    handle = _codec.fingerprint(_content(layer))
+    _KNOWN.setdefault(handle, layer)
+    return handle
+
+
+def portable(handle: str) -> str:
+    """The handle with the content of its layer.
+
+    Raises:
+        ProblemError: the layer's engine is none that other processes know by name.
+    """
+    layer = find(handle)
+    name, *_ = content = _content(layer)
+    if name not in names() or resolve(name)[0] is not layer.kind:
+        raise ProblemError(f"A layer can be exported if its engine has a name; {layer.kind.__name__} has none.")
+    return f"{handle}:{_codec.dumps(content)}"
+
+
+def find(handle: str, *, keep: bool = False) -> Layer:
+    """The layer that ``handle`` stands for; ``keep`` holds on to it."""
+    key, _, content = handle.partition(":")
+    layer = _KEPT.get(key) or _KNOWN.get(key)
+    if layer is None and content:
+        name, compiled, options, on_failure, verbose = _codec.loads(content)
+        layer, keep = Layer.of(compiled, resolve(name)[0], options, on_failure=on_failure, verbose=verbose), True
+    if layer is None:
+        raise ProblemError("The layer of this operator is gone; export the model with torch.export to use it in other processes.")
+    if keep:
+        _KEPT[key] = layer
+    return layer
+
+
+def _content(layer: Layer) -> tuple[object, ...]:
+    return layer.kind.name, layer.compiled, layer.engine.options, layer.on_failure, layer.verbose

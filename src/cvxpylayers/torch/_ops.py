@@ -1,0 +1,189 @@
+"""Operators ``cvxpylayers::solve, vjp, jvp, hvp``: what compilers, exporters and tracers see of a layer.
+
+They are opaque: shapes are known without solving (the fake kernels), numbers come from ``Direct``. Their derivatives are the maps
+of ``_function``, at a site that calls the operators below autograd. Layers are named by handles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import Function
+
+from cvxpylayers._arrays import batch_shape
+from cvxpylayers._layer import OnFailure
+from cvxpylayers._program import ParameterSpec
+from cvxpylayers.torch import _vmap
+from cvxpylayers.torch._direct import Direct
+from cvxpylayers.torch._function import Bend, Pull, Push, Solve, apply, recording
+from cvxpylayers.torch._handles import find, portable
+from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
+from cvxpylayers.torch._tensors import kind
+
+_LIBRARY: Final = torch.library.Library("cvxpylayers", "DEF")  # type: ignore[no-untyped-call]
+_ops: Final = torch.ops.cvxpylayers
+
+
+def traced_solve(
+    handle: str, parameters: Tensors, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
+) -> tuple[torch.Tensor, ...]:
+    """The outputs, as an operator's; what is exported carries its layer."""
+    name = _portable(handle) if torch.compiler.is_exporting() else handle
+    found = _ops.solve(name, _encoded(solver_args, warm_start, on_failure), False, list(parameters))
+    return tuple(found[: _outputs(handle)])
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _portable(handle: str) -> str:
+    return portable(handle)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _encoded(solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None) -> str:
+    return json.dumps({"solver_args": solver_args and dict(solver_args), "warm_start": warm_start, "on_failure": on_failure})
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _outputs(handle: str) -> int:
+    return len(find(handle).compiled.outputs)
+
+
+class Traced(Site):
+    """A call that is recorded, by operators below autograd."""
+
+    def __init__(self, handle: str, arguments: str = "{}") -> None:
+        super().__init__(find(handle, keep=True))
+        self._handle, self._arguments = handle, arguments
+
+    def solve(self, parameters: Tensors, tape: bool) -> Tensors:
+        with torch._C._AutoDispatchBelowAutograd():
+            return tuple(_ops.solve(self._handle, self._arguments, tape, list(parameters)))
+
+    def vjp(self, many: bool, wanted: Wanted, row: Maybe) -> Tensors:
+        with torch._C._AutoDispatchBelowAutograd():
+            return tuple(_ops.vjp(self._handle, many, list(wanted), list(row)))
+
+    def jvp(self, many: bool, wanted: Wanted, row: Maybe) -> Tensors:
+        with torch._C._AutoDispatchBelowAutograd():
+            return tuple(_ops.jvp(self._handle, many, list(wanted), list(row)))
+
+    def hvp(self, many: bool, wanted: Wanted, row: Maybe) -> Tensors:
+        with torch._C._AutoDispatchBelowAutograd():
+            return tuple(_ops.hvp(self._handle, many, list(wanted), list(row)))
+
+    def recorded(self, function: type[Derivative], many: bool, wanted: Wanted, row: Maybe) -> Tensors:
+        return tuple(getattr(_ops, function.name)(self._handle, many, list(wanted), list(row)))
+
+
+def _apply(function: type[Function], *arguments: Any) -> list[torch.Tensor]:
+    """``function.apply``; inside ``torch.func`` at the level being differentiated, to which the dispatcher has brought us."""
+    if not torch._C._are_functorch_transforms_active():
+        return list(apply(function, *arguments))
+    with enable_single_level_autograd_function():
+        return list(super(Function, function).apply(*arguments))  # type: ignore[misc]
+
+
+# The solve: what runs, what is known without running, what is differentiated, what is mapped.
+
+
+def _solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[torch.Tensor]:
+    return list(Direct(find(layer), **json.loads(arguments)).solve(parameters, tape))
+
+
+def _fake_solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[torch.Tensor]:
+    compiled = find(layer, keep=True).compiled
+    dtype, device = kind(find(layer), parameters)
+    batch = torch.broadcast_shapes(*_batch_axes(compiled.parameters, parameters))  # type: ignore[no-untyped-call]
+    outputs = [torch.empty((*batch, *o.shape), dtype=dtype, device=device) for o in compiled.outputs]
+    if not tape:
+        return outputs
+    n, m, host = compiled.structure.n, compiled.structure.m, "meta" if device.type == "meta" else "cpu"
+    points = [torch.empty((*batch, width), dtype=torch.float64, device=host) for width in (n, m, m)]
+    return [*outputs, *points, torch.empty(batch, dtype=torch.int8, device=host)]
+
+
+def _batch_axes(specs: Sequence[ParameterSpec], parameters: Tensors) -> list[torch.Size]:
+    """Batch axes of each parameter, some of them perhaps symbols."""
+    ranks = [p.ndim - len(spec.shape) for spec, p in zip(specs, parameters, strict=False)]
+    fit = (r >= 0 and p.shape[r:] == spec.shape for r, p, spec in zip(ranks, parameters, specs, strict=False))
+    if len(specs) != len(parameters) or not all(fit):
+        batch_shape(specs, parameters)  # says what is wrong
+    return [p.shape[:rank] for rank, p in zip(ranks, parameters, strict=True)]
+
+
+def _differentiable_solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[torch.Tensor]:
+    site = Traced(layer, arguments)
+    return _apply(Solve, site, *parameters) if recording(parameters) else list(site.solve(parameters, tape))
+
+
+def _mapped_solve(info: Any, dims: Any, layer: str, arguments: str, tape: bool, parameters: Tensors) -> tuple[Tensors, list[int]]:
+    found = _ops.solve(layer, arguments, tape, _vmap.solve(Traced(layer), parameters, _each(dims[3], parameters)))
+    return found, [0] * len(found)
+
+
+# A derivative, in the same order.
+
+
+def _runs(function: type[Derivative]) -> Callable[..., list[torch.Tensor]]:
+    def run(layer: str, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
+        return list(getattr(Direct(find(layer)), function.name)(many, wanted, row))
+
+    return run
+
+
+def _fake(function: type[Derivative]) -> Callable[..., list[torch.Tensor]]:
+    def shapes(layer: str, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
+        tape, parameters, rest = Traced(layer).cut(row)
+        lead = next(d.shape[:1] for d in rest if d is not None) if many else ()
+        if function.gradients:
+            return [p.new_empty((*lead, *p.shape)) for p, want in zip(parameters, wanted, strict=True) if want]
+        dtype, device = kind(find(layer), parameters)
+        shapes = [(*lead, *tape[-1].shape, *o.shape) for o in find(layer).compiled.outputs]
+        return [torch.empty(shape, dtype=dtype, device=device) for shape, want in zip(shapes, wanted, strict=True) if want]
+
+    return shapes
+
+
+def _differentiable(function: type[Derivative]) -> Callable[..., list[torch.Tensor]]:
+    def apply(layer: str, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
+        return _apply(function, Traced(layer), many, tuple(wanted), *row)
+
+    return apply
+
+
+def _mapped(function: type[Derivative]) -> Callable[..., tuple[Tensors, list[int]]]:
+    def rule(info: Any, dims: Any, layer: str, many: bool, wanted: Wanted, row: Maybe) -> tuple[Tensors, list[int]]:
+        found, dim = _vmap.derivative(function, info.batch_size, Traced(layer), many, wanted, row, _each(dims[3], row))
+        return list(found), [dim] * len(found)
+
+    return rule
+
+
+def _each(dims: Sequence[int | None] | None, tensors: Maybe) -> Sequence[int | None]:
+    """One entry per tensor of a list, which has none at all where nothing in it is mapped."""
+    return [None] * len(tensors) if dims is None else dims
+
+
+def _register(name: str, schema: str, runs: Any, fake: Any, differentiable: Any, mapped: Any) -> None:
+    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(name, runs, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _LIBRARY.impl(name, differentiable, "Autograd")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"cvxpylayers::{name}", fake, lib=_LIBRARY)
+    torch.library.register_vmap(f"cvxpylayers::{name}", mapped, lib=_LIBRARY)
+
+
+_register(
+    "solve",
+    "(str layer, str arguments, bool tape, Tensor[] parameters) -> Tensor[]",
+    *(_solve, _fake_solve, _differentiable_solve, _mapped_solve),
+)
+for _f in (Pull, Push, Bend):
+    _register(
+        _f.name,
+        "(str layer, bool many, bool[] wanted, Tensor?[] row) -> Tensor[]",
+        *(_runs(_f), _fake(_f), _differentiable(_f), _mapped(_f)),
+    )
