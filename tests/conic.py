@@ -1,9 +1,9 @@
 """Random conic programs whose primal-dual solutions are known, as ``CompiledProblem``s without CVXPY.
 
 As in ``tests.programs``, the oracle is the construction: draw P = LLᵀ, A, a point x and complementary s ∈ K, z ∈ K*; then
-q = -(Px + Aᵀz) and b = Ax + s make (x, s, z) optimal, exactly. In each cone a pair is drawn in one of three ways: s inside (z = 0), both on the boundary (positive semidefinite:
-any split of the spectrum), s = 0 (z inside). With F(s), F(z) the smallest faces of s and z, all pairs are strictly complementary,
-so that
+q = -(Px + Aᵀz) and b = Ax + s make (x, s, z) optimal, exactly. In each cone a pair is drawn in one of three ways: s inside
+(z = 0), both on the boundary (positive semidefinite: any split of the spectrum), s = 0 (z inside). With F(s), F(z) the smallest
+faces of s and z, all pairs are strictly complementary, so that
 
     z is unique  ⇔  Aᵀ is injective on span F(z),
     x is unique  ⇔  [P; the projection of A onto (span F(s))^⊥] is injective;
@@ -137,7 +137,7 @@ def _power_edge(rng: Rng, alpha: float) -> Pair:
 
 @dataclass(frozen=True)
 class _Cone:
-    """One block: its rows, points inside K and K*, and boundary pairs, from that with the least to that with the most tight rows."""
+    """One block: its rows, points inside K and K*, and boundary pairs in order of the dimension of span F(z)."""
 
     rows: int
     inside: Callable[[Rng], Array]

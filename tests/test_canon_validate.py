@@ -86,6 +86,10 @@ REFUSED: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
     "scaled quadratic": (lambda o: (minimize(o.s * cp.quad_form(o.x, o.P)), [o.s, o.P], [o.x]), "the product of s and P"),
     "scaled squares": (lambda o: (minimize(o.s * cp.sum_squares(o.p @ o.x)), [o.s, o.p], [o.x]), "affine part of sum_squares"),
     "indefinite": (lambda o: (minimize(cp.quad_form(o.x, o.S)), [o.S], [o.x]), r"Declare that S is .*PSD=True"),
+    "power of one factor": (
+        lambda o: (minimize(-o.y, cp.constraints.PowConeND(o.x[:1], o.y, np.ones(1))), [], [o.y]),
+        r"cp\.abs\(z\) <= W",
+    ),
     "quadratic": (lambda o: (minimize(cp.sum(o.x), cp.quad_form(o.x, o.P) <= 1), [o.P], [o.x]), r"cp\.sum_squares\(S @ x\)"),
 }
 
@@ -108,15 +112,6 @@ def test_unknown_backends_are_refused() -> None:
     o = pieces()
     with pytest.raises(ProblemError, match="CPP, SCIPY, COO, not 'FAST'"):
         compile_problem(o.good, [o.p, o.q], [o.x], canon_backend="FAST")
-
-
-def test_duals_of_split_power_cones_are_refused() -> None:
-    w, t, p = cp.Variable(3), cp.Variable(), cp.Parameter(3)
-    cone = cp.constraints.PowConeND(w, t, np.array([0.2, 0.3, 0.5]))
-    problem = cp.Problem(cp.Maximize(t - cp.sum_squares(w - p)), [cone])
-    assert compile_problem(problem, [p], [w]).structure.cones.power
-    with pytest.raises(ProblemError, match=r"cp\.PowCone3D"):
-        compile_problem(problem, [p], [cone.dual_variables[0]])
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)

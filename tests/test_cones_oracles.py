@@ -107,7 +107,7 @@ def test_sharpening_finds_known_solutions_again(cones: Cones) -> None:
 
 @pytest.mark.parametrize("cones", [MIXES["exp"], MIXES["power"], MIXES["exp_power"]], ids=["exp", "power", "exp_power"])
 def test_dense_derivatives_agree_with_implicit_ones_in_high_precision(cones: Cones) -> None:
-    """θ moves a little; Newton's method in 40 digits on the smooth equations of the exponential and power cones moves x and z along."""
+    """θ moves a little; Newton's method in 40 digits on the smooth equations of these cones moves x and z along."""
     rng = np.random.default_rng(4)
     d = random_conic(rng, 6, cones, 2)
     st = d.compiled.structure

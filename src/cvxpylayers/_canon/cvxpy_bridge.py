@@ -25,6 +25,7 @@ from cvxpy.constraints.power import PowCone3D, PowConeND
 from cvxpy.constraints.psd import PSD
 from cvxpy.constraints.second_order import SOC
 from cvxpy.constraints.zero import Zero
+from cvxpy.reductions.cone2cone.exact import ExactCone2Cone, PowNDConversion
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
 from cvxpy.reductions.solvers.solving_chain import resolve_and_build_chain
@@ -34,7 +35,6 @@ from cvxpylayers._canon.layout import Block
 from cvxpylayers._canon.leaves import locate_primal, parameter_map
 from cvxpylayers._program import Form
 from cvxpylayers._typing import NDArray
-from cvxpylayers.errors import ProblemError
 
 BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
 
@@ -141,7 +141,7 @@ def canonicalize(
     position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
     named = _NamedDcp2Cone(original)
     chain.reductions[position] = named
-    program, _ = chain.apply(fresh)
+    program, inverse = chain.apply(fresh)
     if not (
         program.lower_bounds is program.upper_bounds is program.lb_tensor is program.ub_tensor is None and not program.dir_cones
     ):
@@ -157,7 +157,7 @@ def canonicalize(
         sources=_sources(problem, program, chain, position, named.origins),
         parameters=theta,
         forms=forms,
-        outputs=tuple(_locate(output, problem, program, chain, rows) for output in outputs),
+        outputs=tuple(_locate(output, problem, program, chain, inverse, rows) for output in outputs),
     )
 
 
@@ -222,20 +222,36 @@ def brief(expression: Any, width: int = 80) -> str:
 
 
 def _locate(
-    output: cp.Variable, problem: cp.Problem, program: Any, chain: Any, rows: dict[int, NDArray[np.int64]]
+    output: cp.Variable, problem: cp.Problem, program: Any, chain: Any, inverse: Sequence[Any], rows: dict[int, NDArray[np.int64]]
 ) -> tuple[bool, NDArray[np.int64]]:
     owned = owner(output, problem)
     if owned is None:
         return False, locate_primal(output, program, chain.compose_var_id_map())
     constraint, k = owned
-    if isinstance(constraint, PowConeND):
-        raise ProblemError(
-            f"The dual of {brief(constraint)} cannot be an output: CVXPY splits this cone. Write it with cp.PowCone3D constraints."
-        )
     key = chain.compose_constr_id_map().get(constraint.id, constraint.id)
     if key not in rows:
         return True, np.full(output.size, -1)
+    if isinstance(constraint, PowConeND):
+        return True, _locate_split(constraint, chain, inverse, rows[key])[k].ravel()
     labels = rows[key][k] + np.arange(output.size)
     if isinstance(constraint, SOC) and constraint.axis == 1:
         return True, labels
     return True, labels.reshape(output.shape, order="F").ravel()
+
+
+def _locate_split(
+    constraint: PowConeND, chain: Any, inverse: Sequence[Any], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of both duals of a power cone that CVXPY split into a tree of three-dimensional ones.
+
+    The rows of the arguments of these start at ``starts``; CVXPY's own recovery of the dual is applied to row numbers.
+    """
+    (place,) = (i for i, reduction in enumerate(chain.reductions) if isinstance(reduction, ExactCone2Cone))
+    key, record = constraint.id, inverse[place]
+    for reduction in chain.reductions[:place]:
+        key = reduction.cons_id_map.get(key, key)
+    (split,) = record._recovery_chains[key]
+    labels = starts[:, None] + np.arange(starts[1] - starts[0])
+    recover: Any = PowNDConversion.recover_dual
+    found = recover(split, labels, record, None).astype(np.int64)
+    return found[:-1] if constraint.axis == 0 else found[:-1].T, found[-1]

@@ -65,7 +65,11 @@ class Rows:
 
 
 def lay_out(blocks: Sequence[Block]) -> Rows:
-    """Rows of ``blocks``, whose caller's rows follow each other, in engine order (kinds as in ``Cones``, stable within a kind)."""
+    """Rows of ``blocks``, whose caller's rows follow each other, in engine order (kinds as in ``Cones``, stable within a kind).
+
+    Second-order and semidefinite cones of one row are half-lines, and become nonnegative rows.
+    """
+    blocks = [Block("nonneg", b.count) if b.kind in ("soc", "psd") and b.dim == 1 else b for b in blocks]
     local = [_local(block) for block in blocks]
     heights = [int(target.max(initial=-1)) + 1 for target, _ in local]
     starts = np.zeros(len(blocks), dtype=np.int32)

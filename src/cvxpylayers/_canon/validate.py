@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import cvxpy as cp
+from cvxpy.constraints.power import PowConeND
 
 from cvxpylayers._canon.cvxpy_bridge import BACKENDS, brief, dpp_rules, is_division, is_dpp, is_quad_form, owner
 from cvxpylayers.errors import InputTypeError, ProblemError
@@ -84,6 +85,9 @@ def _check_domains(problem: cp.Problem) -> None:
                 f"{variable.name()} is integer or boolean, and solutions of mixed-integer problems have no derivative; "
                 "relax it, for instance to cp.Variable(..., bounds=[0, 1])."
             )
+    for constraint in problem.constraints:
+        if isinstance(constraint, PowConeND) and constraint.args[0].shape[constraint.axis] == 1:
+            raise ProblemError(f"{brief(constraint)} has a single factor, which CVXPY cannot split; write it as cp.abs(z) <= W.")
     if finite := [constraint for constraint in problem.constraints if isinstance(constraint, cp.FiniteSet)]:
         raise ProblemError(
             f"{brief(finite[0])} makes the problem mixed-integer, and solutions of those have no derivative; relax it to bounds."
