@@ -29,6 +29,7 @@
 // Everything is solved in equilibrated units (kkt/equilibrate.hpp) where the data are scaled badly, and "norm" means the norm there.
 
 #include "adjoint/compensated.hpp"
+#include "cones/cones.hpp"
 #include "kkt/equilibrate.hpp"
 #include "kkt/factor.hpp"
 
@@ -50,14 +51,16 @@ class Adjoint {
         plan_(plan),
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
         scaling_(plan, arena, 32.0),
-        kkt_(plan, arena) {
+        kkt_(plan, arena),
+        cones_(plan, arena) {
     for (V** v : {&x, &a, &r1, &t1_, &l1_, &c1_, &w1_, &v1_}) *v = arena.take<V>(plan.n);
     for (V** v : {&z, &s, &y, &r2, &t2_, &l2_, &c2_, &w2_, &v2_, &H_, &weight_}) *v = arena.take<V>(plan.m);
     active_ = arena.take<M>(plan.m);
   }
 
-  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. Lanes with s = z = 0
-  // in some row have no derivative; they are flagged, and the row counts as active.
+  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. Lanes whose solution lies
+  // where Π has no derivative, for example with s = z = 0 in some row, are flagged. Rows of cone blocks are in the blocks' frames
+  // (cones/rotation.hpp), in which D is diagonal too.
   void linearize(M valid, bool smoothed) {
     valid_ = valid;
     smoothed_ = smoothed;
@@ -65,19 +68,26 @@ class Adjoint {
     scaling_.scale_matrices(program, ~M{}, true);
     const V one = splat<V>(1.0);
     for (Index i = 0; i < plan_.m; ++i) {
-      active_[i] = ~M{};
-      H_[i] = V{};
-      weight_[i] = one;
-      if (i < plan_.zero) continue;
-      const V slack = scaling_.E[i] * s[i], dual = scaling_.c * scaling_.E_inverse[i] * z[i];
-      if (smoothed) {
-        H_[i] = select(valid, slack / dual, one);
+      t2_[i] = scaling_.E[i] * s[i];
+      l2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
+    }
+    if (smoothed) {
+      cones_.scale(t2_, l2_, V{}, ~M{});
+      for (Index i = 0; i < plan_.m; ++i) {
+        active_[i] = ~M{};
+        H_[i] = select(valid, cones_.h[i], one);
         weight_[i] = 1.0 + H_[i];
-      } else {
-        active_[i] = slack <= dual;
-        degenerate |= valid & (max(slack, dual) < tie);
+      }
+    } else {
+      degenerate = valid & cones_.differentiate(t2_, l2_, tie);
+      for (Index i = 0; i < plan_.m; ++i) {
+        const V d = cones_.h[i];
+        active_[i] = d < 1.0 - 1e-13;
+        weight_[i] = select(active_[i], 1.0 / (1.0 - d), one);
+        H_[i] = select(active_[i], d * weight_[i], V{});
       }
     }
+    cones_.rotate_in_place(program.A);
     classify();
   }
 
@@ -89,6 +99,7 @@ class Adjoint {
       norm = max(norm, abs(r1[j]));
       a[j] = V{};
     }
+    cones_.forward(r2);  // a block has one scaling, so that rotation and scaling commute
     for (Index i = 0; i < plan_.m; ++i) {
       r2[i] = select(active_[i], scaling_.E[i] * r2[i], V{});
       norm = max(norm, abs(r2[i]));
@@ -100,6 +111,7 @@ class Adjoint {
     const V c_inverse = 1.0 / scaling_.c;
     for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
     for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
+    cones_.back(y);
   }
 
   // Of a second derivative: r2 += Ḣ v where (·, ż) is the tangent of the point. On the central path H = s/z with s z = μ, so
@@ -272,6 +284,7 @@ class Adjoint {
   V delta_{};                       // of each lane
   Scaling<V> scaling_;
   Kkt<V> kkt_;
+  Cones<V> cones_;
   V *H_, *weight_;                  // per active row: D/(1 - D) and 1/(1 - D)
   M* active_;                       // per row: D < 1
   V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w1_, *w2_, *v1_, *v2_;

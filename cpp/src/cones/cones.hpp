@@ -78,6 +78,19 @@ class Cones {
     });
   }
 
+  // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
+  // the blocks now have. Returns the lanes in which w lies, to `tie`, where Π has no derivative; such directions count as active.
+  M differentiate(const V* s, const V* z, double tie) {
+    M tied{};
+    for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
+      h[i] = select(s[i] > z[i], splat<V>(1.0), V{});
+      tied |= max(s[i], z[i]) < tie;
+    }
+    for_each([&](const ConeBlock& c, auto& block) { tied |= block.differentiate(s + c.first, z + c.first, h + c.first, tie); });
+    return tied;
+  }
+
   // v ← T v and ṽ ← T'ṽ; the matrix A by rows of the plan's pattern.
   void forward(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { forward(c, block, v + c.first, 1); });
@@ -92,9 +105,12 @@ class Cones {
   }
   void rotate_matrix(const V* A, V* rotated) const {
     std::copy(A, A + plan_.A.nnz(), rotated);
+    rotate_in_place(rotated);
+  }
+  void rotate_in_place(V* A) const {
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
-      if (columns > 0) forward(c, block, rotated + begin, columns);
+      if (columns > 0) forward(c, block, A + begin, columns);
     });
   }
 

@@ -53,6 +53,14 @@ struct Exponential {
     return {{y, y * (1.0 + l) - 1.0 / s[1], -(1.0 + t) / (t * s[2])}};
   }
 
+  // Curvature of the boundary at s along the tangent t; with ψ = w - y exp(x/y) it is -t'∇²ψ t / |∇ψ|.
+  V curvature(const Vector3<V>& s, const Vector3<V>& t) const {
+    const V y = max(s[1], splat<V>(1e-100)), rho = min(s[0] / y, splat<V>(300.0)), e = exp(rho), bend = t[0] - rho * t[1];
+    return e * bend * bend / (y * sqrt(1.0 + e * e * (1.0 + (1.0 - rho) * (1.0 - rho))));
+  }
+  // Points whose projection is (w₀, 0, max(w₂, 0)): the cone's flat face.
+  M projects_on_face(const Vector3<V>& w) const { return (w[0] < 0.0) & (w[1] < 0.0); }
+
   M contains_primal(const Vector3<V>& s) const {
     const M positive = (s[1] > 0.0) & (s[2] > 0.0);
     const V one = splat<V>(1.0), y = select(positive, s[1], one), w = select(positive, s[2], one);

@@ -70,6 +70,15 @@ struct Power {
     return {{-(1.0 + alpha + alpha * t) / s[0], -(2.0 - alpha + beta * t) / s[1], -z2}};
   }
 
+  // Curvature of the boundary at s along the tangent t; with ψ = α log x + (1-α) log y - log |w| it is -t'∇²ψ t / |∇ψ|.
+  V curvature(const Vector3<V>& s, const Vector3<V>& t) const {
+    const V tiny = splat<V>(1e-100), x = 1.0 / max(s[0], tiny), y = 1.0 / max(s[1], tiny), w = 1.0 / max(abs(s[2]), tiny);
+    const double beta = 1.0 - alpha;
+    const V bend = t[0] * x - t[1] * y;
+    return alpha * beta * bend * bend / sqrt(alpha * alpha * x * x + beta * beta * y * y + w * w);
+  }
+  M projects_on_face(const Vector3<V>&) const { return M{}; }
+
   M contains_primal(const Vector3<V>& s) const { return contains(s, 1.0, 1.0); }
   M contains_dual(const Vector3<V>& z) const { return contains(z, alpha, 1.0 - alpha); }
 

@@ -11,6 +11,7 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class SecondOrder {
  public:
+  using M = Mask<lanes_of<V>>;
   SecondOrderFrame<V> frame;
 
   SecondOrder(Index order, Arena& arena)
@@ -83,6 +84,26 @@ class SecondOrder {
       length += r * r;
     }
     return max(sqrt(length) - r0, V{});
+  }
+
+  // DΠ(w) at w = s - z: its eigenvalues d in the frame of w. With the spectral values λ± = w₀ ± |w₁| they are [λ₊ > 0], [λ₋ > 0] and, on
+  // the complement, the slope of max(λ, 0) between the two. Returns the lanes in which a spectral value is all but zero.
+  M differentiate(const V* s, const V* z, V* d, double tie) {
+    V length2 = V{};
+    for (Index i = 1; i < order_; ++i) {
+      t_[i - 1] = s[i] - z[i];
+      length2 += t_[i - 1] * t_[i - 1];
+    }
+    const V length = sqrt(length2), inverse = select(length > 1e-150, 1.0 / length, V{}), w0 = s[0] - z[0];
+    for (Index i = 0; i < order_ - 1; ++i) t_[i] *= inverse;
+    frame.set(t_, order_);
+    const V high = w0 + length, low = w0 - length, one = splat<V>(1.0);
+    const M above = low > 0.0, below = ~(high > 0.0);
+    d[0] = select(high > 0.0, one, V{});
+    if (order_ > 1) d[1] = select(above, one, V{});
+    const V slope = select(above, one, select(below, V{}, high / max(high - low, splat<V>(1e-300))));
+    for (Index i = 2; i < order_; ++i) d[i] = slope;
+    return (abs(high) < tie) | ((abs(low) < tie) & M(order_ > 1 ? ~M{} : M{}));
   }
 
   // f(s) + f*(z) = -½ log det - ½ log det at the moved points.

@@ -14,6 +14,7 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class Semidefinite {
  public:
+  using M = Mask<lanes_of<V>>;
   SemidefiniteFrame<V> frame;
 
   Semidefinite(Index order, Arena& arena) : frame{arena.take<V>(order * order)}, k_(order) {
@@ -105,6 +106,27 @@ class Semidefinite {
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) B_[j * k_ + i] /= sqrt(lambda_[i] * lambda_[j]);
     return max(-smallest_eigenvalue(B_), V{});
+  }
+
+  // DΠ(w) at w = s - z: diagonal in the eigenvectors of the matrix, with the slopes of max(λ, 0) between its eigenvalues. Returns the
+  // lanes in which an eigenvalue is all but zero.
+  M differentiate(const V* s, const V* z, V* d, double tie) {
+    for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) scratch_[r] = s[r] - z[r];
+    SemidefiniteFrame<V>::unpack(scratch_, k_, 1, B_);
+    for (Index j = 0; j < k_; ++j)
+      for (Index i = 0; i < k_; ++i) frame.U[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
+    diagonalize(B_, frame.U, k_);
+    M tied{};
+    const V one = splat<V>(1.0);
+    for (Index j = 0; j < k_; ++j) {
+      const V a = B_[j * k_ + j];
+      tied |= abs(a) < tie;
+      for (Index i = 0; i <= j; ++i) {
+        const V b = B_[i * k_ + i], high = max(a, b), low = min(a, b);
+        *d++ = select(low > 0.0, one, select(high > 0.0, high / max(high - low, splat<V>(1e-300)), V{}));
+      }
+    }
+    return tied;
   }
 
   // f(s) + f*(z) = -log det - log det at the moved points.

@@ -21,14 +21,14 @@ class ThreeDimensional {
   //
   //     H = ss'/s'z + δδ'/δ'ε + t aa',   δ = s + μ∇f*(z),   ε = z + μ∇f(s),   a ⟂ z, ∇f(s),   t = μ/(a'∇²f*(z)⁻¹a);
   //
-  // or μ∇²f*(z) in the `dual` lanes and where the secant equations degenerate (on the central path both agree). Either way H = BB' with
+  // or μ∇²f*(z) (its own μ if none is given) in the `dual` lanes and where the secant equations degenerate (on the central path both agree). Either way H = BB' with
   // three known columns, whose sizes differ by up to 1/μ: rotating them until they are orthogonal gives eigenvectors and eigenvalues of H
   // to the accuracy of B, which those of BB' would not have.
   void scale(const V* s_, const V* z_, V mu, M dual, V* h) {
     const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
     const Vector3<V> st = barrier_gradient(barrier.kernel(z), z), zt = barrier.primal_gradient(s);
     hessian_ = barrier.hessian(z);
-    const V sz = dot(s, z), own_mu = sz / 3.0, mu_t = dot(st, zt) / 3.0;
+    const V sz = dot(s, z), own_mu = sz / 3.0, mu_t = dot(st, zt) / 3.0, barrier_mu = select(mu > 0.0, mu, own_mu);
     Vector3<V> delta, epsilon, axis = cross(z, zt);
     for (int i = 0; i < 3; ++i) {
       delta[i] = s[i] + own_mu * st[i];
@@ -36,7 +36,7 @@ class ThreeDimensional {
     }
     const V product = dot(delta, epsilon), t = own_mu / dot(axis, hessian_.solve(axis));  // |a|² is in t
     const M secant = ~dual & (abs(own_mu * mu_t - 1.0) > 1.5e-8) & (sz > 0.0) & (product > 0.0) & (t > 0.0) & finite(t);
-    const auto root = [&](V own, V other) { return sqrt(max(select(secant, own, mu * other), V{})); };
+    const auto root = [&](V own, V other) { return sqrt(max(select(secant, own, barrier_mu * other), V{})); };
     const V weight[3] = {root(1.0 / sz, hessian_.D[0]), root(1.0 / product, hessian_.D[1]), root(t, hessian_.D[2])};
     V B[9];  // by columns
     for (int i = 0; i < 3; ++i) {
@@ -63,6 +63,38 @@ class ThreeDimensional {
       const V correction = 0.5 * m * third[i];
       c[i] = s[i] + sigma_mu * gradient[i] - select(finite(correction), correction, V{});
     }
+  }
+
+  // DΠ(w) at w = s - z. Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along
+  // z, and on the third direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the
+  // eigenvalue is 1/(1 + |z|κ). Returns the lanes in which s or z is all but zero there.
+  M differentiate(const V* s_, const V* z_, V* d, double tie) {
+    const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}}, w{{s[0] - z[0], s[1] - z[1], s[2] - z[2]}};
+    const V one = splat<V>(1.0), tiny = splat<V>(1e-150), s_norm = sqrt(dot(s, s)), z_norm = sqrt(dot(z, z));
+    const M face = barrier.projects_on_face(w), inside = barrier.contains_primal(w) & ~face;
+    const M polar = barrier.contains_dual({{-w[0], -w[1], -w[2]}}) & ~face, flat = face | inside | polar;
+    // The longer of the two is known better: the other is made orthogonal to it.
+    const M longer = s_norm >= z_norm;
+    Vector3<V> p, g;
+    const V inner = dot(s, z), first = 1.0 / max(select(longer, s_norm, z_norm), tiny);
+    for (int i = 0; i < 3; ++i) {
+      p[i] = select(longer, s[i], z[i]) * first;
+      g[i] = select(longer, z[i], s[i]) - inner * first * p[i];
+    }
+    const V g_norm = 1.0 / max(sqrt(dot(g, g)), tiny);
+    for (int i = 0; i < 3; ++i) g[i] *= g_norm;
+    const Vector3<V> t = cross(p, g);
+    d[2] = 1.0 / (1.0 + z_norm * barrier.curvature(s, t));
+    for (int i = 0; i < 3; ++i) {
+      const V own = splat<V>(i == 0 ? 1.0 : 0.0), middle = splat<V>(i == 1 ? 1.0 : 0.0), last = splat<V>(i == 2 ? 1.0 : 0.0);
+      frame.T[i] = select(flat, own, select(longer, p[i], g[i]));
+      frame.T[3 + i] = select(flat, middle, select(longer, g[i], p[i]));
+      frame.T[6 + i] = select(flat, last, t[i]);
+    }
+    d[0] = select(polar, V{}, one);
+    d[1] = select(inside, one, V{});
+    d[2] = select(inside | (face & (w[2] > 0.0)), one, select(polar | face, V{}, d[2]));
+    return ~flat & (min(s_norm, z_norm) < tie);
   }
 
   // Whether both points, moved by α along their directions, stay inside.

@@ -13,7 +13,6 @@ from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
-from cvxpylayers.errors import DerivativeError
 
 # By status code: whether Clarabel is asked as well.
 _UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
@@ -97,7 +96,6 @@ class NativeEngine(Engine):
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
-        self._require_derivatives()
         lead = outputs.shape[:-2]
         gradients, degenerate = _rooms(batch, wanted, lead)
         cotangents = np.ascontiguousarray(outputs)
@@ -108,7 +106,6 @@ class NativeEngine(Engine):
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction."""
-        self._require_derivatives()
         lead = () if directions is None else (directions,)
         outputs = np.empty((*lead, batch.size, self.compiled.R.shape[0]))
         degenerate = np.zeros(batch.size, dtype=np.bool_)
@@ -145,10 +142,6 @@ class NativeEngine(Engine):
         key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0)
         self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters])
         return key
-
-    def _require_derivatives(self) -> None:
-        if not self.compiled.structure.cones.polyhedral:
-            raise DerivativeError("The native engine differentiates linear and quadratic programs so far.")
 
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
