@@ -1,0 +1,180 @@
+"""Projections onto the cones and their derivatives, one instance at a time: what judging and refining a solution needs.
+
+For w in ℝᵐ let s = Π_K(w) and z = s - w. Then s ∈ K, z ∈ K*, sᵀz = 0, and every such pair comes from one w (Moreau). D = Π_K'(w)
+exists almost everywhere; where it does not, any limit of derivatives is returned. Rows and svec are those of ``_canon.layout``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from cvxpylayers._program import Cones
+from cvxpylayers._typing import Float64
+
+Block = Callable[[Float64], tuple[Float64, Float64]]  # w → (Π(w), Π'(w))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Π_K of a product cone."""
+
+    cones: Cones
+
+    def __call__(self, w: Float64) -> Float64:
+        """Π_K(w), shape (m,)."""
+        s = np.zeros_like(w)
+        zero, linear = self._cuts()
+        s[zero:linear] = np.maximum(w[zero:linear], 0.0)
+        for rows, block in self._blocks():
+            s[rows] = block(w[rows])[0]
+        return s
+
+    def derivative(self, w: Float64) -> sp.csr_array:
+        """Π_K'(w), block diagonal, shape (m, m)."""
+        zero, linear = self._cuts()
+        kept = np.where(np.arange(linear) >= zero, w[:linear] > 0.0, False).astype(np.float64)
+        parts: list[object] = [sp.diags_array(kept)] if linear else []
+        parts += [block(w[rows])[1] for rows, block in self._blocks()]
+        return sp.csr_array(sp.block_diag(parts, format="csr")) if parts else sp.csr_array((0, 0))
+
+    def _cuts(self) -> tuple[int, int]:
+        return self.cones.zero, self.cones.zero + self.cones.nonneg
+
+    def _blocks(self) -> Iterator[tuple[slice, Block]]:
+        """Rows and projection of every cone that is no ray."""
+        start = self.cones.zero + self.cones.nonneg
+        sized: list[tuple[int, Block]] = [(k, _second_order) for k in self.cones.soc]
+        sized += [(k * (k + 1) // 2, _semidefinite) for k in self.cones.psd]
+        sized += [(3, _exponential)] * self.cones.exp
+        sized += [(3, _power(alpha)) for alpha in self.cones.power]
+        for height, block in sized:
+            yield slice(start, start + height), block
+            start += height
+
+
+def _second_order(w: Float64) -> tuple[Float64, Float64]:
+    """{(t, u): ‖u‖ ≤ t}. Outside K and -K* the answer is ½(t + ‖u‖)(1, u/‖u‖)."""
+    t, u = w[0], w[1:]
+    norm = math.sqrt(u @ u)
+    if norm <= abs(t):
+        inside = float(t > 0)
+        return w * inside, np.eye(len(w)) * inside
+    h = u / norm
+    D = np.empty((len(w), len(w)))
+    D[0, 0], D[0, 1:], D[1:, 0] = 1.0, h, h
+    D[1:, 1:] = (1 + t / norm) * np.eye(len(u)) - t / norm * np.outer(h, h)
+    return 0.5 * (t + norm) * np.concatenate([[1.0], h]), 0.5 * D
+
+
+def _semidefinite(w: Float64) -> tuple[Float64, Float64]:
+    """svec of the positive part of W = QΛQᵀ; its derivative is H ↦ Q(B ∘ QᵀHQ)Qᵀ, B the divided differences of max(λ, 0)."""
+    k = (math.isqrt(8 * len(w) + 1) - 1) // 2
+    column, row = np.tril_indices(k)  # the upper triangle by columns
+    scale = np.where(row == column, 1.0, math.sqrt(2.0))
+    W = np.zeros((k, k))
+    W[row, column] = W[column, row] = w / scale
+    values, Q = np.linalg.eigh(W)
+    positive = np.maximum(values, 0.0)
+    gap = values[:, None] - values[None]
+    near = np.abs(gap) <= 1e-14 * max(1.0, float(np.abs(values).max(initial=0.0)))
+    B = np.where(near, values[:, None] > 0, (positive[:, None] - positive[None]) / np.where(near, 1.0, gap))
+    # Column j of D is svec(Q(B ∘ QᵀE_jQ)Qᵀ), E_j the j-th unit vector as a matrix; T holds svec(q_a q_bᵀ) for all pairs.
+    T = 0.5 * scale * (Q[row, :, None] * Q[column, None, :] + Q[column, :, None] * Q[row, None, :]).transpose(1, 2, 0)
+    flat = T.reshape(k * k, len(w))
+    return ((Q * positive) @ Q.T)[row, column] * scale, flat.T @ (B.reshape(-1, 1) * flat)
+
+
+def _exponential(w: Float64) -> tuple[Float64, Float64]:
+    """cl{(x, y, t): y exp(x/y) ≤ t, y > 0}, by the root ρ of Friberg (Optim. Methods Softw. 2023).
+
+    With N = ρ² - ρ + 1 every w splits into p(ρ)(ρ, 1, e^ρ) + d(ρ)(1, 1 - ρ, -e^-ρ), p = ((ρ - 1)x + y)/N, d = (x - ρy)/N, but for the
+    last entry: h(ρ) = p e^ρ - d e^-ρ - t vanishes at the projection, and increases where p and d are positive.
+    """
+    x, y, t = (float(v) for v in w)
+    if (y > 0 and y * _exp(x / y) <= t) or (y == 0 and x <= 0 and t >= 0):
+        return w.copy(), np.eye(3)
+    if (x > 0 and t < 0 and x * _exp(y / x) <= -math.e * t) or (x == 0 and y <= 0 and t <= 0):
+        return np.zeros(3), np.zeros((3, 3))
+    if x <= 0 and y <= 0:
+        return np.array([x, 0.0, max(t, 0.0)]), np.diag([1.0, 0.0, float(t > 0)])
+    low = max(1 - y / x if x > 0 else -_FAR, x / y if y < 0 else -_FAR)
+    high = min(1 - y / x if x < 0 else _FAR, x / y if y > 0 else _FAR)
+
+    def parts(rho: float) -> tuple[float, float, float]:
+        N = rho * rho - rho + 1
+        return ((rho - 1) * x + y) / N, (x - rho * y) / N, N
+
+    def h(rho: float) -> float:
+        p, d, _ = parts(rho)
+        return p * _exp(rho) - d * _exp(-rho) - t
+
+    rho = _root(h, low, high)
+    p, d, N = parts(rho)
+    grow, decay = _exp(rho), _exp(-rho)
+    dp, dd = (x - (2 * rho - 1) * p) / N, (-y - (2 * rho - 1) * d) / N  # by ρ
+    p_w, d_w = np.array([rho - 1, 1.0, 0.0]) / N, np.array([1.0, -rho, 0.0]) / N
+    slope = dp * grow + p * grow - dd * decay + d * decay
+    rho_w = (np.array([0.0, 0.0, 1.0]) - p_w * grow + d_w * decay) / slope
+    ray, turn = np.array([rho, 1.0, grow]), np.array([1.0, 0.0, grow])
+    return p * ray, np.outer(ray, p_w + dp * rho_w) + p * np.outer(turn, rho_w)
+
+
+def _power(alpha: float) -> Block:
+    """{(x, y, t): x^α y^(1-α) ≥ |t|, x, y ≥ 0}, by the root r of Hien (Math. Methods Oper. Res. 2015).
+
+    With T = |t| the projection has |s_t| = r and, for c = α and 1 - α, the entry v(r) = ½(v₀ + √(v₀² + 4 c r (T - r))); r solves
+    α log x(r) + (1 - α) log y(r) = log r.
+    """
+
+    def entry(start: float, c: float, product: float) -> tuple[float, float]:
+        """v and the square root in it; in conjugate form, where v₀ < 0, so that no digits are lost."""
+        root = math.sqrt(start * start + 4 * c * product)
+        return (0.5 * (start + root) if start > 0 else 2 * c * product / max(root - start, _TINY)), root
+
+    def project(w: Float64) -> tuple[Float64, Float64]:
+        x, y, t = (float(v) for v in w)
+        T, sign, c = abs(t), math.copysign(1.0, t), np.array([alpha, 1 - alpha])
+        if x >= 0 and y >= 0 and x**alpha * y ** (1 - alpha) >= T:
+            return w.copy(), np.eye(3)
+        if x <= 0 and y <= 0 and (-x / alpha) ** alpha * (-y / (1 - alpha)) ** (1 - alpha) >= T:
+            return np.zeros(3), np.zeros((3, 3))
+        if T == 0.0:
+            return np.array([max(x, 0.0), max(y, 0.0), 0.0]), np.diag([float(x > 0), float(y > 0), 0.0])
+
+        def excess(r: float) -> float:
+            v, u = entry(x, alpha, r * (T - r))[0], entry(y, 1 - alpha, r * (T - r))[0]
+            return math.log(r) - alpha * math.log(max(v, _TINY)) - (1 - alpha) * math.log(max(u, _TINY))
+
+        r = _root(excess, T * 1e-15, T * (1 - 1e-15))
+        v, root = np.array([entry(x, alpha, r * (T - r)), entry(y, 1 - alpha, r * (T - r))]).T
+        v_r, v_T, v_v = c * (T - 2 * r) / root, c * r / root, v / root  # by r, T and v₀
+        slope = 1 / r - float(c @ (v_r / v))
+        r_w = np.array([*(c * v_v / v), sign * float(c @ (v_T / v))]) / slope
+        D = np.empty((3, 3))
+        D[:2] = np.outer(v_r, r_w) + np.column_stack([np.diag(v_v), sign * v_T])
+        D[2] = sign * r_w
+        return np.append(v, sign * r), D
+
+    return project
+
+
+_FAR, _TINY = 700.0, 1e-300
+
+
+def _exp(x: float) -> float:
+    return math.exp(min(x, _FAR))
+
+
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """The root of an increasing function by bisection to the last bit."""
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        if not low < middle < high:
+            break
+        low, high = (low, middle) if f(middle) > 0 else (middle, high)
+    return 0.5 * (low + high)
