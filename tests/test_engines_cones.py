@@ -41,7 +41,9 @@ def in_cone(cones: Cones, v: Array, dual: bool, slack: float) -> bool:
     for _ in range(cones.exp):
         x, y, t = v[at : at + 3]
         if dual:  # {(u, v, w): u < 0, -u exp(v/u) ≤ e w}, closed by u = 0, v ≥ 0, w ≥ 0
-            ok &= t >= -slack and (-x * np.exp(np.clip(y / x, -700, 700) - 1) <= t + slack if x < -1e-9 else x <= slack and y >= -slack)
+            ok &= t >= -slack and (
+                -x * np.exp(np.clip(y / x, -700, 700) - 1) <= t + slack if x < -1e-9 else x <= slack and y >= -slack
+            )
         else:
             ok &= t >= -slack and (y * np.exp(np.clip(x / y, -700, 700)) <= t + slack if y > 1e-9 else y >= -slack and x <= slack)
         at += 3
@@ -72,7 +74,7 @@ def test_every_point_splits_into_a_complementary_pair(cones: Cones) -> None:
 @pytest.mark.parametrize("cones", CONES.values(), ids=CONES)
 def test_derivatives_agree_with_central_differences(cones: Cones) -> None:
     project, h = Projection(cones), 1e-6
-    for w in points(cones)[::5]:
+    for w in points(cones)[:36:3]:
         D = project.derivative(w).toarray()
         np.testing.assert_allclose(D, D.T, atol=1e-9)
         numeric = np.column_stack([(project(w + h * e) - project(w - h * e)) / (2 * h) for e in np.eye(len(w))])

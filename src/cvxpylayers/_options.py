@@ -34,6 +34,7 @@ COMMON: Final[Mapping[str, _Value]] = {
     "max_iterations": _Value(int, lambda v: v >= 1, "an integer ≥ 1"),
     "threads": _Value(int, lambda v: v >= 0, "an integer ≥ 0, where 0 means one thread per core"),
     "lane_width": _Value(int, lambda v: v in (0, 4, 8), "4 or 8, or 0 for what suits the machine"),
+    "time_limit": _Value(float, lambda v: v > 0, "a number of seconds > 0"),
     "polish": _SWITCH,
     "equilibrate": _SWITCH,
     "fallback": _SWITCH,
@@ -51,10 +52,10 @@ _RENAMED: Final[Mapping[str, str]] = {
 _OBSOLETE: Final = frozenset({"solve_method", "mode", "acceleration_lookback", "use_indirect"})
 
 
-def normalize(given: Mapping[str, Any] | None, valid: frozenset[str], *, call: bool = False) -> dict[str, Any]:
+def normalize(given: Mapping[str, Any] | None, valid: frozenset[str] | None, *, call: bool = False) -> dict[str, Any]:
     """Translate user options of a layer, or of one ``call`` of it, to the names in ``valid``; never changes ``given``.
 
-    Names of 1.x are mapped; those without a meaning here are ignored with one warning.
+    Names of 1.x are mapped; those without a meaning here are ignored with one warning. Without ``valid`` every other name passes.
 
     Raises:
         OptionError: an unknown name (the message gives the nearest valid one) or an impossible value.
@@ -67,9 +68,9 @@ def normalize(given: Mapping[str, Any] | None, valid: frozenset[str], *, call: b
     result: dict[str, Any] = {}
     ignored = []
     for name, value in given.items():
-        if name in valid:
+        if name in valid if valid is not None else _RENAMED.get(name) != "threads":
             result[name] = value
-        elif name in _RENAMED and _RENAMED[name] in valid:
+        elif name in _RENAMED and (valid is None or _RENAMED[name] in valid):
             target = _RENAMED[name]
             result.setdefault(target, 0 if target == "threads" and value == -1 else value)
         elif name in _RENAMED or name in _OBSOLETE:

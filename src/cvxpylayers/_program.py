@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -252,7 +252,7 @@ class Solution:
 
     ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
     derivative was asked for. Residuals and gap are relative, as in the termination test of Clarabel (arXiv 2405.12762, sec. 2);
-    ``objective`` is in the user's sense.
+    ``objective`` is in the user's sense. ``notes`` holds a solver's own words, by instance, where it had some about a failure.
     """
 
     outputs: Shaped[Float64, "B outputs"]
@@ -264,3 +264,4 @@ class Solution:
     objective: Shaped[Float64, " B"]
     fallback: Shaped[Bool, " B"]
     tape: Tape | None
+    notes: Mapping[int, str] = field(default_factory=dict)

@@ -29,6 +29,10 @@ class UnsupportedConeError(ProblemError):
     """The chosen engine cannot handle a cone that the problem needs."""
 
 
+class MissingPackageError(CvxpyLayersError, ImportError):
+    """The chosen engine needs a package that is not installed; the message says how to install it."""
+
+
 class SolverError(CvxpyLayersError, RuntimeError):
     """At least one instance has no solution. ``info`` is the SolveInfo, ``outputs`` hold NaN where there is none."""
 

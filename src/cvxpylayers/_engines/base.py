@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final
 
-from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 from cvxpylayers.errors import DerivativeError
+
+EVERY_CONE: Final = frozenset(field.name for field in fields(Cones))
+POLYHEDRAL: Final = frozenset({"zero", "nonneg"})
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do, known before it is built.
+
+    ``cones``: fields of ``Cones`` that it accepts. ``quadratic``: whether P may be there. ``batched``: whether instances run
+    side by side in its own code, not one by one. ``warm_start``: whether it can start from an earlier solution. ``devices``: where it
+    computes. ``derivative``: whether it brings its own, instead of the native kernel's.
+    """
+
+    cones: frozenset[str] = EVERY_CONE
+    quadratic: bool = True
+    batched: bool = False
+    warm_start: bool = False
+    devices: tuple[str, ...] = ("cpu",)
+    derivative: bool = False
+
+    def lacks(self, compiled: CompiledProblem) -> frozenset[str]:
+        """The needs of a problem that are not met: names of cones, and "quadratic"."""
+        structure = compiled.structure
+        needed = {kind for kind in EVERY_CONE if getattr(structure.cones, kind)} - self.cones
+        return frozenset(needed | ({"quadratic"} if structure.P.nnz and not self.quadratic else set()))
 
 
 class Engine(abc.ABC):
@@ -22,6 +49,7 @@ class Engine(abc.ABC):
     """
 
     name: ClassVar[str]
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         self.compiled = compiled
@@ -29,8 +57,8 @@ class Engine(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def option_names(cls) -> frozenset[str]:
-        """Names that ``options`` may hold."""
+    def option_names(cls) -> frozenset[str] | None:
+        """Names that ``options`` may hold; None where only the solver itself knows."""
 
     @abc.abstractmethod
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:

@@ -92,8 +92,8 @@ def _semidefinite(w: Float64) -> tuple[Float64, Float64]:
 def _exponential(w: Float64) -> tuple[Float64, Float64]:
     """cl{(x, y, t): y exp(x/y) ≤ t, y > 0}, by the root ρ of Friberg (Optim. Methods Softw. 2023).
 
-    With N = ρ² - ρ + 1 every w splits into p(ρ)(ρ, 1, e^ρ) + d(ρ)(1, 1 - ρ, -e^-ρ), p = ((ρ - 1)x + y)/N, d = (x - ρy)/N, but for the
-    last entry: h(ρ) = p e^ρ - d e^-ρ - t vanishes at the projection, and increases where p and d are positive.
+    With N = ρ² - ρ + 1 every w splits into p(ρ)(ρ, 1, e^ρ) + d(ρ)(1, 1 - ρ, -e^-ρ), p = ((ρ - 1)x + y)/N, d = (x - ρy)/N, but
+    for the last entry: h(ρ) = p e^ρ - d e^-ρ - t vanishes at the projection, and increases where p and d are positive.
     """
     x, y, t = (float(v) for v in w)
     if (y > 0 and y * _exp(x / y) <= t) or (y == 0 and x <= 0 and t >= 0):

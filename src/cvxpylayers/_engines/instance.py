@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import clarabel
 import numpy as np
-import scipy.sparse as sp
 
+from cvxpylayers._engines.judge import ALMOST, Outcome, invalid, measure
+from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import Cones, Status, Structure
 from cvxpylayers._typing import Float64, Shaped
 from cvxpylayers.errors import OptionError
 
 # "Solved" means 1e-8, but x is differentiated and deserves more: Clarabel goes on to here and says where it got stuck.
 _TARGET: Final = 1e-11
-_ALMOST: Final = 1e-5
 SETTINGS: Final = frozenset(n for n in dir(clarabel.DefaultSettings) if not n.startswith("_") and n != "default")
 
 _SETTLED: Final = (Status.SOLVED, Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
@@ -36,21 +34,6 @@ _STATUS: Final[Mapping[str, Status]] = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One instance: x (n), z and s (m), the status, and how well the optimality conditions hold (relative)."""
-
-    x: Shaped[Float64, " n"]
-    z: Shaped[Float64, " m"]
-    s: Shaped[Float64, " m"]
-    status: Status
-    iterations: int
-    primal_residual: float
-    dual_residual: float
-    gap: float
-    objective: float
-
-
 def solve_instance(
     structure: Structure, values: Shaped[Float64, " values"], *, tolerance: float = 1e-8, **settings: Any
 ) -> Outcome:
@@ -59,54 +42,32 @@ def solve_instance(
     The status is judged by the unscaled residuals of the returned point: at most ``tolerance`` is solved, at most 1e-5 almost
     solved; otherwise it is Clarabel's. ``settings`` are Clarabel's own names and win over what is set here.
     """
-    P, q, A, b, d = structure.split(values)
-    Pu = sp.csc_matrix((P, structure.P.indices, structure.P.indptr), shape=(structure.n, structure.n))
-    Ac = sp.csr_matrix((A, structure.A.indices, structure.A.indptr), shape=(structure.m, structure.n))
     if not np.isfinite(values).all():
         return invalid(structure)
-    columns, cones, outcomes = Ac.tocsc(), _cones(structure.cones), []
+    return solve_program(Assembler(structure)(values), tolerance=tolerance, **settings)
+
+
+def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
+    """As ``solve_instance``, for a program that is assembled and finite."""
+    cones, outcomes = _cones(program.cones), []
     # A target out of reach can end Clarabel early, far from any solution; then what was asked for is asked for again.
     for target in (min(_TARGET, tolerance), tolerance):
-        found = clarabel.DefaultSolver(Pu, q, columns, b, cones, _settings(target, settings)).solve()
+        solver = clarabel.DefaultSolver(program.P_upper, program.q, program.A, program.b, cones, _settings(target, settings))
+        found = solver.solve()
         point = np.asarray(found.x), np.asarray(found.z), np.asarray(found.s)
-        outcomes.append(_judge((Pu, q, Ac, b, float(d)), point, str(found.status), int(found.iterations), tolerance))
+        outcomes.append(_judge(program, *point, str(found.status), int(found.iterations), tolerance))
         if outcomes[-1].status in _SETTLED:
             break
     return min(outcomes, key=lambda outcome: outcome.status)
 
 
-def _judge(
-    program: tuple[sp.csc_matrix, Float64, sp.csr_matrix, Float64, float],
-    point: tuple[Float64, Float64, Float64],
-    word: str,
-    iterations: int,
-    tolerance: float,
-) -> Outcome:
-    """The termination test of Clarabel (arXiv 2405.12762, sec. 2), on the returned point and in the user's units."""
-    (Pu, q, A, b, d), (x, z, s) = program, point
-    if not (np.isfinite(x).all() and np.isfinite(z).all() and np.isfinite(s).all()):
-        return Outcome(x, z, s, _STATUS.get(word, Status.NUMERICAL_ERROR), iterations, math.inf, math.inf, math.inf, math.nan)
-    Px = Pu @ x + Pu.T @ x - Pu.diagonal() * x
-    xPx, qx, bz = x @ Px, q @ x, b @ z
-    primal = _norm(A @ x + s - b) / max(1.0, _norm(b) + _norm(x) + _norm(s))
-    dual = _norm(Px + A.T @ z + q) / max(1.0, _norm(q) + _norm(x) + _norm(z))
-    cost, bound = 0.5 * xPx + qx, -0.5 * xPx - bz
-    gap = abs(cost - bound) / max(1.0, min(abs(cost), abs(bound)))
-    worst = max(primal, dual, gap)
+def _judge(program: ConeProgram, x: Float64, z: Float64, s: Float64, word: str, iterations: int, tolerance: float) -> Outcome:
+    """By the residuals of the returned point, in the user's units."""
     status = _STATUS.get(word, Status.NUMERICAL_ERROR)
-    if status not in (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE):
-        status = Status.SOLVED if worst <= tolerance else Status.ALMOST_SOLVED if worst <= max(_ALMOST, tolerance) else status
-    return Outcome(x, z, s, status, iterations, primal, dual, gap, cost + d)
-
-
-def _norm(v: Float64) -> float:
-    return float(np.abs(v).max(initial=0.0))
-
-
-def invalid(structure: Structure) -> Outcome:
-    """The outcome of an instance that is not worth a solver's time."""
-    nan = np.full(structure.n, np.nan), np.full(structure.m, np.nan), np.full(structure.m, np.nan)
-    return Outcome(*nan, Status.INVALID_INPUT, 0, math.nan, math.nan, math.nan, math.nan)
+    found = measure(program, x, z, s)
+    if status not in (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE) and found.worst <= max(ALMOST, tolerance):
+        status = Status.SOLVED if found.worst <= tolerance else Status.ALMOST_SOLVED
+    return Outcome(x, z, s, status, iterations, found.primal, found.dual, found.gap, found.cost + program.d)
 
 
 @lru_cache(maxsize=64)

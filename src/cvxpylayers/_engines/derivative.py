@@ -1,0 +1,54 @@
+"""One derivative for all engines: that of the native kernel, which needs the program and (x, z, s) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._program import Batch, Tape
+from cvxpylayers._typing import Bool, Float64, Shaped
+
+
+class NativeDerivative(Engine):
+    """An engine that solves in its own way and leaves its derivatives to the native kernel, built when first needed."""
+
+    def vjp(
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """By the native kernel."""
+        return self._kernel.vjp(batch, tape, outputs, wanted)
+
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
+    ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
+        """By the native kernel."""
+        return self._kernel.jvp(batch, tape, arrays, directions=directions)
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        outputs: Shaped[Float64, "*K B outputs"],
+        arrays: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """By the native kernel."""
+        return self._kernel.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
+
+    @cached_property
+    def _kernel(self) -> Engine:
+        from cvxpylayers._engines.native import NativeEngine  # which falls back on an engine of this kind
+
+        names = DERIVATIVE_OPTIONS & NativeEngine.option_names()
+        return NativeEngine(self.compiled, {name: value for name, value in self.options.items() if name in names})
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_kernel"}
+
+
+# Options of the native engine that mean the derivative, whoever solved.
+DERIVATIVE_OPTIONS = frozenset({"threads", "derivative", "smoothing"})

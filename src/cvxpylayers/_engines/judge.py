@@ -1,0 +1,212 @@
+"""No solver is believed: its point is made complementary, measured by our own test, and refined to derivative quality.
+
+Given x and z, let w = (b - A x) - σ z with a scale σ > 0 between the units of slacks and multipliers. Then s = Π_K(w) and
+z' = (s - w)/σ are in K and K* and complementary to the last bit, and equal to b - A x and z if these were optimal. Whatever
+was wrong has moved into two residuals,
+
+    F₁(x, w) = P x + q + Aᵀ(Π(w) - w)/σ,      F₂(x, w) = A x + Π(w) - b,
+
+whose root is the solution. Π is semismooth, so Newton's method on F converges fast from where a first-order solver stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import scipy.optimize
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from cvxpylayers._engines.cones import Projection
+from cvxpylayers._engines.program import ConeProgram, active
+from cvxpylayers._program import Status, Structure
+from cvxpylayers._typing import Float64, Shaped
+
+ALMOST: Final = 1e-5  # worst residual of an almost solved instance
+_FINE: Final = 1e-12  # worst residual that needs no refinement
+_STEPS: Final = 8
+_DENSE: Final = 500  # up to this size a singular Newton system is solved by least squares
+_NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE, Status.INVALID_INPUT)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a solver says of one instance: x (n), multipliers z (m) or None, its verdict, its iterations."""
+
+    x: Float64 | None
+    z: Float64 | None
+    status: Status = Status.SOLVED
+    iterations: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One instance: x (n), z and s (m), the status, and how well the optimality conditions hold (relative).
+
+    ``note`` holds words about a failure: the solver's own, or what was wrong with its answer.
+    """
+
+    x: Shaped[Float64, " n"]
+    z: Shaped[Float64, " m"]
+    s: Shaped[Float64, " m"]
+    status: Status
+    iterations: int
+    primal_residual: float
+    dual_residual: float
+    gap: float
+    objective: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The termination test of Clarabel (arXiv 2405.12762, sec. 2) at one point, in the user's units; ``cost`` without d."""
+
+    primal: float
+    dual: float
+    gap: float
+    cost: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of both residuals and the gap; inf where one is NaN."""
+        worst = max(self.primal, self.dual, self.gap)
+        return worst if math.isfinite(self.primal + self.dual + self.gap) else math.inf
+
+
+def measure(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> Quality:
+    """How far (x, z, s) is from optimal, membership of s and z in their cones taken for granted."""
+    Px = program.product(x)
+    xPx, qx, bz = float(x @ Px), float(program.q @ x), float(program.b @ z)
+    cost, bound = 0.5 * xPx + qx, -0.5 * xPx - bz
+    return Quality(
+        primal=_norm(program.A @ x + s - program.b) / max(1.0, _norm(program.b) + _norm(x) + _norm(s)),
+        dual=_norm(Px + program.A.T @ z + program.q) / max(1.0, _norm(program.q) + _norm(x) + _norm(z)),
+        gap=abs(cost - bound) / max(1.0, min(abs(cost), abs(bound))),
+        cost=cost,
+    )
+
+
+def settle(program: ConeProgram, claim: Claim, *, tolerance: float = 1e-8, polish: bool = True) -> Outcome:
+    """Judge a claim: what holds to ``tolerance`` is solved, to 1e-5 almost solved; otherwise the solver's verdict stands."""
+    (m, n), status = program.A.shape, claim.status
+    if status in _NO_SOLUTION:
+        return _failed(n, m, status, claim.iterations)
+    if claim.x is None:
+        return _failed(n, m, _unsolved(status), claim.iterations, "the solver returned no point")
+    x = np.asarray(claim.x, dtype=np.float64)
+    z = _multipliers(program, x) if claim.z is None and x.shape == (n,) else np.asarray(claim.z, dtype=np.float64)
+    if z is None:
+        words = "the solver returned no multipliers, which only linear inequalities and equalities can do without"
+        return _failed(n, m, Status.NUMERICAL_ERROR, claim.iterations, words)
+    if x.shape != (n,) or z.shape != (m,):
+        words = f"the solver returned x and z of shapes {x.shape} and {z.shape}, not {(n,)} and {(m,)}"
+        return _failed(n, m, Status.NUMERICAL_ERROR, claim.iterations, words)
+    if not (np.isfinite(x).all() and np.isfinite(z).all()):
+        return _failed(n, m, _unsolved(status), claim.iterations, "the solver returned NaN or inf")
+    point = _Point.near(program, x, z)
+    if polish:
+        point = _refine(point)
+    found = point.quality
+    note = ""
+    if found.worst <= max(tolerance, ALMOST):
+        status = Status.SOLVED if found.worst <= tolerance else Status.ALMOST_SOLVED
+    elif status.solved:
+        status, note = Status.INSUFFICIENT_PROGRESS, f"the solver calls this solved, but its residuals are {found.worst:.1e}"
+    return Outcome(
+        point.x, point.z, point.s, status, claim.iterations, found.primal, found.dual, found.gap, found.cost + program.d, note
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """x and w with what follows from them."""
+
+    program: ConeProgram
+    scale: float
+    x: Float64
+    w: Float64
+    s: Float64
+    z: Float64
+    quality: Quality
+
+    @staticmethod
+    def near(program: ConeProgram, x: Float64, z: Float64) -> _Point:
+        slack = program.b - program.A @ x
+        scale = (1.0 + _norm(slack)) / (1.0 + _norm(z))
+        return _Point.at(program, scale, x, slack - scale * z)
+
+    @staticmethod
+    def at(program: ConeProgram, scale: float, x: Float64, w: Float64) -> _Point:
+        s = Projection(program.cones)(w)
+        z = (s - w) / scale
+        return _Point(program, scale, x, w, s, z, measure(program, x, z, s))
+
+    def step(self) -> list[_Point]:
+        """The point after a Newton step; none where the system is singular and large."""
+        program, (m, n) = self.program, self.program.A.shape
+        D = Projection(program.cones).derivative(self.w)
+        J = sp.block_array([[program.P, program.A.T @ (D - sp.eye_array(m)) / self.scale], [program.A, D]], format="csc")
+        F = np.concatenate([program.product(self.x) + program.q + program.A.T @ self.z, program.A @ self.x + self.s - program.b])
+        moves = []
+        with contextlib.suppress(RuntimeError), np.errstate(all="ignore"):  # singular: answered below
+            moves.append(spla.splu(J).solve(-F))
+        if not (moves and np.isfinite(moves[0]).all() and _norm(J @ moves[0] + F) <= 1e-6 * _norm(F)) and n + m <= _DENSE:
+            moves = [np.linalg.lstsq(J.toarray(), -F, rcond=1e-12)[0]]
+        finite = [move for move in moves if np.isfinite(move).all()]
+        return [_Point.at(program, self.scale, self.x + move[:n], self.w + move[n:]) for move in finite]
+
+
+def _refine(point: _Point) -> _Point:
+    """Newton steps while they help."""
+    for _ in range(_STEPS):
+        if point.quality.worst <= _FINE:
+            break
+        better = [p for p in point.step() if p.quality.worst < point.quality.worst]
+        if not better:
+            break
+        slow = better[0].quality.worst > 0.5 * point.quality.worst
+        point = better[0]
+        if slow:
+            break
+    return point
+
+
+def _multipliers(program: ConeProgram, x: Float64) -> Float64 | None:
+    """z of a polyhedral program from x alone: the rows that are active carry min ‖P x + q + Aᵀz‖, z ≥ 0 on inequalities."""
+    if not program.cones.polyhedral:
+        return None
+    on = np.flatnonzero(active(program, x, 1e-6))
+    lower = np.where(on < program.cones.zero, -np.inf, 0.0)
+    z = np.zeros(program.A.shape[0])
+    if len(on):
+        rows = program.A.tocsr()[on].T.toarray()
+        z[on] = scipy.optimize.lsq_linear(rows, -(program.product(x) + program.q), (lower, np.inf), method="bvls").x
+    return z
+
+
+def invalid(structure: Structure) -> Outcome:
+    """The outcome of an instance that is not worth a solver's time."""
+    return _failed(structure.n, structure.m, Status.INVALID_INPUT)
+
+
+def failed(structure: Structure, words: str) -> Outcome:
+    """The outcome of an instance on which the solver raised."""
+    return _failed(structure.n, structure.m, Status.NUMERICAL_ERROR, note=words)
+
+
+def _failed(n: int, m: int, status: Status, iterations: int = 0, note: str = "") -> Outcome:
+    nan = np.full(n, np.nan), np.full(m, np.nan), np.full(m, np.nan)
+    return Outcome(*nan, status, iterations, math.nan, math.nan, math.nan, math.nan, note)
+
+
+def _unsolved(status: Status) -> Status:
+    return Status.NUMERICAL_ERROR if status.solved else status
+
+
+def _norm(v: Float64) -> float:
+    return float(np.abs(v).max(initial=0.0))

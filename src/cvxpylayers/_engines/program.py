@@ -1,0 +1,88 @@
+"""One instance as a cone program in SciPy's matrices, the form that solvers take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from cvxpylayers._program import Cones, Structure
+from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
+
+
+@dataclass(frozen=True, eq=False)
+class ConeProgram:
+    """minimize ½ xᵀP x + qᵀx + d subject to A x + s = b, s ∈ K, one instance.
+
+    ``P_upper`` (n, n) is the upper triangle; ``A`` (m, n) has its rows in the order of ``cones``: zero rows (equalities) first,
+    then inequalities A x ≤ b, then the other cones. Explicit zeros are stored wherever a parameter can reach.
+    """
+
+    P_upper: sp.csc_matrix
+    q: Shaped[Float64, " n"]
+    A: sp.csc_matrix
+    b: Shaped[Float64, " m"]
+    d: float
+    cones: Cones
+
+    @cached_property
+    def P(self) -> sp.csc_matrix:  # noqa: N802
+        """P with both triangles."""
+        off = sp.triu(self.P_upper, 1, format="csc")
+        return sp.csc_matrix(self.P_upper + off.T)
+
+    def product(self, x: Shaped[Float64, " n"]) -> Shaped[Float64, " n"]:
+        """P x."""
+        U = self.P_upper
+        return np.asarray(U @ x + U.T @ x - U.diagonal() * x)
+
+    def equalities(self) -> tuple[sp.csc_matrix, Float64]:
+        """The zero rows of A and b."""
+        return self.A[: self.cones.zero], self.b[: self.cones.zero]
+
+    def inequalities(self) -> tuple[sp.csc_matrix, Float64]:
+        """The rows of A and b after the zero rows."""
+        return self.A[self.cones.zero :], self.b[self.cones.zero :]
+
+
+class Assembler:
+    """Value vectors → programs of one structure; the conversion of patterns is done once."""
+
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
+        n, m, A = structure.n, structure.m, structure.A
+        numbered = sp.csr_matrix((np.arange(A.nnz, dtype=np.float64), A.indices, A.indptr), shape=(m, n)).tocsc()
+        self._order: NDArray[np.intp] = numbered.data.astype(np.intp)
+        self._indices, self._indptr = numbered.indices, numbered.indptr
+
+    def __call__(self, values: Shaped[Float64, " values"]) -> ConeProgram:
+        """The program with the value vector [P, q, A, b, d]."""
+        st = self._structure
+        P, q, A, b, d = st.split(values)
+        # Copies of the patterns: solvers convert indices in place.
+        upper = sp.csc_matrix((P, st.P.indices.copy(), st.P.indptr.copy()), shape=(st.n, st.n))
+        columns = sp.csc_matrix((A[self._order], self._indices.copy(), self._indptr.copy()), shape=(st.m, st.n))
+        return ConeProgram(upper, q, columns, b, float(d), st.cones)
+
+    def is_convex(self, values: Shaped[Float64, " values"]) -> bool:
+        """Whether P is positive semidefinite up to rounding."""
+        st = self._structure
+        lower = sp.csr_array((st.split(values)[0], st.P.indices, st.P.indptr), shape=(st.n, st.n))
+        used: NDArray[np.int32] = np.union1d(st.P.rows, st.P.indices)
+        eigenvalues = np.linalg.eigvalsh(lower[used][:, used].toarray())
+        return bool(eigenvalues[0] >= -1e-9 * max(1.0, eigenvalues[-1]))
+
+
+def permuted(program: ConeProgram, order: NDArray[np.intp]) -> tuple[sp.csc_matrix, Float64]:
+    """A and b with their rows in another order."""
+    return program.A[order], program.b[order]
+
+
+def active(program: ConeProgram, x: Shaped[Float64, " n"], slack: float) -> Bool:
+    """Which rows of a polyhedral program hold with equality at x, to ``slack`` relative to the size of the row's terms."""
+    size = 1.0 + np.abs(program.b) + abs(program.A) @ np.abs(x)
+    on = np.abs(program.b - program.A @ x) <= slack * size
+    on[: program.cones.zero] = True
+    return np.asarray(on, dtype=np.bool_)

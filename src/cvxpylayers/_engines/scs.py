@@ -1,0 +1,76 @@
+"""SCS (first order): every cone, at low accuracy that the refinement makes good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from cvxpylayers._engines.judge import Claim
+from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._program import Cones, Status
+from cvxpylayers._typing import NDArray
+
+_STATUS: Final[Mapping[int, Status]] = {
+    1: Status.SOLVED,
+    2: Status.MAX_ITERATIONS,  # solved, but inaccurately
+    -1: Status.DUAL_INFEASIBLE,
+    -2: Status.PRIMAL_INFEASIBLE,
+    -6: Status.DUAL_INFEASIBLE,
+    -7: Status.PRIMAL_INFEASIBLE,
+}
+
+
+class ScsEngine(Adapter):
+    """Every cone. ``eps_abs`` and ``eps_rel`` are SCS's own tolerances, ``tolerance`` that of the refined answer."""
+
+    name: ClassVar[str] = "SCS"
+    package: ClassVar[str] = "scs"
+    install: ClassVar[str] = "pip install scs"
+    common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iters", "time_limit": "time_limit_secs"}
+    own: ClassVar[frozenset[str]] = frozenset(
+        {
+            "acceleration_interval",
+            "acceleration_lookback",
+            "adaptive_scale",
+            "alpha",
+            "eps_abs",
+            "eps_infeas",
+            "eps_rel",
+            "linear_solver",
+        }
+        | {"max_iters", "normalize", "rho_x", "scale", "time_limit_secs", "verbose"}
+    )
+    preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "eps_abs": 1e-7, "eps_rel": 1e-7}
+
+    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+        cones, order = program.cones, svec_by_lower_columns(program.cones)
+        data = {"P": program.P_upper, "A": program.A[order], "b": program.b[order], "c": program.q}
+        own = {
+            "z": cones.zero,
+            "l": cones.nonneg,
+            "q": list(cones.soc),
+            "s": list(cones.psd),
+            "ep": cones.exp,
+            "p": list(cones.power),
+        }
+        if not len(order):
+            data["A"], data["b"], own = _row_of_zeros(len(program.q)), np.ones(1), {"l": 1}
+        found = self._solver.SCS(data, own, **settings).solve()
+        z = np.empty_like(program.b)
+        z[order] = found["y"][: len(order)]
+        info = found["info"]
+        return Claim(found["x"], z, _STATUS.get(info["status_val"], Status.NUMERICAL_ERROR), info["iter"])
+
+
+def svec_by_lower_columns(cones: Cones) -> NDArray[np.intp]:
+    """Our rows, which hold upper triangles by columns, in the order of lower triangles by columns."""
+    start = cones.zero + cones.nonneg + sum(cones.soc)
+    parts = [np.arange(start)]
+    for k in cones.psd:
+        column, row = np.triu_indices(k)  # of the lower triangle, column by column
+        parts.append(start + row * (row + 1) // 2 + column)
+        start += k * (k + 1) // 2
+    return np.concatenate([*parts, np.arange(start, cones.rows)])
