@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import cvxpy as cp
@@ -13,10 +14,10 @@ import numpy as np
 from cvxpylayers._arrays import reasons, screen, to_batch
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.base import Engine
-from cvxpylayers._engines.log_space import build
-from cvxpylayers._engines.registry import resolve
+from cvxpylayers._engines.log_space import build, kind_of
+from cvxpylayers._engines.registry import Solver, check, resolve
 from cvxpylayers._info import SolveInfo
-from cvxpylayers._options import normalize
+from cvxpylayers._options import COMMON, normalize, split_solver
 from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Status, Tape
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import OptionError, SolverError
@@ -25,6 +26,8 @@ OnFailure = Literal["raise", "nan", "warn"]
 _MODES: Final = get_args(OnFailure)
 _USABLE: Final = int(Status.ALMOST_SOLVED)  # a plain int: comparing an array with an enumeration's member is slow
 _LISTED: Final = 8  # failing instances that a message names
+_QUOTED: Final = 3  # different words of solvers in a message
+_SILENT: Final[Mapping[int, str]] = MappingProxyType({})
 _SHOWN: Final = ("version", "isa", "lane_width")  # facts of the engine that fit into a repr
 
 
@@ -45,15 +48,16 @@ class Layer:
         parameters: Sequence[cp.Parameter],
         variables: Sequence[cp.Variable],
         *,
-        solver: str | type[Engine] | Engine | None = None,
+        solver: Solver = None,
         gp: bool = False,
         verbose: bool = False,
         canon_backend: str | None = None,
         solver_args: Mapping[str, Any] | None = None,
         on_failure: OnFailure = "raise",
     ) -> None:
-        kind, preset = resolve(solver)
-        options = {**preset, **normalize(solver_args, kind.option_names())}
+        named, arguments = split_solver(solver_args)
+        kind, preset = resolve(solver if named is None else named)
+        options = {**preset, **normalize(arguments, kind.option_names())}
         mode = _mode(on_failure)
         compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
         self._assemble(kind, compiled, options, mode, verbose)
@@ -77,14 +81,41 @@ class Layer:
         self, kind: type[Engine], compiled: CompiledProblem, options: Mapping[str, Any], on_failure: OnFailure, verbose: bool
     ) -> None:
         self.compiled, self.on_failure, self.verbose = compiled, on_failure, verbose
-        self.kind, self.engine = kind, build(kind, compiled, options)
+        check(kind, compiled)
+        self.engine = build(kind, compiled, options)
+        self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
         self.ranks = tuple(len(spec.shape) for spec in compiled.parameters)
-        self._option_names = kind.option_names()
         cuts = list(accumulate((o.size for o in self.compiled.outputs), initial=0))
         self._slices = tuple((slice(a, b), o.shape) for a, b, o in zip(cuts, cuts[1:], self.compiled.outputs, strict=False))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return self  # immutable
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_others": {}}
+
+    @property
+    def kind(self) -> type[Engine]:
+        """The class of the engine."""
+        return kind_of(self.engine)
+
+    def choose(self, solver_args: Mapping[str, Any] | None) -> tuple[Layer, Mapping[str, Any] | None]:
+        """The layer with the engine that the arguments of a call name, as in 1.x, and the other arguments.
+
+        Another engine than this layer's inherits the options that mean the same to both.
+        """
+        named, arguments = split_solver(solver_args)
+        if named is None:
+            return self, arguments
+        kind, preset = resolve(named)
+        arguments = {**preset, **(arguments or {})}
+        if kind is self.kind:
+            return self, arguments
+        if kind not in self._others:
+            understood = kind.option_names() or COMMON
+            options = {name: value for name, value in self.engine.options.items() if name in COMMON and name in understood}
+            self._others[kind] = Layer.of(self.compiled, kind, options, on_failure=self.on_failure, verbose=self.verbose)
+        return self._others[kind], arguments
 
     def batch(self, arrays: Sequence[NDArray[np.generic]]) -> Batch:
         """Check and broadcast one array per parameter, of shape (*batch_i, *parameter shape).
@@ -109,8 +140,9 @@ class Layer:
             SolverError: in mode "raise", when an instance has no solution.
             OptionError: ``solver_args`` or ``on_failure`` are not understood.
         """
-        mode, options = self.settle(solver_args, warm_start, on_failure)
-        batch, solution = self.run(arrays, options, tape=tape)
+        layer, solver_args = self.choose(solver_args)
+        mode, options = layer.settle(solver_args, warm_start, on_failure)
+        batch, solution = layer.run(arrays, options, tape=tape)
         info = SolveInfo.of(solution, batch.shape)
         if self.verbose:
             print(info)
@@ -119,7 +151,7 @@ class Layer:
             solution.outputs[failed] = np.nan
         outputs = self._cut(solution.outputs, batch)
         if len(failed) and mode != "nan":
-            message = self.failure(info, batch)
+            message = self.failure(info, batch, solution.notes)
             if mode == "raise":
                 raise SolverError(message, info, outputs)
             warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -130,7 +162,7 @@ class Layer:
     ) -> tuple[OnFailure, dict[str, Any]]:
         """The failure mode and the checked engine options of one call."""
         mode = self.on_failure if on_failure is None else _mode(on_failure)
-        options = normalize(solver_args, self._option_names, call=True) if solver_args else {}
+        options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
         if warm_start:
             warnings.warn("This engine starts every solve cold; warm_start=True has no effect.", UserWarning, stacklevel=3)
         return mode, options
@@ -247,8 +279,11 @@ class Layer:
         lead = outputs.shape[:-2] + batch.shape
         return tuple(np.ascontiguousarray(outputs[..., columns]).reshape(lead + shape) for columns, shape in self._slices)
 
-    def failure(self, info: SolveInfo, batch: Batch | None = None) -> str:
-        """Which instances failed, how, and what to do about it; ``batch`` adds what is wrong with invalid input."""
+    def failure(self, info: SolveInfo, batch: Batch | None = None, notes: Mapping[int, str] = _SILENT) -> str:
+        """Which instances failed, how, and what to do about it; ``batch`` adds what is wrong with invalid input.
+
+        ``notes`` are the words of solvers, by instance.
+        """
         failed, codes, shape = info.failed, info.codes.reshape(-1), info.codes.shape
         lines = [f"{len(failed)} of {codes.size} instances have no solution:" if shape else "The instance was not solved:"]
         for status in sorted({Status(int(code)) for code in codes[failed]}):
@@ -256,6 +291,8 @@ class Layer:
             where = " at " * bool(shape) + ", ".join(self._place(shape, batch, i, status) for i in members[:_LISTED])
             more = f", … ({len(members)} in all)" if len(members) > _LISTED else ""
             lines.append(f"  {status}{where}{more}. {status.help}")
+        said = dict.fromkeys(notes[i] for i in failed.tolist() if i in notes)
+        lines += [f"  The solver: {words.rstrip('.')}." for words in list(said)[:_QUOTED]]
         others = "lets the other instances through" if shape else "goes on without it"
         lines.append(f'on_failure="nan" or "warn" {others}; layer.solve(...) returns the status{"es" * bool(shape)}.')
         return "\n".join(lines)

@@ -52,6 +52,13 @@ _RENAMED: Final[Mapping[str, str]] = {
 _OBSOLETE: Final = frozenset({"solve_method", "mode", "acceleration_lookback", "use_indirect"})
 
 
+def split_solver(given: Mapping[str, Any] | None) -> tuple[Any, Mapping[str, Any] | None]:
+    """The solver that ``given`` names, as 1.x allows (None where it names none), and the rest."""
+    if not isinstance(given, Mapping) or "solver" not in given:
+        return None, given
+    return given["solver"], {name: value for name, value in given.items() if name != "solver"}
+
+
 def normalize(given: Mapping[str, Any] | None, valid: frozenset[str] | None, *, call: bool = False) -> dict[str, Any]:
     """Translate user options of a layer, or of one ``call`` of it, to the names in ``valid``; never changes ``given``.
 
@@ -73,7 +80,7 @@ def normalize(given: Mapping[str, Any] | None, valid: frozenset[str] | None, *, 
         elif name in _RENAMED and (valid is None or _RENAMED[name] in valid):
             target = _RENAMED[name]
             result.setdefault(target, 0 if target == "threads" and value == -1 else value)
-        elif name in _RENAMED or name in _OBSOLETE:
+        elif valid is None or name in _RENAMED or name in _OBSOLETE:
             ignored.append(name)
         else:
             raise OptionError(_unknown(name, valid))

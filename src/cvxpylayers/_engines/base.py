@@ -20,8 +20,8 @@ class Capabilities:
     """What an engine can do, known before it is built.
 
     ``cones``: fields of ``Cones`` that it accepts. ``quadratic``: whether P may be there. ``batched``: whether instances run
-    side by side in its own code, not one by one. ``warm_start``: whether it can start from an earlier solution. ``devices``: where it
-    computes. ``derivative``: whether it brings its own, instead of the native kernel's.
+    side by side in its own code, not one by one. ``warm_start``: whether it can start from an earlier solution. ``devices``: where
+    it computes. ``derivative``: whether it brings its own, instead of the native kernel's.
     """
 
     cones: frozenset[str] = EVERY_CONE

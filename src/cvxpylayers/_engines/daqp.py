@@ -9,7 +9,7 @@ import numpy as np
 
 from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Status
 
@@ -33,9 +33,11 @@ class DaqpEngine(Adapter):
     package: ClassVar[str] = "daqp"
     install: ClassVar[str] = "pip install daqp"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "iter_limit", "time_limit": "time_limit"}
-    own: ClassVar[frozenset[str]] = frozenset(
-        {"primal_tol", "dual_tol", "zero_tol", "pivot_tol", "progress_tol", "cycle_tol", "iter_limit", "fval_bound", "eps_prox"}
-        | {"eta_prox", "rho_soft", "sing_tol", "refactor_tol", "time_limit", "eq_reduction"}
+    own: ClassVar[frozenset[str]] = words(
+        """
+        cycle_tol dual_tol eps_prox eq_reduction eta_prox fval_bound iter_limit pivot_tol primal_tol progress_tol
+        refactor_tol rho_soft sing_tol time_limit zero_tol
+        """
     )
     preset: ClassVar[Mapping[str, Any]] = {"primal_tol": 1e-9, "dual_tol": 1e-12, "iter_limit": 10_000}
 

@@ -51,4 +51,4 @@ class NativeDerivative(Engine):
 
 
 # Options of the native engine that mean the derivative, whoever solved.
-DERIVATIVE_OPTIONS = frozenset({"threads", "derivative", "smoothing"})
+DERIVATIVE_OPTIONS = frozenset({"threads"})

@@ -9,7 +9,7 @@ import numpy as np
 
 from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Status
 
@@ -32,7 +32,7 @@ class EcosEngine(Adapter):
     package: ClassVar[str] = "ecos"
     install: ClassVar[str] = "pip install ecos"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iters"}
-    own: ClassVar[frozenset[str]] = frozenset({"abstol", "reltol", "feastol", "max_iters", "verbose"})
+    own: ClassVar[frozenset[str]] = words("abstol feastol max_iters reltol verbose")
     preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "abstol": 1e-9, "reltol": 1e-9, "feastol": 1e-9}
 
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import scipy.optimize
@@ -35,10 +35,10 @@ _NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE, Status.
 
 @dataclass(frozen=True)
 class Claim:
-    """What a solver says of one instance: x (n), multipliers z (m) or None, its verdict, its iterations."""
+    """What a solver says of one instance: x (n), multipliers z (m) or None, its verdict, its iterations. Nothing is checked yet."""
 
-    x: Float64 | None
-    z: Float64 | None
+    x: Any
+    z: Any
     status: Status = Status.SOLVED
     iterations: int = 0
 

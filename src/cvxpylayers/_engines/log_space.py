@@ -32,6 +32,11 @@ def build(kind: type[Engine], compiled: CompiledProblem, options: Mapping[str, A
     return LogSpaceEngine(compiled, kind(posed(compiled), options))
 
 
+def kind_of(engine: Engine) -> type[Engine]:
+    """The ``kind`` that ``build`` was given."""
+    return type(engine.inner if isinstance(engine, LogSpaceEngine) else engine)
+
+
 def posed(compiled: CompiledProblem) -> CompiledProblem:
     """The cone program in logarithms itself: one plain parameter for each form, plain outputs and objective."""
     parameters = [ParameterSpec(spec.name, spec.shape) for spec in compiled.parameters for _ in spec.forms]

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from cvxpylayers._engines.base import Capabilities
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Cones, Status
 
@@ -36,8 +36,10 @@ class MoreauEngine(Adapter):
     package: ClassVar[str] = "moreau"
     install: ClassVar[str] = "pip install moreau (its documentation says how to get access)"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iter", "time_limit": "time_limit"}
-    own: ClassVar[frozenset[str]] = frozenset(
-        {"solver", "device", "device_id", "auto_tune", "max_iter", "time_limit", "verbose", "ipm_settings", "active_set_settings"}
+    own: ClassVar[frozenset[str]] = words(
+        """
+        active_set_settings auto_tune device device_id ipm_settings max_iter solver time_limit verbose
+        """
     )
     preset: ClassVar[Mapping[str, Any]] = {"device": "cpu"}
 

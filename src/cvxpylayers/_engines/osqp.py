@@ -9,7 +9,7 @@ import numpy as np
 
 from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Status
 
@@ -26,7 +26,7 @@ _STATUS: Final[Mapping[str, Status]] = {
 
 
 class OsqpEngine(Adapter):
-    """Linear and quadratic programs. ``eps_abs`` and ``eps_rel`` are OSQP's own tolerances, ``tolerance`` that of the refined answer.
+    """Linear and quadratic programs. ``eps_abs`` and ``eps_rel`` are OSQP's own tolerances, ``tolerance`` is the answer's.
 
     Its step size is adapted after counted iterations, not after measured time, so that results repeat.
     """
@@ -36,30 +36,12 @@ class OsqpEngine(Adapter):
     package: ClassVar[str] = "osqp"
     install: ClassVar[str] = "pip install osqp"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iter", "time_limit": "time_limit"}
-    own: ClassVar[frozenset[str]] = frozenset(
-        {"adaptive_rho", "adaptive_rho_interval", "adaptive_rho_tolerance", "alpha", "cg_max_iter", "cg_precond", "check_dualgap"}
-        | {
-            "check_termination",
-            "delta",
-            "device",
-            "eps_abs",
-            "eps_dual_inf",
-            "eps_prim_inf",
-            "eps_rel",
-            "linsys_solver",
-            "max_iter",
-        }
-        | {
-            "polish_refine_iter",
-            "polishing",
-            "rho",
-            "rho_is_vec",
-            "scaled_termination",
-            "scaling",
-            "sigma",
-            "time_limit",
-            "verbose",
-        }
+    own: ClassVar[frozenset[str]] = words(
+        """
+        adaptive_rho adaptive_rho_interval adaptive_rho_tolerance alpha cg_max_iter cg_precond check_dualgap
+        check_termination delta device eps_abs eps_dual_inf eps_prim_inf eps_rel linsys_solver max_iter
+        polish_refine_iter polishing rho rho_is_vec scaled_termination scaling sigma time_limit verbose
+        """
     )
     preset: ClassVar[Mapping[str, Any]] = {
         "verbose": False,

@@ -22,7 +22,7 @@ from cvxpylayers._typing import Float64, Shaped
 from cvxpylayers.errors import CvxpyLayersError, MissingPackageError
 
 _CHUNK: Final = 128  # instances whose value vectors exist at a time
-_OURS: Final = frozenset({"threads", "tolerance", "polish"}) | DERIVATIVE_OPTIONS
+OURS: Final = frozenset({"threads", "tolerance", "polish"}) | DERIVATIVE_OPTIONS  # not the solver's
 
 
 class PerInstance(NativeDerivative):
@@ -113,11 +113,11 @@ class Adapter(PerInstance):
     @classmethod
     def option_names(cls) -> frozenset[str] | None:
         """The common options that mean something here, and the solver's own settings."""
-        return _OURS | cls.common.keys() | cls.own
+        return OURS.union(cls.common, cls.own)
 
     def _outcome(self, values: Shaped[Float64, " values"], settings: Mapping[str, Any]) -> Outcome:
         program = self._assemble(values)
-        given = {self.common.get(name, name): value for name, value in settings.items() if name not in _OURS}
+        given = {self.common.get(name, name): value for name, value in settings.items() if name not in OURS}
         claim = self._claim(program, {**self.preset, **given})
         return settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
 
@@ -129,6 +129,11 @@ class Adapter(PerInstance):
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""
         return {"name": self.name, "version": getattr(self._solver, "__version__", "unknown")}
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text: how adapters list a solver's settings."""
+    return frozenset(text.split())
 
 
 @contextmanager

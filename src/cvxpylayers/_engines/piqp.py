@@ -9,7 +9,7 @@ import numpy as np
 
 from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Status
 from cvxpylayers.errors import OptionError
@@ -30,35 +30,16 @@ class PiqpEngine(Adapter):
     package: ClassVar[str] = "piqp"
     install: ClassVar[str] = "pip install piqp"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iter"}
-    own: ClassVar[frozenset[str]] = frozenset(
-        {
-            "check_duality_gap",
-            "delta_init",
-            "eps_abs",
-            "eps_dual_inf",
-            "eps_duality_gap_abs",
-            "eps_duality_gap_rel",
-            "eps_primal_inf",
-        }
-        | {"eps_rel", "infeasibility_threshold", "iterative_refinement_always_enabled", "iterative_refinement_eps_abs"}
-        | {"iterative_refinement_eps_rel", "iterative_refinement_max_iter", "iterative_refinement_min_improvement_rate"}
-        | {"iterative_refinement_static_regularization_eps", "iterative_refinement_static_regularization_rel", "kkt_solver"}
-        | {
-            "max_factor_retires",
-            "max_iter",
-            "num_threads",
-            "preconditioner_iter",
-            "preconditioner_scale_cost",
-            "reg_finetune_lower_limit",
-        }
-        | {
-            "reg_finetune_dual_update_threshold",
-            "reg_finetune_primal_update_threshold",
-            "reg_lower_limit",
-            "rho_init",
-            "tau",
-            "verbose",
-        }
+    own: ClassVar[frozenset[str]] = words(
+        """
+        check_duality_gap delta_init eps_abs eps_dual_inf eps_duality_gap_abs eps_duality_gap_rel eps_primal_inf eps_rel
+        infeasibility_threshold iterative_refinement_always_enabled iterative_refinement_eps_abs
+        iterative_refinement_eps_rel iterative_refinement_max_iter iterative_refinement_min_improvement_rate
+        iterative_refinement_static_regularization_eps iterative_refinement_static_regularization_rel kkt_solver
+        max_factor_retires max_iter num_threads preconditioner_iter preconditioner_scale_cost
+        reg_finetune_dual_update_threshold reg_finetune_lower_limit reg_finetune_primal_update_threshold reg_lower_limit
+        rho_init tau verbose
+        """
     )
     preset: ClassVar[Mapping[str, Any]] = {"eps_abs": 1e-9, "eps_rel": 1e-9}
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Status
 
@@ -28,9 +28,11 @@ class QocoEngine(Adapter):
     package: ClassVar[str] = "qoco"
     install: ClassVar[str] = "pip install qoco"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iters"}
-    own: ClassVar[frozenset[str]] = frozenset(
-        {"abstol", "abstol_inacc", "bisect_iters", "iter_ref_iters", "kkt_dynamic_reg", "kkt_static_reg", "max_iters", "reltol"}
-        | {"reltol_inacc", "ruiz_iters", "verbose", "algebra"}
+    own: ClassVar[frozenset[str]] = words(
+        """
+        abstol abstol_inacc algebra bisect_iters iter_ref_iters kkt_dynamic_reg kkt_static_reg max_iters reltol
+        reltol_inacc ruiz_iters verbose
+        """
     )
     preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "abstol": 1e-9, "reltol": 1e-9}
 

@@ -1,42 +1,139 @@
-"""Engines by name, imported when asked for."""
+"""Engines by name, imported when asked for: ours, those that other packages announce, and every solver that CVXPY knows.
+
+Another package adds an engine by an entry point of the group ``cvxpylayers.engines``: ``NAME = "package.module:EngineClass"``.
+"""
 
 from __future__ import annotations
 
+import difflib
 import importlib
-from collections.abc import Mapping
-from typing import Any, Final
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, TypeAlias
 
 from cvxpylayers._engines.base import Engine
-from cvxpylayers.errors import OptionError
+from cvxpylayers._program import CompiledProblem
+from cvxpylayers.errors import OptionError, UnsupportedConeError
 
+Solver: TypeAlias = str | type[Engine] | Engine | Callable[..., Any] | None
+
+GROUP: Final = "cvxpylayers.engines"
 _ENGINES: Final[Mapping[str, tuple[str, str]]] = {
-    "NATIVE": ("cvxpylayers._engines.native", "NativeEngine"),
-    "CLARABEL": ("cvxpylayers._engines.clarabel", "ClarabelEngine"),
+    name: (f"cvxpylayers._engines.{module}", kind)
+    for name, module, kind in (
+        ("NATIVE", "native", "NativeEngine"),
+        ("CLARABEL", "clarabel", "ClarabelEngine"),
+        ("SCS", "scs", "ScsEngine"),
+        ("OSQP", "osqp", "OsqpEngine"),
+        ("QOCO", "qoco", "QocoEngine"),
+        ("PIQP", "piqp", "PiqpEngine"),
+        ("DAQP", "daqp", "DaqpEngine"),
+        ("HIGHS", "highs", "HighsEngine"),
+        ("ECOS", "ecos", "EcosEngine"),
+        ("MOREAU", "moreau", "MoreauEngine"),
+    )
+}
+_DEFAULT: Final = ("AUTO", "NATIVE")
+_WORDS: Final = {
+    "soc": "second-order cones",
+    "psd": "positive semidefinite cones",
+    "exp": "exponential cones",
+    "power": "power cones",
+    "zero": "equalities",
+    "nonneg": "inequalities",
+    "quadratic": "a quadratic objective",
 }
 
 
 def names() -> tuple[str, ...]:
-    """What ``solver`` may name."""
-    return tuple(_ENGINES)
+    """What ``solver`` may name, besides CVXPY's solvers: our engines, then those of other packages."""
+    return (*_ENGINES, *sorted(_announced().keys() - _ENGINES.keys()))
 
 
-def resolve(solver: str | type[Engine] | Engine | None) -> tuple[type[Engine], dict[str, Any]]:
+def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
     """The engine class that ``solver`` asks for, and the options it brings.
 
-    None is the native engine; a name is matched without regard to case; an ``Engine`` class or an instance, whose options are
-    kept, is used as it is.
+    None and "auto" are the native engine; a name is matched without regard to case, first here, then among CVXPY's solvers; an
+    ``Engine`` class or an instance, whose options are kept, is used as it is; any other callable solves single instances
+    (``_engines.function``).
 
     Raises:
-        OptionError: no such engine.
+        OptionError: no such engine, or one of CVXPY's that is not installed.
     """
     if isinstance(solver, Engine):
         return type(solver), solver.options
     if isinstance(solver, type) and issubclass(solver, Engine):
         return solver, {}
-    name = "NATIVE" if solver is None else str(solver).upper()
-    if name not in _ENGINES:
-        known = ", ".join(map(repr, names()))
-        raise OptionError(f"No engine {solver!r}; use solver=None for the default, one of {known}, or an Engine class.")
-    module, attribute = _ENGINES[name]
-    engine: type[Engine] = getattr(importlib.import_module(module), attribute)
-    return engine, {}
+    if callable(solver) and not isinstance(solver, str):
+        from cvxpylayers._engines.function import function_engine
+
+        return function_engine(solver), {}  # type: ignore[arg-type]
+    return _named("NATIVE" if solver is None else str(solver).upper()), {}
+
+
+def check(kind: type[Engine], compiled: CompiledProblem) -> None:
+    """Refuse a problem that the engine cannot solve.
+
+    Raises:
+        UnsupportedConeError: which need of which constraint is not met, and which engines would do.
+    """
+    lacking = kind.capabilities.lacks(compiled)
+    if not lacking:
+        return
+    needs = " and ".join(f"{_WORDS[need]}{_where(need, compiled)}" for need in sorted(lacking))
+    able = [name for name in names() if not _named(name).capabilities.lacks(compiled)]
+    remedy = (
+        f"Engines that would do: {', '.join(map(repr, able))}."
+        if able
+        else "No engine here has all of it: reformulate the problem."
+    )
+    raise UnsupportedConeError(f"Engine {kind.name!r} cannot solve this problem, which has {needs}. {remedy}")
+
+
+def _where(need: str, compiled: CompiledProblem) -> str:
+    """The constraint that brings a cone, in words."""
+    cones = compiled.structure.cones
+    heights = {
+        "zero": cones.zero,
+        "nonneg": cones.nonneg,
+        "soc": sum(cones.soc),
+        "psd": sum(k * (k + 1) // 2 for k in cones.psd),
+        "exp": 3 * cones.exp,
+        "power": 3 * len(cones.power),
+    }
+    if need not in heights:
+        return ""
+    first = sum(heights[kind] for kind in list(heights)[: list(heights).index(need)])
+    source = compiled.row_sources[first] if len(compiled.row_sources) > first else ""
+    return f" (first for {source})" if source else ""
+
+
+def _named(name: str) -> type[Engine]:
+    if name in _ENGINES:
+        module, attribute = _ENGINES[name]
+        engine: type[Engine] = getattr(importlib.import_module(module), attribute)
+        return engine
+    if name == "AUTO":
+        return _named("NATIVE")
+    if name in _announced():
+        found: type[Engine] = _announced()[name].load()
+        return found
+    from cvxpylayers._engines.cvxpy_solver import cvxpy_engine, installed, known
+
+    if name in installed():
+        return cvxpy_engine(name)
+    if name in known():
+        raise OptionError(f"CVXPY knows the solver {name!r}, but finds no package for it; installed are {', '.join(installed())}.")
+    ours = ", ".join(map(repr, names()))
+    near = difflib.get_close_matches(name, [*names(), *known()], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise OptionError(
+        f"No engine {name!r}; use solver=None for the default, {ours}, a solver of CVXPY, an Engine class or a function.{hint}"
+    )
+
+
+@lru_cache(maxsize=1)
+def _announced() -> Mapping[str, EntryPoint]:
+    return {point.name.upper(): point for point in entry_points(group=GROUP)}

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
+import scipy.sparse as sp
 
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter
+from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Cones, Status
 from cvxpylayers._typing import NDArray
@@ -30,34 +31,21 @@ class ScsEngine(Adapter):
     package: ClassVar[str] = "scs"
     install: ClassVar[str] = "pip install scs"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iters", "time_limit": "time_limit_secs"}
-    own: ClassVar[frozenset[str]] = frozenset(
-        {
-            "acceleration_interval",
-            "acceleration_lookback",
-            "adaptive_scale",
-            "alpha",
-            "eps_abs",
-            "eps_infeas",
-            "eps_rel",
-            "linear_solver",
-        }
-        | {"max_iters", "normalize", "rho_x", "scale", "time_limit_secs", "verbose"}
+    own: ClassVar[frozenset[str]] = words(
+        """
+        acceleration_interval acceleration_lookback adaptive_scale alpha eps_abs eps_infeas eps_rel linear_solver
+        max_iters normalize rho_x scale time_limit_secs verbose
+        """
     )
     preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "eps_abs": 1e-7, "eps_rel": 1e-7}
 
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         cones, order = program.cones, svec_by_lower_columns(program.cones)
         data = {"P": program.P_upper, "A": program.A[order], "b": program.b[order], "c": program.q}
-        own = {
-            "z": cones.zero,
-            "l": cones.nonneg,
-            "q": list(cones.soc),
-            "s": list(cones.psd),
-            "ep": cones.exp,
-            "p": list(cones.power),
-        }
-        if not len(order):
-            data["A"], data["b"], own = _row_of_zeros(len(program.q)), np.ones(1), {"l": 1}
+        own: dict[str, Any] = {"z": cones.zero, "l": cones.nonneg, "q": list(cones.soc), "s": list(cones.psd)}
+        own |= {"ep": cones.exp, "p": list(cones.power)}
+        if not len(order):  # SCS wants a constraint: 0 x ≤ 1
+            data["A"], data["b"], own = sp.csc_matrix((1, len(program.q))), np.ones(1), {"l": 1}
         found = self._solver.SCS(data, own, **settings).solve()
         z = np.empty_like(program.b)
         z[order] = found["y"][: len(order)]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cvxpylayers._arrays import batch_shape
-from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.registry import Solver
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
 from cvxpylayers.jax._info import SolveInfo
@@ -56,7 +56,7 @@ class CvxpyLayer:
         problem: cp.Problem,
         parameters: Sequence[cp.Parameter],
         variables: Sequence[cp.Variable],
-        solver: str | type[Engine] | Engine | None = None,
+        solver: Solver = None,
         gp: bool = False,
         verbose: bool = False,
         canon_backend: str | None = None,
@@ -124,8 +124,10 @@ class CvxpyLayer:
         **named: Any,
     ) -> tuple[tuple[jax.Array, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it, as arrays that can be used under ``jit``."""
-        mode, options = self._layer.settle(solver_args, warm_start, on_failure)
-        outputs, info = _solve(self._program, tuple(sorted(options.items())), mode != "warn", self._ordered(params, named))
+        layer, solver_args = self._layer.choose(solver_args)
+        mode, options = layer.settle(solver_args, warm_start, on_failure)
+        program = self._program if layer is self._layer else Program(layer)
+        outputs, info = _solve(program, tuple(sorted(options.items())), mode != "warn", self._ordered(params, named))
         if not isinstance(info.status, jax.core.Tracer):
             self._judge(mode, outputs, info)
         elif on_failure == "raise":

@@ -9,7 +9,7 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.registry import Solver
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._layer import Call, Layer, OnFailure
 from cvxpylayers._typing import NDArray
@@ -48,7 +48,7 @@ class CvxpyLayer:
         problem: cp.Problem,
         parameters: Sequence[cp.Parameter],
         variables: Sequence[cp.Variable],
-        solver: str | type[Engine] | Engine | None = None,
+        solver: Solver = None,
         gp: bool = False,
         verbose: bool = False,
         canon_backend: str | None = None,

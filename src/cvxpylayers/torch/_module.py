@@ -8,7 +8,7 @@ from typing import Any
 import cvxpy as cp
 import torch
 
-from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.registry import Solver
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.torch._call import solve, symbolic
@@ -44,7 +44,7 @@ class CvxpyLayer(torch.nn.Module):
         problem: cp.Problem,
         parameters: Sequence[cp.Parameter],
         variables: Sequence[cp.Variable],
-        solver: str | type[Engine] | Engine | None = None,
+        solver: Solver = None,
         gp: bool = False,
         verbose: bool = False,
         canon_backend: str | None = None,

@@ -1,0 +1,234 @@
+"""The contract of engines as a suite: subclass ``EngineContract``, name the solver, and every law runs for it.
+
+    class TestMine(EngineContract):
+        solver = "MINE"
+
+Problems whose cones the engine does not take are left out; what is asked of a solution is that of Clarabel, refined, and of a
+gradient that of the native engine.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from cvxpylayers import OptionError, UnsupportedConeError
+from cvxpylayers._canon import compile_problem
+from cvxpylayers._engines.instance import solve_program
+from cvxpylayers._engines.judge import Claim, settle
+from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.program import Assembler
+from cvxpylayers._engines.registry import check, resolve
+from cvxpylayers._program import Batch, CompiledProblem
+from cvxpylayers.numpy import CvxpyLayer
+
+Array = np.ndarray[Any, Any]
+
+
+class Case(NamedTuple):
+    """A problem with a batch of three values; ``broken`` makes the second instance infeasible."""
+
+    problem: cp.Problem
+    parameters: list[cp.Parameter]
+    outputs: list[cp.Variable]
+    values: list[Array]
+    broken: Array | None = None
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def quadratic() -> Case:
+    x, A, b, u = cp.Variable(4), cp.Parameter((6, 4)), cp.Parameter(6), cp.Parameter(4)
+    budget, bounds = cp.sum(x) == 1, x <= u
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b) + 0.1 * cp.sum_squares(x)), [budget, bounds, x >= -0.2])
+    values = [rng().normal(size=(3, 6, 4)), rng().normal(size=6), np.full((3, 4), 0.6)]
+    return Case(problem, [A, b, u], [x, budget.dual_variables[0], bounds.dual_variables[0]], values, np.full(4, -0.1))
+
+
+def linear() -> Case:
+    x, A, c, u = cp.Variable(4), cp.Parameter((7, 4)), cp.Parameter(4), cp.Parameter(7)
+    rows = A @ x <= u
+    problem = cp.Problem(cp.Minimize(c @ x), [rows, x >= -1, cp.sum(x) == 0])
+    values = [rng().normal(size=(3, 7, 4)), rng().normal(size=4), np.ones((3, 7))]
+    return Case(problem, [A, c, u], [x, rows.dual_variables[0]], values, np.full(7, -100.0))
+
+
+def unconstrained() -> Case:
+    x, b = cp.Variable(3), cp.Parameter(3)
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(x - b) + cp.square(cp.sum(x)))), [b], [x], [rng().normal(size=(3, 3))])
+
+
+def equalities() -> Case:
+    x, A, b = cp.Variable(4), cp.Parameter((2, 4)), cp.Parameter(2)
+    rows = A @ x == b
+    values = [rng().normal(size=(3, 2, 4)), rng().normal(size=(3, 2))]
+    return Case(cp.Problem(cp.Minimize(cp.sum_squares(x)), [rows]), [A, b], [x, rows.dual_variables[0]], values)
+
+
+def second_order() -> Case:
+    x, c, A, r = cp.Variable(3), cp.Parameter(3), cp.Parameter((2, 3)), cp.Parameter()
+    problem = cp.Problem(cp.Minimize(c @ x), [cp.norm(A @ x + 1) <= 3, cp.norm(x) <= r, x[0] >= -1])
+    values = [rng().normal(size=(3, 3)), rng().normal(size=(3, 2, 3)), np.full(3, 2.0)]
+    return Case(problem, [c, A, r], [x], values, np.array(-1.0))
+
+
+def semidefinite() -> Case:
+    X, C = cp.Variable((3, 3), symmetric=True), cp.Parameter((3, 3), symmetric=True)
+    cone = X >> 0
+    S = rng().normal(size=(3, 3, 3))
+    problem = cp.Problem(cp.Minimize(cp.trace(C @ X) + cp.sum_squares(X)), [cone, cp.trace(X) == 1])
+    return Case(problem, [C], [X, cone.dual_variables[0]], [S + S.swapaxes(1, 2)])
+
+
+def exponential() -> Case:
+    x, c = cp.Variable(3), cp.Parameter(3)
+    return Case(cp.Problem(cp.Maximize(c @ x + cp.sum(cp.entr(x))), [cp.sum(x) == 1]), [c], [x], [rng().normal(size=(3, 3))])
+
+
+def power() -> Case:
+    x, c = cp.Variable(3), cp.Parameter(3)
+    rows = [cp.PowCone3D(x[0], x[1], x[2], 0.3), cp.sum(x[:2]) <= 2, x[0] <= 1.5]
+    return Case(cp.Problem(cp.Maximize(c @ x), rows), [c], [x], [rng().normal(size=(3, 3))])
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    case.__name__: case for case in (quadratic, linear, unconstrained, equalities, second_order, semidefinite, exponential, power)
+}
+
+
+def compiled(case: Case) -> CompiledProblem:
+    return compile_problem(case.problem, case.parameters, case.outputs)
+
+
+def truth(case: Case) -> list[Array]:
+    """The outputs of every instance: Clarabel's, refined until nothing is left."""
+    problem, found = compiled(case), []
+    arrays = [v.reshape(*v.shape[: v.ndim - p.ndim], -1) for v, p in zip(case.values, case.parameters, strict=True)]
+    for theta in Batch(tuple(arrays), (3,)).theta():
+        program = Assembler(problem.structure)(problem.M @ theta)
+        near = solve_program(program)
+        sharp = settle(program, Claim(near.x, near.z))
+        assert max(sharp.primal_residual, sharp.dual_residual, sharp.gap) < 1e-11
+        found.append(problem.R @ np.concatenate([sharp.x, sharp.z]))
+    cuts = np.cumsum([o.size for o in problem.outputs])[:-1]
+    return [p.reshape(3, *o.shape) for p, o in zip(np.split(np.array(found), cuts, axis=1), problem.outputs, strict=True)]
+
+
+def differentiable(case: Case) -> bool:
+    return not NativeEngine.capabilities.lacks(compiled(case))
+
+
+class EngineContract:
+    """Laws of an engine; ``accuracy`` is what its solutions, refined, are held to, absolute."""
+
+    solver: ClassVar[Any]
+    accuracy: ClassVar[float] = 1e-7
+    certificates: ClassVar[bool] = True  # whether infeasible instances end as such
+
+    def layer(self, case: Case, **arguments: Any) -> CvxpyLayer:
+        kind = resolve(self.solver)[0]
+        if kind.capabilities.lacks(compiled(case)):
+            pytest.skip(f"{kind.name} does not take this problem")
+        return CvxpyLayer(case.problem, case.parameters, case.outputs, solver=self.solver, **arguments)
+
+    @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+    def test_solutions_are_clarabels(self, make: Callable[[], Case]) -> None:
+        case = make()
+        outputs, info = self.layer(case, solver_args={"threads": 2}).solve(*case.values)
+        assert info.solved.all(), info
+        assert max(info.primal_residual.max(), info.dual_residual.max(), info.gap.max()) <= 1e-8
+        for found, true in zip(outputs, truth(case), strict=True):
+            np.testing.assert_allclose(found, true, atol=self.accuracy)
+
+    @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+    def test_gradients_are_the_native_engines(self, make: Callable[[], Case]) -> None:
+        case = make()
+        layer = self.layer(case)
+        if not differentiable(case):
+            pytest.skip("the native kernel does not differentiate these cones")
+        point = layer.linearize(*case.values)
+        native = CvxpyLayer(case.problem, case.parameters, case.outputs).linearize(*case.values)
+        cotangents = [rng().normal(size=o.shape) for o in point.outputs]
+        for found, true in zip(point.vjp(*cotangents), native.vjp(*cotangents), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
+        tangents = [rng().normal(size=v.shape) for v in case.values]
+        for found, true in zip(point.jvp(*tangents), native.jvp(*tangents), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("make", [quadratic, linear, second_order])
+    def test_an_instance_does_not_see_its_company(self, make: Callable[[], Case]) -> None:
+        case = make()
+        layer = self.layer(case, solver_args={"threads": 1})
+        together = layer(*case.values)
+        parallel = layer(*case.values, solver_args={"threads": 2})
+        for i in range(3):
+            single = [v[i] if v.ndim > p.ndim else v for v, p in zip(case.values, case.parameters, strict=True)]
+            for alone, *rows in zip(layer(*single), together, parallel, strict=True):
+                for row in rows:
+                    np.testing.assert_array_equal(alone, row[i])
+
+    @pytest.mark.parametrize("make", [quadratic, linear, second_order])
+    def test_failure_belongs_to_an_instance(self, make: Callable[[], Case]) -> None:
+        case = make()
+        layer = self.layer(case)
+        healthy = layer(*case.values)
+        assert case.broken is not None
+        last = case.values[-1].copy()
+        last[1] = case.broken
+        outputs, info = layer.solve(*case.values[:-1], last, on_failure="nan")
+        assert info.solved.tolist() == [True, False, True]
+        if self.certificates:
+            assert str(info.status[1]) in ("primal_infeasible", "dual_infeasible")  # some cannot tell one from the other
+        last[1] = np.nan
+        others, info = layer.solve(*case.values[:-1], last, on_failure="nan")
+        assert str(info.status[1]) == "invalid_input"
+        for before, *rest in zip(healthy, outputs, others, strict=True):
+            for after in rest:
+                np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
+                assert np.isnan(after[1]).all()
+
+    def test_batches_may_be_empty_or_have_no_axes(self) -> None:
+        case = self.smallest()
+        layer = self.layer(case)
+        whole = [v[0] if v.ndim > p.ndim else v for v, p in zip(case.values, case.parameters, strict=True)]
+        assert layer(*whole)[0].shape == case.outputs[0].shape
+        none = [v[:0] if v.ndim > p.ndim else v for v, p in zip(case.values, case.parameters, strict=True)]
+        assert layer(*none)[0].shape == (0, *case.outputs[0].shape)
+
+    def test_a_pickled_layer_gives_the_same_bits(self) -> None:
+        case = self.smallest()
+        layer = self.layer(case)
+        before = layer(*case.values)
+        for found, expected in zip(pickle.loads(pickle.dumps(layer))(*case.values), before, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+    def test_options_are_checked(self) -> None:
+        case = self.smallest()
+        names = resolve(self.solver)[0].option_names()
+        if names is None:
+            pytest.skip("only the solver knows its options")
+        with pytest.raises(OptionError, match="Unknown solver option 'no_such_option'"):
+            self.layer(case, solver_args={"no_such_option": 1})
+        layer = self.layer(case, solver_args={"tolerance": 1e-6})
+        with pytest.raises(OptionError, match="'tolerance' must be a number"):
+            layer(*case.values, solver_args={"tolerance": -1})
+
+    def test_cones_beyond_it_are_refused_in_words(self) -> None:
+        kind = resolve(self.solver)[0]
+        for make in (semidefinite, power, quadratic):
+            if kind.capabilities.lacks(compiled(make())):
+                with pytest.raises(UnsupportedConeError, match=rf"Engine '{kind.name}' cannot solve .* Engines that would do: "):
+                    CvxpyLayer(*make()[:3], solver=self.solver)
+                return
+        check(kind, compiled(quadratic()))
+
+    def smallest(self) -> Case:
+        quadratics = resolve(self.solver)[0].capabilities.quadratic
+        return quadratic() if quadratics else linear()

@@ -1,0 +1,61 @@
+"""The contract suite for every engine whose package is here."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract import EngineContract
+
+
+class TestNative(EngineContract):
+    solver = None
+
+
+class TestClarabel(EngineContract):
+    solver = "CLARABEL"
+    accuracy = 1e-4  # residuals of 1e-8 leave this much to x on exponential and power cones
+
+
+class TestScs(EngineContract):
+    solver = "SCS"
+
+
+class TestOsqp(EngineContract):
+    solver = "OSQP"
+
+
+class TestQoco(EngineContract):
+    solver = "QOCO"
+    certificates = False
+
+
+class TestPiqp(EngineContract):
+    solver = "PIQP"
+
+
+class TestDaqp(EngineContract):
+    solver = "DAQP"
+
+
+class TestHighs(EngineContract):
+    solver = "HIGHS"
+
+
+class TestEcos(EngineContract):
+    solver = "ECOS"
+
+
+class TestByCvxpy(EngineContract):
+    """The interface to CVXPY's solvers, here to one that we have an adapter for."""
+
+    from cvxpylayers._engines.cvxpy_solver import cvxpy_engine
+
+    solver = cvxpy_engine("CLARABEL")
+
+
+class TestMoreau(EngineContract):
+    solver = "MOREAU"
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("moreau")
