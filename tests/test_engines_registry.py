@@ -11,7 +11,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers import MissingPackageError, OptionError, UnsupportedConeError
+from cvxpylayers import MissingPackageError, OptionError, SolverError, UnsupportedConeError
 from cvxpylayers._engines import registry
 from cvxpylayers._engines.cvxpy_solver import CvxpyEngine
 from cvxpylayers._engines.osqp import OsqpEngine

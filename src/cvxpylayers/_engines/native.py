@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cvxpylayers import _core
-from cvxpylayers._engines.base import POLYHEDRAL, Capabilities, Engine
+from cvxpylayers._engines.base import Capabilities, Engine
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
@@ -29,7 +29,7 @@ class NativeEngine(Engine):
     """
 
     name: ClassVar[str] = "NATIVE"
-    capabilities: ClassVar[Capabilities] = Capabilities(cones=POLYHEDRAL, batched=True, derivative=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(batched=True, derivative=True)
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
