@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.conic_families import ALL
 from benchmarks.contenders import CONTENDERS
-from benchmarks.families import FAMILIES
 from benchmarks.plot import plot
 from benchmarks.report import Results, console, machine, summary, table
 from benchmarks.runner import Plan, Run
@@ -17,7 +17,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="batch 128 only, few repeats: under five minutes")
-    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=list(FAMILIES), metavar="NAME", help=", ".join(FAMILIES))
+    parser.add_argument("--family", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
     parser.add_argument(
         "--contender", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME", help=", ".join(CONTENDERS)
     )

@@ -88,12 +88,13 @@ class Layer(Contender):
     def __init__(self, case: Case, **options: Any) -> None:
         import torch
 
-        from benchmarks.families import FAMILIES, SMALL
+        from benchmarks.conic_families import EVERY_SIZE
         from cvxpylayers.torch import CvxpyLayer
 
         self.torch = torch
-        problem, parameters, variables = {**SMALL, **FAMILIES}[case.family].make()
-        self.layer = CvxpyLayer(problem, parameters=parameters, variables=variables, **options)
+        family = EVERY_SIZE[case.family]
+        problem, parameters, variables = family.make()
+        self.layer = CvxpyLayer(problem, parameters=parameters, variables=variables, gp=family.gp, **options)
         self.parameters = [torch.from_numpy(a) for a in case.numbered("param")]
         self.cotangents = [torch.from_numpy(a) for a in case.numbered("cotangent")]
 
@@ -123,6 +124,8 @@ class Moreau(Contender):
     def __init__(self, case: Case, solver: str) -> None:
         import moreau
 
+        if not case.n:
+            raise UnsupportedError("measured through layers alone")
         self.case, values = case, case.arrays
         # Both shared or both batched: a mixture is not accepted.
         lead = () if values["P"].ndim == values["A"].ndim == 1 else (case.batch,)
@@ -174,6 +177,8 @@ class Qpth(Contender):
         import torch
         from qpth.qp import QPFunction
 
+        if not case.n:
+            raise UnsupportedError("qpth solves quadratic programs")
         equal, unequal = slice(0, case.zero), slice(case.zero, case.m)
         P, q, b = case.dense("P", slice(None)), case.arrays["q"], case.arrays["b"]
         if P.ndim != 2 or np.linalg.eigvalsh(P)[0] < 1e-9:

@@ -38,6 +38,7 @@ class Family:
     make: Callable[[], Parametrized]
     draw: Callable[[Rng, int], Arrays]
     quadratic: bool = True
+    gp: bool = False
 
     def sample(self, batch: int, seed: int = 0) -> Arrays:
         """Draw ``batch`` instances: one float64 array per parameter; shared parameters have no batch axis."""

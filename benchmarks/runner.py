@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import Cases
+from benchmarks.conic_cases import ConicCases, cases_of
+from benchmarks.conic_families import ALL
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import REQUIREMENTS, ROOT, ensure, python_of
-from benchmarks.families import FAMILIES
 
 CHECK_BATCH = 8
 MODES = ("forward", "gradient")
@@ -152,12 +153,12 @@ class Run:
     def run(self) -> None:
         """Measure everything in the plan."""
         for family in self.plan.families:
-            cases = Cases(FAMILIES[family])
+            cases = cases_of(ALL[family])
             paces = self._check(cases)
             for batch in self.plan.batches:
                 self._measure(cases, batch, paces)
 
-    def _check(self, cases: Cases) -> dict[str, dict[str, float]]:
+    def _check(self, cases: Cases | ConicCases) -> dict[str, dict[str, float]]:
         """Accuracy of every contender; gives the seconds per instance of the modes in which it works."""
         case, name = self.path / "case.npz", cases.family.name
         draw = cases.draw_check(CHECK_BATCH)
@@ -188,7 +189,7 @@ class Run:
         with np.load(path) as file:
             return dict(file), seconds if seconds > 1.0 else self._time(name, mode, 1)
 
-    def _measure(self, cases: Cases, batch: int, paces: dict[str, dict[str, float]]) -> None:
+    def _measure(self, cases: Cases | ConicCases, batch: int, paces: dict[str, dict[str, float]]) -> None:
         """Add one cell per contender that passed the check; its pace is updated for the next batch size."""
         case = self.path / "case.npz"
         cases.case(cases.draw(batch)).save(case)

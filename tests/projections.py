@@ -26,6 +26,22 @@ def project(cones: Cones, w: Float64, s: Float64, z: Float64) -> tuple[Float64, 
     return point, D
 
 
+def spectrum(cones: Cones, w: Float64) -> Float64:
+    """Eigenvalues of the nonnegative, second-order and semidefinite blocks of w: where one is zero, Π has a kink."""
+    row, found = cones.zero + cones.nonneg, [w[cones.zero : cones.zero + cones.nonneg]]
+    for k in cones.soc:
+        norm = np.linalg.norm(w[row + 1 : row + k])
+        found.append(w[row] + norm * np.array([1.0, -1.0]))
+        row += k
+    for k in cones.psd:
+        column, line = np.tril_indices(k)
+        W = np.zeros((k, k))
+        W[line, column] = W[column, line] = w[row : row + len(line)] / np.where(line == column, 1.0, np.sqrt(2))
+        found.append(np.linalg.eigvalsh(W))
+        row += len(line)
+    return np.concatenate(found)
+
+
 Block = Callable[[Float64, Float64, Float64], tuple[Float64, Float64]]
 
 

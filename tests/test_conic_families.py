@@ -1,0 +1,74 @@
+"""The conic families keep their promises: DPP, solvable, away from kinks; engines agree on them."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from benchmarks.conic_cases import ConicCases
+from benchmarks.conic_families import CONIC, CONIC_SMALL
+from benchmarks.families import Family
+from cvxpylayers._layer import Layer
+from tests.oracles import OracleEngine
+from tests.projections import spectrum
+
+small = pytest.mark.parametrize("family", CONIC_SMALL.values(), ids=CONIC_SMALL)
+
+
+@pytest.mark.parametrize("family", [*CONIC.values(), *CONIC_SMALL.values()], ids=lambda family: family.name)
+def test_is_dpp_and_samples_fit_the_parameters(family: Family) -> None:
+    problem, parameters, variables = family.make()
+    assert problem.is_dpp("dgp" if family.gp else "dcp")
+    assert set(problem.parameters()) == set(parameters)
+    assert set(variables) <= set(problem.variables())
+    values, again = family.sample(3, seed=1), family.sample(3, seed=1)
+    for parameter, value, same in zip(parameters, values, again, strict=True):
+        assert value.shape in (parameter.shape, (3, *parameter.shape))
+        assert np.array_equal(value, same)
+
+
+@small
+def test_solutions_are_cvxpys_and_away_from_kinks(family: Family) -> None:
+    problem, parameters, variables = family.make()
+    layer, values = Layer(problem, parameters, variables, solver=OracleEngine, gp=family.gp), family.sample(3, seed=2)
+    call = layer.solve(values, tape=True)
+    assert not call.info.codes.any()
+    for i in range(3):
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.value = value[i] if value.ndim > parameter.ndim else value
+        problem.solve(solver=cp.CLARABEL, gp=family.gp)
+        assert call.info.objective[i] == pytest.approx(problem.value, rel=1e-6, abs=1e-6)
+        for found, variable in zip(call.outputs, variables, strict=True):
+            np.testing.assert_allclose(found[i], variable.value, atol=1e-3)
+        assert np.abs(spectrum(layer.compiled.structure.cones, call.tape.s[i] - call.tape.z[i])).min(initial=1.0) > 1e-5
+
+
+@small
+def test_the_native_engine_agrees(family: Family) -> None:
+    problem, parameters, variables = family.make()
+    values = family.sample(16, seed=3)
+    layers = [Layer(problem, parameters, variables, solver=solver, gp=family.gp) for solver in (None, OracleEngine)]
+    native, oracle = (layer.solve(values) for layer in layers)
+    assert not native.info.codes.any()
+    assert not native.info.fallback.any()
+    np.testing.assert_allclose(native.info.objective, oracle.info.objective, rtol=1e-7, atol=1e-7)
+    for found, true in zip(native.outputs, oracle.outputs, strict=True):
+        np.testing.assert_allclose(found, true, atol=1e-4)
+
+
+@small
+def test_references_of_the_benchmark(family: Family) -> None:
+    """Gradient of the solution against differences of it, along one direction."""
+    cases, h = ConicCases(family), 1e-6
+    draw = cases.draw_check(2)
+    solution, gradient = cases.reference(draw)
+    rng, specs = np.random.default_rng(0), cases.layer.compiled.parameters
+    steps = [h * rng.normal(size=v.shape) * np.abs(v) for v in draw.values]
+    steps = [(s + s.swapaxes(-1, -2)) / 2 if spec.symmetric else s for s, spec in zip(steps, specs, strict=True)]
+    moved = [tuple(v + sign * s for v, s in zip(draw.values, steps, strict=True)) for sign in (1, -1)]
+    ends = [cases.reference(draw._replace(values=values))[0] for values in moved]
+    slope = sum(float(np.sum(c * (a - b))) / 2 for c, a, b in zip(draw.cotangents, *ends, strict=True))
+    assert sum(float(np.sum(g * s)) for g, s in zip(gradient, steps, strict=True)) == pytest.approx(slope, rel=1e-5, abs=1e-6 * h)
+    assert cases.solution_error({f"output{i}": a for i, a in enumerate(solution)}, solution) == 0.0
+    assert cases.gradient_error({f"gradient{i}": a for i, a in enumerate(gradient)}, gradient, draw) == 0.0
