@@ -40,7 +40,7 @@ class PerInstance(NativeDerivative):
         with _mapping(min(batch.size, threads)) as mapped:
             for start in range(0, batch.size, _CHUNK):
                 rows = range(start, min(start + _CHUNK, batch.size))
-                values = (self.compiled.M @ batch.theta(rows).T).T
+                values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)  # the order of sums depends on strides
                 known = [False] * len(rows) if batch.invalid is None else batch.invalid[start : start + _CHUNK].tolist()
                 outcomes += mapped(lambda pair: self._guarded(pair[0], pair[1], settings), list(zip(values, known, strict=True)))
         return self._collect(outcomes, tape)
