@@ -15,7 +15,7 @@ import enum
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -196,11 +196,12 @@ class CompiledProblem:
 
     @cached_property
     def fingerprint(self) -> int:
-        """64 bits that equal problems share, in every process, and others do not."""
+        """64 bits that equal problems share, in every process and whatever the names, and others do not."""
         s, M, R = self.structure, self.M, self.R
         arrays = (s.P.indptr, s.P.indices, s.A.indptr, s.A.indices, M.indptr, M.indices, M.data, R.indptr, R.indices, R.data)
         digest = hashlib.blake2b(digest_size=8)
-        digest.update(repr((s.n, s.m, s.cones, self.parameters, self.outputs, self.objective_sign)).encode())
+        nameless = [replace(spec, name="") for spec in (*self.parameters, *self.outputs)]
+        digest.update(repr((s.n, s.m, s.cones, nameless, self.objective_sign, self.log_space)).encode())
         for array in arrays:
             digest.update(f"{array.dtype.kind}{array.shape}".encode())
             digest.update(array.astype(np.float64 if array.dtype.kind == "f" else np.int64).tobytes())

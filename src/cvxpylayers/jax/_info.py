@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +15,8 @@ class SolveInfo(NamedTuple):
     """Outcome of a batch; a pytree of arrays of the batch shape, usable under ``jit``.
 
     ``status`` holds codes: compare with members of ``cvxpylayers.Status``, whose ``help`` says what to do. Residuals and gap are
-    relative, ``objective`` is in the user's sense; no derivative flows through any of them.
+    relative, ``objective`` is in the user's sense; no derivative flows through any of them. ``degenerate`` marks instances where
+    the solution is not differentiable, if that was asked for.
     """
 
     status: jax.Array
@@ -24,6 +25,7 @@ class SolveInfo(NamedTuple):
     dual_residual: jax.Array
     gap: jax.Array
     objective: jax.Array
+    degenerate: jax.Array | None = None
 
     @property
     def solved(self) -> jax.Array:
@@ -33,6 +35,7 @@ class SolveInfo(NamedTuple):
     def concrete(self) -> _info.SolveInfo:
         """The same as NumPy arrays with statuses in words, outside of compiled code."""
         codes = np.asarray(self.status)
-        numbers: list[Any] = [np.asarray(a, dtype=np.float64) for a in self[2:]]
-        nowhere = np.zeros((2, *codes.shape), dtype=np.bool_)
-        return _info.SolveInfo(codes, np.asarray(self.iterations), *numbers, *nowhere)
+        primal, dual, gap, objective = (np.asarray(a, dtype=np.float64) for a in self[2:6] if a is not None)
+        fallback = np.zeros(codes.shape, dtype=np.bool_)
+        degenerate = fallback.copy() if self.degenerate is None else np.array(self.degenerate)
+        return _info.SolveInfo(codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate)

@@ -15,9 +15,11 @@ import numpy as np
 from cvxpylayers._arrays import batch_shape
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers._program import Status
 from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
+from cvxpylayers.jax import _batching, _lowering, _rules  # noqa: F401  (rules of the primitives)
 from cvxpylayers.jax._info import SolveInfo
-from cvxpylayers.jax._primitives import solve_p
+from cvxpylayers.jax._primitives import solve_p, vjp_p
 from cvxpylayers.jax._program import Options, Program
 
 _ACCEPTED = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
@@ -121,28 +123,34 @@ class CvxpyLayer:
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool = False,
         on_failure: OnFailure | None = None,
+        degeneracy: bool = False,
         **named: Any,
     ) -> tuple[tuple[jax.Array, ...], SolveInfo]:
-        """As a call, and the outcome of every instance with it, as arrays that can be used under ``jit``."""
+        """As a call, and the outcome of every instance with it, as arrays that can be used under ``jit``.
+
+        ``degeneracy`` adds ``info.degenerate``, where the solution is not differentiable, at the price of a derivative.
+        """
         layer, solver_args = self._layer.choose(solver_args)
         mode, options = layer.settle(solver_args, warm_start, on_failure)
         program = self._program if layer is self._layer else Program(layer)
-        outputs, info = _solve(program, tuple(sorted(options.items())), mode != "warn", self._ordered(params, named))
+        arrays = self._ordered(params, named)
+        outputs, info = _solve(program, tuple(sorted(options.items())), mode != "warn", degeneracy, arrays)
         if not isinstance(info.status, jax.core.Tracer):
-            self._judge(mode, outputs, info)
+            self._judge(mode, arrays, outputs, info)
         elif on_failure == "raise":
             raise OptionError('Compiled code cannot raise: use on_failure="nan", and layer.solve(...) for the statuses.')
         return outputs, info
 
-    def _judge(self, mode: OnFailure, outputs: tuple[jax.Array, ...], info: SolveInfo) -> None:
+    def _judge(self, mode: OnFailure, arrays: Sequence[Any], outputs: tuple[jax.Array, ...], info: SolveInfo) -> None:
         """Raise or warn about failures that are known."""
         if self._layer.verbose:
             print(info.concrete())
-        if mode == "nan" or bool(np.asarray(info.solved).all()):
+        if mode == "nan" or (np.asarray(info.status) <= int(Status.ALMOST_SOLVED)).all():
             return
-        message = self._layer.failure(info.concrete())
+        known = not any(isinstance(a, jax.core.Tracer) for a in arrays)
+        message = self._layer.failure(info.concrete(), self._layer.batch([np.asarray(a) for a in arrays]) if known else None)
         if mode == "raise":
-            raise SolverError(message, info, outputs)
+            raise SolverError(message, info.concrete(), outputs)
         warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _ordered(self, params: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -158,19 +166,38 @@ class CvxpyLayer:
         return tuple(params)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _solve(program: Program, options: Options, nan: bool, params: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], SolveInfo]:
-    """Check, convert and flatten the parameters, solve, and cut the outputs; all of this when it is traced."""
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _solve(
+    program: Program, options: Options, nan: bool, degeneracy: bool, params: tuple[jax.Array, ...]
+) -> tuple[tuple[jax.Array, ...], SolveInfo]:
+    """Check, convert and flatten the parameters, solve, and cut the outputs; all but the solve when it is traced."""
     specs, outputs = program.layer.compiled.parameters, program.layer.compiled.outputs
     batch = batch_shape(specs, params)
     dtype = _dtype(program, params)
     inside = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    theta = [p.astype(inside).reshape(*p.shape[: p.ndim - len(s.shape)], s.size) for p, s in zip(params, specs, strict=True)]
-    found, status, iterations, residuals = solve_p.bind(*_vary_alike(theta), program=program, options=options, nan=nan, tape=False)
-    cuts = np.cumsum([o.size for o in outputs])[:-1]
-    pieces = jnp.split(found.astype(dtype), cuts, axis=-1)
-    shaped = tuple(piece.reshape(*batch, *o.shape) for piece, o in zip(pieces, outputs, strict=True))
-    return shaped, SolveInfo(status, iterations, *jnp.moveaxis(residuals, -1, 0))
+    flat = [p.astype(inside).reshape(*p.shape[: p.ndim - len(s.shape)], s.size) for p, s in zip(params, specs, strict=True)]
+    theta = _vary_alike([jnp.log(p) if form == "log" else p for p, s in zip(flat, specs, strict=True) for form in s.forms])
+    found, status, iterations, residuals, *xzs = solve_p.bind(*theta, program=program, options=options, nan=nan, tape=degeneracy)
+    primal, dual, gap, objective = jnp.moveaxis(residuals, -1, 0)
+    objective = jnp.exp(objective) if program.layer.compiled.log_space else objective
+    info = SolveInfo(status, iterations, primal, dual, gap, objective)
+    if degeneracy:
+        info = info._replace(degenerate=_degenerate(program, theta, (*xzs, status)))
+    pieces = jnp.split(found.astype(dtype), np.cumsum([o.size for o in outputs])[:-1], axis=-1)
+    pairs = zip(pieces, outputs, strict=True)
+    return tuple((jnp.exp(piece) if o.exp else piece).reshape(*batch, *o.shape) for piece, o in pairs), info
+
+
+def _degenerate(program: Program, theta: Sequence[jax.Array], tape: Sequence[jax.Array]) -> jax.Array:
+    """Flags of a derivative towards no parameter, of outputs weighted without any symmetry."""
+    generic = jnp.cos(jnp.arange(1, program.outputs + 1, dtype=jnp.float32)).astype(theta[0].dtype)
+    cotangent = jnp.broadcast_to(generic, (*tape[-1].shape, program.outputs))
+    nothing = (False,) * program.count
+    flags: jax.Array
+    (flags,) = vjp_p.bind(
+        *map(jax.lax.stop_gradient, theta), *tape, cotangent, program=program, wanted=nothing, summed=nothing, directions=False
+    )
+    return flags
 
 
 def _dtype(program: Program, params: Sequence[jax.Array]) -> Any:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 from cvxpylayers import _core
-from cvxpylayers.jax._program import Program
+from cvxpylayers.jax._primitives import Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
+from cvxpylayers.jax._program import Options, Program
 
 # Options that concern the host, or what was compiled before.
 _HOST_OPTIONS = frozenset({"fallback", "lane_width"})
 
 
-def register_handlers() -> bool:
-    """Make the kernel's handlers known to XLA; False where there are none, or XLA speaks another version of the interface."""
+def _register_handlers() -> frozenset[str]:
+    """Make the kernel's handlers known to XLA; none where there are none, or XLA speaks another version of the interface."""
     handlers: dict[str, Any] = getattr(_core, "xla_handlers", dict)()
     try:
         for name, handler in handlers.items():
@@ -32,14 +34,17 @@ def register_handlers() -> bool:
             RuntimeWarning,
             stacklevel=2,
         )
-        return False
-    return bool(handlers)
+        return frozenset()
+    return frozenset(handlers)
 
 
-HANDLERS = register_handlers()
+HANDLERS = _register_handlers()
+# A compiled program may outlive every layer, and find its kernel all the same: one of each distinct problem stays for good. (JAX can
+# tie objects to an executable, but does not export or serialize such executables.)
+_COMPILED: dict[int, Program] = {}
 
 
-def lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[..., dict[str, Any]]) -> None:
+def _lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[..., dict[str, Any]]) -> None:
     """Register both lowerings of ``primitive``; ``host`` is the method of ``Program``, ``attributes`` what the handler is told."""
 
     def callback(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
@@ -49,9 +54,9 @@ def lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[.
 
     def custom_call(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
         program: Program = params["program"]
-        if program.key is None or not HANDLERS:
+        if program.key is None or primitive.name not in HANDLERS:
             return callback(ctx, *operands, **params)
-        ctx.module_context.add_keepalive(program)  # the executable may outlive every layer
+        _COMPILED[program.key] = program
         facts = {"key": np.int64(program.key), **attributes(**params)}
         return jax.ffi.ffi_lowering(primitive.name)(ctx, *operands, **facts)
 
@@ -59,19 +64,52 @@ def lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[.
     mlir.register_lowering(primitive, custom_call, platform="cpu")
 
 
-def settings(program: Program, options: tuple[tuple[str, Any], ...] = ()) -> dict[str, Any]:
-    """Options of the layer, overridden by those of the call, as the handlers read them."""
-    merged = {**dict(program.options), **dict(options)}
-    return {name: np.float64(value) for name, value in merged.items() if name not in _HOST_OPTIONS}
-
-
-def flags(values: tuple[bool, ...]) -> Any:
-    """A row of switches as an attribute."""
-    return np.array(values, dtype=np.int64)
-
-
 def _on_host(host: Callable[..., Any], types: list[jax.ShapeDtypeStruct], params: dict[str, Any], *operands: Any) -> list[Any]:
     arguments = {k: v for k, v in params.items() if k != "program"}
     found = host(params["program"], *map(np.asarray, operands), **arguments)
     results = found if isinstance(found, tuple) else (found,)
     return [np.asarray(r, dtype=t.dtype).reshape(t.shape) for r, t in zip(results, types, strict=True)]
+
+
+def _settings(program: Program, options: Options = ()) -> dict[str, Any]:
+    """Options of the layer, overridden by those of the call, as the handlers read them."""
+    merged = {**dict(program.options), **dict(options)}
+    return {name: np.float64(value) for name, value in merged.items() if name not in _HOST_OPTIONS}
+
+
+def _about(program: Program, directions: bool, **masks: Mask) -> dict[str, Any]:
+    marks = {name: np.array(mask, dtype=np.int64) for name, mask in masks.items() if name != "summed"}
+    return {"directions": directions, **marks, **_settings(program)}
+
+
+def _bend(*operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> Any:
+    """D²[dθ, dθ'] by one hvp an output, all at one factorization: its entry o is ⟨dθ, ⟨e_o, D²[·, dθ']⟩⟩."""
+    theta, (*xzs, status), moving = split(program, operands)
+    first, second = moving[: sum(given)], moving[sum(given) :]
+    how = {"given": along, "wanted": given, "summed": (False,) * program.count, "directions": directions}
+
+    def entry(unit: Any) -> Any:
+        weight = jnp.broadcast_to(unit, ((1,) if directions else ()) + status.shape + unit.shape)
+        *gradients, _ = hvp_p.bind(*theta, *xzs, status, weight, *second, program=program, **how)
+        return sum(jnp.sum(g * _aligned(t, g.ndim, directions), axis=-1) for g, t in zip(gradients, first, strict=True))
+
+    return jax.vmap(entry, out_axes=-1)(jnp.eye(program.outputs, dtype=theta[0].dtype))
+
+
+def _aligned(tangent: Any, ndim: int, directions: bool) -> Any:
+    """The axis of the directions, if any, in front of all batch axes."""
+    return tangent.reshape(tangent.shape[0], *(1,) * (ndim - tangent.ndim), *tangent.shape[1:]) if directions else tangent
+
+
+@lru_cache(maxsize=512)
+def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
+    return jax.jit(partial(primitive.bind, **dict(params)))
+
+
+for _primitive in (solve_p, jvp_p, vjp_p, bend_p, hvp_p):
+    _primitive.def_impl(lambda *operands, _primitive=_primitive, **params: _compiled(_primitive, tuple(params.items()))(*operands))
+_lower(solve_p, Program.solve, lambda program, options, nan, tape: {"nan": nan, **_settings(program, options)})
+_lower(jvp_p, Program.jvp, _about)
+_lower(vjp_p, Program.vjp, _about)
+_lower(hvp_p, Program.hvp, _about)
+mlir.register_lowering(bend_p, mlir.lower_fun(_bend, multiple_results=False))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from cvxpylayers._arrays import screen, to_batch
+from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.log_space import LogSpaceEngine
 from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._layer import Layer
-from cvxpylayers._program import Batch, Tape
+from cvxpylayers._program import Batch, Status, Tape
 from cvxpylayers._typing import NDArray
+from cvxpylayers.errors import DerivativeError
 
 Array = NDArray[Any]
 Options = tuple[tuple[str, Any], ...]
@@ -20,19 +24,21 @@ Options = tuple[tuple[str, Any], ...]
 class Program:
     """The static operand of every primitive: hashable, equal where the problem, the engine and its options are equal.
 
-    ``key`` is the number under which handlers in compiled code find the kernel; None where the host must be called: another
-    engine, an extension built without XLA's headers, or ``CVXPYLAYERS_JAX=callback`` in the environment.
+    Primitives work for ``engine`` and the problem ``compiled`` that it knows: a geometric program in its logarithms. ``key`` is the
+    number under which handlers in compiled code find the kernel; None where the host must be called: another engine, an extension
+    built without XLA's headers, or ``CVXPYLAYERS_JAX=callback`` in the environment.
     """
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        engine = layer.engine
+        self.engine = layer.engine.inner if isinstance(layer.engine, LogSpaceEngine) else layer.engine
+        self.compiled = self.engine.compiled
         callback = os.environ.get("CVXPYLAYERS_JAX") == "callback"
-        self.key = engine.publish() if isinstance(engine, NativeEngine) and not callback else None
-        self.count = len(layer.compiled.parameters)
-        self.outputs = layer.compiled.R.shape[0]
-        self.options: Options = tuple(sorted(engine.options.items()))
-        self._identity = (layer.compiled.fingerprint, type(engine), self.options, self.key)
+        self.key = self.engine.publish() if isinstance(self.engine, NativeEngine) and not callback else None
+        self.count = len(self.compiled.parameters)
+        self.outputs = self.compiled.R.shape[0]
+        self.options: Options = tuple(sorted(self.engine.options.items()))
+        self._identity = (layer.compiled.fingerprint, type(self.engine), self.options, self.key)
         self._hash = hash(self._identity)
 
     def __reduce__(self) -> tuple[type[Program], tuple[Layer]]:
@@ -45,14 +51,20 @@ class Program:
         return self is other or (isinstance(other, Program) and self._identity == other._identity)
 
     def __repr__(self) -> str:
-        return ", ".join(o.name for o in self.layer.compiled.outputs)
+        return ", ".join(o.name for o in self.compiled.outputs)
+
+    def require_second_order(self) -> None:
+        """Raise ``DerivativeError`` where the engine has no second derivatives."""
+        if type(self.engine).hvp is Engine.hvp:
+            raise DerivativeError(f"Engine {self.engine.name} has no second derivatives; use the native engine, solver=None.")
 
     def solve(self, *arrays: Array, options: Options, nan: bool, tape: bool) -> tuple[Array, ...]:
         """What the handler of the same name returns, in double precision."""
-        batch, found = self.layer.run(self._shaped(arrays), dict(options), tape=tape)
-        failed = found.status > 1
+        batch = self._batch(arrays)
+        batch = Batch(batch.arrays, batch.shape, screen(self.compiled.parameters, batch))
+        found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
-            found.outputs[failed] = np.nan
+            found.outputs[found.status > Status.ALMOST_SOLVED] = np.nan
         residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=-1)
         results: list[Array] = [found.outputs, found.status, found.iterations, residuals]
         if found.tape is not None:
@@ -63,26 +75,35 @@ class Program:
         """Push the given tangents to the outputs ([K,] *batch, outputs)."""
         batch, tape, moving = self._linearization(operands)
         K = max(m.shape[0] for m in moving) if directions else None
-        outputs, _ = self.layer.engine.jvp(batch, tape, _spread(moving, given), directions=K)
+        outputs, _ = self.engine.jvp(batch, tape, _spread(moving, given), directions=K)
         return outputs.reshape(*([] if K is None else [K]), *batch.shape, self.outputs)
 
     def vjp(self, *operands: Array, wanted: tuple[bool, ...], summed: tuple[bool, ...], directions: bool) -> tuple[Array, ...]:
         """Pull the cotangent back to the wanted parameters, per instance or summed; and the degeneracy flags."""
         batch, tape, (cotangent,) = self._linearization(operands)
         lead = cotangent.shape[: int(directions)]
-        rows = _per_instance(batch, summed)
-        joint = np.ascontiguousarray(cotangent, dtype=np.float64).reshape(*lead, batch.size, self.outputs)
-        gradients, flags = self.layer.engine.vjp(rows, tape, joint, wanted)
-        pulled = (
-            g.reshape(*lead, *(() if s else batch.shape), g.shape[-1])
-            for g, s in zip(gradients, summed, strict=True)
-            if g is not None
-        )
-        return *pulled, flags.reshape(batch.shape)
+        joint = self._joint(cotangent, lead, batch)
+        gradients, degenerate = self.engine.vjp(_per_instance(batch, summed), tape, joint, wanted)
+        return *_pulled(gradients, summed, lead, batch), degenerate.reshape(batch.shape)
 
-    def _shaped(self, arrays: Sequence[Array]) -> list[Array]:
-        """Parameters (*batch_i, size) in their own shapes."""
-        return [a.reshape(*a.shape[:-1], *p.shape) for a, p in zip(arrays, self.layer.compiled.parameters, strict=True)]
+    def hvp(
+        self, *operands: Array, given: tuple[bool, ...], wanted: tuple[bool, ...], summed: tuple[bool, ...], directions: bool
+    ) -> tuple[Array, ...]:
+        """As ``vjp``, for its derivative along the given tangents."""
+        batch, tape, (cotangent, *moving) = self._linearization(operands)
+        lead = (max(m.shape[0] for m in (cotangent, *moving)),) if directions else ()
+        joint = self._joint(np.broadcast_to(cotangent, lead + cotangent.shape[len(lead) :]), lead, batch)
+        K, tangents = lead[0] if lead else None, _spread(moving, given)
+        gradients, degenerate = self.engine.hvp(_per_instance(batch, summed), tape, joint, tangents, wanted, directions=K)
+        return *_pulled(gradients, summed, lead, batch), degenerate.reshape(batch.shape)
+
+    def _batch(self, arrays: Sequence[Array]) -> Batch:
+        """Parameters (*batch_i, size), broadcast."""
+        specs = self.compiled.parameters
+        return to_batch(specs, [a.reshape((*a.shape[:-1], *p.shape)) for a, p in zip(arrays, specs, strict=True)])
+
+    def _joint(self, cotangent: Array, lead: tuple[int, ...], batch: Batch) -> Array:
+        return np.ascontiguousarray(cotangent, dtype=np.float64).reshape(*lead, batch.size, self.outputs)
 
     def _linearization(self, operands: Sequence[Array]) -> tuple[Batch, Tape, list[Array]]:
         arrays, (x, z, s, status), moving = (
@@ -92,14 +113,18 @@ class Program:
         )
         doubles = [np.ascontiguousarray(a).view(np.float64).reshape(status.size, a.shape[-1] // 2) for a in (x, z, s)]
         tape = Tape(doubles[0], doubles[1], doubles[2], status.reshape(-1))
-        batch = self.layer.batch(self._shaped(arrays))
-        return Batch(batch.arrays, status.shape), tape, list(moving)
+        return Batch(self._batch(arrays).arrays, status.shape), tape, list(moving)
 
 
 def _spread(moving: Sequence[Array], given: Sequence[bool]) -> list[Array | None]:
     """One array per parameter, None where none is given."""
     rest = iter(moving)
     return [np.ascontiguousarray(next(rest), dtype=np.float64) if g else None for g in given]
+
+
+def _pulled(gradients: Sequence[Array | None], summed: Sequence[bool], lead: tuple[int, ...], batch: Batch) -> Iterator[Array]:
+    pairs = zip(gradients, summed, strict=True)
+    return (g.reshape(*lead, *(() if s else batch.shape), g.shape[-1]) for g, s in pairs if g is not None)
 
 
 def _per_instance(batch: Batch, summed: Sequence[bool]) -> Batch:
