@@ -16,6 +16,7 @@ from cvxpylayers import torch as twin
 
 Array = np.ndarray[Any, Any]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
+Problem = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw, ...]]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Case:
     layer: front.CvxpyLayer
     twin: twin.CvxpyLayer
     draws: tuple[Draw, ...]
+    exact: bool = True  # values are those of the twin bit by bit; not so behind XLA's own log and exp
 
     def sample(self, *batches: tuple[int, ...], dtype: str = "float64", seed: int = 0) -> list[Array]:
         """Parameters with these batch axes; the last ``batches`` entry stands for all that follow."""
@@ -33,7 +35,7 @@ class Case:
         return [draw(rng, a).astype(dtype) for draw, a in zip(self.draws, axes, strict=True)]
 
 
-def _qp() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw, ...]]:
+def _qp() -> Problem:
     x = cp.Variable(3, name="x")
     F, g, u = cp.Parameter((4, 3), name="F"), cp.Parameter(4, name="g"), cp.Parameter(name="u", nonneg=True)
     constraints = [x >= -u, cp.sum(x) == 1]
@@ -46,7 +48,7 @@ def _qp() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw
     return cp.Problem(objective, constraints), [F, g, u], [x, constraints[0].dual_variables[0]], draws
 
 
-def _lp() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw, ...]]:
+def _lp() -> Problem:
     x = cp.Variable(3, name="x")
     A, b, c = cp.Parameter((5, 3), name="A"), cp.Parameter(5, name="b"), cp.Parameter(3, name="c")
     problem = cp.Problem(cp.Minimize(c @ x), [A @ x <= b, x <= 3, x >= -3])
@@ -58,14 +60,34 @@ def _lp() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw
     return problem, [A, b, c], [x], draws
 
 
-FAMILIES = {"qp": _qp, "lp": _lp}
+def _cones() -> Problem:
+    """A trust region, an entropy, a power and a definite matrix at once."""
+    x, X = cp.Variable(3, name="x"), cp.Variable((2, 2), name="X", PSD=True)
+    p, r, S = cp.Parameter(3, name="p"), cp.Parameter(name="r", pos=True), cp.Parameter((2, 2), name="S")
+    objective = cp.sum_squares(x - p) - 0.3 * cp.sum(cp.entr(x)) + cp.sum_squares(X - S) + x[0] * 0.1
+    constraints = [cp.norm(x - 1) <= r, cp.power(x[1], 0.4) >= 0.5, cp.trace(X) <= 1.5]
+    draws = (lambda g, b: g.normal(size=(*b, 3)), lambda g, b: g.uniform(0.6, 0.9, size=b), lambda g, b: g.normal(size=(*b, 2, 2)))
+    return cp.Problem(cp.Minimize(objective), constraints), [p, r, S], [x, X], draws
+
+
+def _gp() -> Problem:
+    x, y = cp.Variable(pos=True, name="x"), cp.Variable(pos=True, name="y")
+    a, b, c = (cp.Parameter(pos=True, name=name) for name in "abc")
+    problem = cp.Problem(cp.Minimize(a * x / y + b * y), [x * y >= c, y <= 10 * x, x >= 0.1])
+    return problem, [a, b, c], [x, y], (lambda g, s: g.uniform(0.5, 2.0, size=s),) * 3
+
+
+FAMILIES = {"qp": _qp, "lp": _lp, "cones": _cones, "gp": _gp}
+DIFFERENTIABLE = ["qp", "lp"]
 
 
 @cache
 def case(family: str) -> Case:
     """The layers of a family, built once."""
     problem, parameters, variables, draws = FAMILIES[family]()
-    return Case(front.CvxpyLayer(problem, parameters, variables), twin.CvxpyLayer(problem, parameters, variables), draws)
+    gp = family == "gp"
+    layers = (kind(problem, parameters, variables, gp=gp) for kind in (front.CvxpyLayer, twin.CvxpyLayer))
+    return Case(*layers, draws, exact=not gp)
 
 
 def weights(shape: tuple[int, ...], dtype: Any = "float64") -> Array:

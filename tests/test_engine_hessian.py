@@ -59,7 +59,9 @@ def assert_second_derivative(native: NativeEngine, batch: Batch, h: float = 1e-4
 
 
 @pytest.mark.isa
-@pytest.mark.parametrize("kind", ["dense_qp", "sparse_qp", "diagonal_qp", "inequality_qp", "lp_vertex", "equality_qp", "unconstrained"])
+@pytest.mark.parametrize(
+    "kind", ["dense_qp", "sparse_qp", "diagonal_qp", "inequality_qp", "lp_vertex", "equality_qp", "unconstrained"]
+)
 def test_random_structures(kind: str) -> None:
     """Parameters in P, q, A and b at once."""
     problem, programs = draw(KINDS[kind], COUNT, seed=60)

@@ -200,8 +200,8 @@ class CompiledProblem:
         s, M, R = self.structure, self.M, self.R
         arrays = (s.P.indptr, s.P.indices, s.A.indptr, s.A.indices, M.indptr, M.indices, M.data, R.indptr, R.indices, R.data)
         digest = hashlib.blake2b(digest_size=8)
-        nameless = [replace(spec, name="") for spec in (*self.parameters, *self.outputs)]
-        digest.update(repr((s.n, s.m, s.cones, nameless, self.objective_sign, self.log_space)).encode())
+        specs = [replace(p, name="") for p in self.parameters], [replace(o, name="") for o in self.outputs]
+        digest.update(repr((s.n, s.m, s.cones, specs, self.objective_sign, self.log_space)).encode())
         for array in arrays:
             digest.update(f"{array.dtype.kind}{array.shape}".encode())
             digest.update(array.astype(np.float64 if array.dtype.kind == "f" else np.int64).tobytes())

@@ -39,8 +39,8 @@ def _register_handlers() -> frozenset[str]:
 
 
 HANDLERS = _register_handlers()
-# A compiled program may outlive every layer, and find its kernel all the same: one of each distinct problem stays for good. (JAX can
-# tie objects to an executable, but does not export or serialize such executables.)
+# A compiled program may outlive every layer and must find its kernel: one of each distinct problem stays for good. (JAX can tie
+# objects to an executable, but does not export or serialize such executables.)
 _COMPILED: dict[int, Program] = {}
 
 

@@ -68,6 +68,7 @@ def _add(*terms: Any) -> Any:
 
 
 def _solve_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, tape: bool, program: Program, **how: Any) -> tuple[Any, Any]:
+    program.require_first_order()
     results = solve_p.bind(*primals, program=program, tape=True, **how)
     _, status, _, _, *xzs = results
     moved = _push(program, (*primals, *xzs, status), tangents, False)
@@ -195,8 +196,7 @@ def _bend_transpose(cotangent: Any, *operands: Any, program: Program, given: Mas
 def _hvp_transpose(
     cotangents: Sequence[Any], *operands: Any, program: Program, given: Mask, wanted: Mask, directions: bool, **_: Any
 ) -> list[Any]:
-    _, _, (cotangent, *moving) = split(program, operands)
-    at = operands[: program.count + TAPE]
+    at, (cotangent, *moving) = operands[: program.count + TAPE], operands[program.count + TAPE :]
     arrived = _spread(wanted, cotangents)
     if ad.is_undefined_primal(cotangent):
         bent = _bend(program, at, arrived, _spread(given, moving), directions)
