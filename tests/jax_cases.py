@@ -78,7 +78,6 @@ def _gp() -> Problem:
 
 
 FAMILIES = {"qp": _qp, "lp": _lp, "cones": _cones, "gp": _gp}
-DIFFERENTIABLE = ["qp", "lp"]
 
 
 @cache

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.jax_cases import DIFFERENTIABLE, FAMILIES, Array, Case, case, torch_gradients, weights
+from tests.jax_cases import FAMILIES, Array, Case, case, torch_gradients, weights
 
 Params = tuple[Any, ...]
 
@@ -24,11 +24,6 @@ def dtype(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> Case:
-    return case(request.param)
-
-
-@pytest.fixture(params=DIFFERENTIABLE)
-def smooth(request: pytest.FixtureRequest) -> Case:
     return case(request.param)
 
 
@@ -83,10 +78,10 @@ def test_leading_axes(family: Case, dtype: str, batch: str) -> None:
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_gradients_of_leading_axes(smooth: Case, dtype: str, batch: str) -> None:
-    arrays = smooth.sample(*BATCHES[batch], dtype=dtype)
-    found = jax.grad(loss_of(smooth.layer), (0, 1, 2))(*arrays)
-    for gradient, expected in zip(found, torch_gradients(smooth.twin, arrays), strict=True):
+def test_gradients_of_leading_axes(family: Case, dtype: str, batch: str) -> None:
+    arrays = family.sample(*BATCHES[batch], dtype=dtype)
+    found = jax.grad(loss_of(family.layer), (0, 1, 2))(*arrays)
+    for gradient, expected in zip(found, torch_gradients(family.twin, arrays), strict=True):
         assert gradient.dtype == dtype
         close(gradient, expected)
 
@@ -129,11 +124,11 @@ def test_vmap_out_axes_and_nesting(family: Case, dtype: str) -> None:
         same(family, output, expected)
 
 
-def test_first_derivatives_agree(smooth: Case, dtype: str) -> None:
+def test_first_derivatives_agree(family: Case, dtype: str) -> None:
     """grad, vjp, jvp, jacfwd, jacrev and linearize tell the same story, eagerly and compiled."""
-    arrays = smooth.sample((), dtype=dtype)
-    loss = loss_of(smooth.layer)
-    expected = torch_gradients(smooth.twin, arrays)
+    arrays = family.sample((), dtype=dtype)
+    loss = loss_of(family.layer)
+    expected = torch_gradients(family.twin, arrays)
     tangents = [weights(a.shape, dtype) for a in arrays]
     slope = sum(float((t * g).sum()) for t, g in zip(tangents, expected, strict=True))
     for wrap in (lambda f: f, jax.jit):
@@ -151,51 +146,51 @@ def test_first_derivatives_agree(smooth: Case, dtype: str) -> None:
     close(push(*tangents), np.asarray(slope, dtype))
 
 
-def test_jacobians_of_all_outputs(smooth: Case, dtype: str) -> None:
-    arrays = smooth.sample((), dtype=dtype)
-    forward, reverse = (jac(smooth.layer.__call__, (0, 1, 2))(*arrays) for jac in (jax.jacfwd, jax.jacrev))
+def test_jacobians_of_all_outputs(family: Case, dtype: str) -> None:
+    arrays = family.sample((), dtype=dtype)
+    forward, reverse = (jac(family.layer.__call__, (0, 1, 2))(*arrays) for jac in (jax.jacfwd, jax.jacrev))
     for row_f, row_r in zip(forward, reverse, strict=True):
         for f, r in zip(row_f, row_r, strict=True):
             close(f, r)
-    for i, output in enumerate(smooth.layer(*arrays)):
+    for i, output in enumerate(family.layer(*arrays)):
         w = weights(output.shape, dtype)
-        pulled = jax.vjp(lambda *p, i=i: smooth.layer(*p)[i], *arrays)[1](w)
+        pulled = jax.vjp(lambda *p, i=i: family.layer(*p)[i], *arrays)[1](w)
         for block, gradient in zip(reverse[i], pulled, strict=True):
             close(np.tensordot(w, np.asarray(block), w.ndim), gradient)
 
 
 @pytest.mark.parametrize("axes", [(0, 0, 0), (0, None, None), (None, 0, 0)], ids=str)
-def test_vmap_of_derivatives(smooth: Case, dtype: str, axes: tuple[int | None, ...]) -> None:
+def test_vmap_of_derivatives(family: Case, dtype: str, axes: tuple[int | None, ...]) -> None:
     """jit∘vmap∘grad, vmap∘jacrev, vmap∘jacfwd and vmap∘jvp: one instance a row, also of what is shared."""
-    arrays = _spread(smooth, axes, dtype)
+    arrays = _spread(family, axes, dtype)
     at = [tuple(a if k is None else a[i] for a, k in zip(arrays, axes, strict=True)) for i in range(4)]
     for transform in (lambda f: jax.grad(loss_of(f), (0, 1, 2)), lambda f: jax.jacrev(f, (0, 1, 2)), lambda f: jax.jacfwd(f, 1)):
-        function = transform(smooth.layer.__call__)
+        function = transform(family.layer.__call__)
         found = jax.jit(jax.vmap(function, axes))(*arrays)
         expected = jax.tree.map(lambda *rows: np.stack(rows), *(function(*p) for p in at))
         jax.tree.map(close, found, expected)
 
 
-def test_grad_of_vmap_sums_what_is_shared(smooth: Case, dtype: str) -> None:
-    arrays = smooth.sample((4,), (), (4,), dtype=dtype)
-    batched = jax.vmap(smooth.layer, (0, None, 0))
+def test_grad_of_vmap_sums_what_is_shared(family: Case, dtype: str) -> None:
+    arrays = family.sample((4,), (), (4,), dtype=dtype)
+    batched = jax.vmap(family.layer, (0, None, 0))
     for gradient, expected in zip(
-        jax.jit(jax.grad(loss_of(batched), (0, 1, 2)))(*arrays), torch_gradients(smooth.twin, arrays), strict=True
+        jax.jit(jax.grad(loss_of(batched), (0, 1, 2)))(*arrays), torch_gradients(family.twin, arrays), strict=True
     ):
         close(gradient, expected)
 
 
-def test_vmap_over_tangents_and_cotangents_keeps_the_linearization(smooth: Case, dtype: str) -> None:
+def test_vmap_over_tangents_and_cotangents_keeps_the_linearization(family: Case, dtype: str) -> None:
     """Two nested maps over directions, of a batch with shared parameters."""
-    arrays = smooth.sample((3,), (), (), dtype=dtype)
-    outputs, pull = jax.vjp(smooth.layer.__call__, *arrays)
+    arrays = family.sample((3,), (), (), dtype=dtype)
+    outputs, pull = jax.vjp(family.layer.__call__, *arrays)
     many = tuple(weights((2, 4, *o.shape), dtype) for o in outputs)
     found = jax.vmap(jax.vmap(pull))(many)
     for i in range(2):
         for j in range(4):
             for g, e in zip(found, pull(tuple(m[i, j] for m in many)), strict=True):
                 close(g[i, j], e)
-    _, push = jax.linearize(smooth.layer.__call__, *arrays)
+    _, push = jax.linearize(family.layer.__call__, *arrays)
     t0, t1 = weights((4, *arrays[0].shape), dtype), weights((2, *arrays[1].shape), dtype)
     crossed = jax.vmap(jax.vmap(push, (0, None, None)), (None, 0, None))(t0, t1, arrays[2])
     for i in range(2):
@@ -204,12 +199,12 @@ def test_vmap_over_tangents_and_cotangents_keeps_the_linearization(smooth: Case,
                 close(g[i, j], e)
 
 
-def test_transposing_twice_is_nothing(smooth: Case, dtype: str) -> None:
+def test_transposing_twice_is_nothing(family: Case, dtype: str) -> None:
     """The VJP is linear in the cotangent, and its own transpose is the JVP."""
-    arrays = smooth.sample((3,), (), (3,), dtype=dtype)
-    outputs, pull = jax.vjp(smooth.layer.__call__, *arrays)
+    arrays = family.sample((3,), (), (3,), dtype=dtype)
+    outputs, pull = jax.vjp(family.layer.__call__, *arrays)
     again = jax.linear_transpose(pull, outputs)
     tangents = tuple(weights(a.shape, dtype) for a in arrays)
-    (found,), (_, expected) = again(tangents), jax.jvp(smooth.layer.__call__, tuple(map(jnp.asarray, arrays)), tangents)
+    (found,), (_, expected) = again(tangents), jax.jvp(family.layer.__call__, tuple(map(jnp.asarray, arrays)), tangents)
     for f, e in zip(found, expected, strict=True):
         close(f, e)

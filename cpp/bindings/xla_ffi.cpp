@@ -5,6 +5,7 @@
 //   solve  θ…                             → outputs (*batch, outputs), status, iterations, residuals (*batch, 4) [, x, z, s]
 //   jvp    θ…, x, z, s, status, tangents… → outputs ([K,] *batch, outputs)
 //   vjp    θ…, x, z, s, status, outputs   → gradients ([K,] *batch, size_i) or, summed over the batch, ([K,] size_i) …, degenerate
+//   hvp    θ…, x, z, s, status, outputs, tangents…  → as vjp
 // Only the tangents marked `given` are passed, only the gradients marked `wanted` are returned. `directions` says that there is an
 // axis K: all directions are taken at one factorization.
 
@@ -289,23 +290,54 @@ std::int64_t leading(const ffi::AnyBuffer& buffer, bool directions) { return dir
 
 int threads(const ffi::Dictionary& attrs) { return attrs.contains("threads") ? static_cast<int>(attrs.get<double>("threads").value()) : 0; }
 
+// Tangents of the parameters that the attribute `name` marks, the operands from `first` on; `shape` is that of the directions and
+// the batch. What was converted lives in `owned`.
+BatchView tangents(const Linearization& at, const ffi::RemainingArgs& args, const ffi::Dictionary& attrs, std::size_t first,
+                   const Shape& shape, std::vector<Doubles>& owned) {
+  const auto given = attrs.get<ffi::Span<const std::int64_t>>("given").value();
+  BatchView view{shape, {}};
+  owned.reserve(at.sizes.size());
+  for (std::size_t i = 0; i < at.sizes.size(); ++i) {
+    view.parameters.emplace_back();
+    if (!given[i]) continue;
+    owned.emplace_back(args.get<ffi::AnyBuffer>(first + owned.size()).value());
+    view.parameters[i] = cvxl::view(owned.back(), shape, at.sizes[i], at.directions);
+  }
+  return view;
+}
+
+// Results of a VJP or HVP: the wanted gradients, then the flags.
+struct Pull {
+  std::vector<Room> rooms;
+  VjpRequest request;
+
+  Pull(const Linearization& at, const ffi::RemainingRets& rets, const ffi::Dictionary& attrs, std::int64_t directions,
+       std::span<const double> outputs)
+      : request{at.tape, directions, outputs, {}, {}} {
+    const auto wanted = attrs.get<ffi::Span<const std::int64_t>>("wanted").value();
+    rooms.reserve(at.sizes.size());
+    for (std::size_t i = 0; i < at.sizes.size(); ++i) {
+      request.gradients.emplace_back();
+      if (!wanted[i]) continue;
+      rooms.emplace_back(*rets.get<ffi::AnyBuffer>(rooms.size()).value());
+      request.gradients[i] = rooms.back().span();
+    }
+    request.degenerate = bytes<std::uint8_t>(*rets.get<ffi::AnyBuffer>(rooms.size()).value());
+  }
+  void hand_over() const {
+    for (const Room& room : rooms) room.hand_over();
+  }
+};
+
 ffi::Error jvp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
   return guarded([&] {
     const Linearization at(args, attrs);
-    const auto given = attrs.get<ffi::Span<const std::int64_t>>("given").value();
     const ffi::AnyBuffer result = *rets.get<ffi::AnyBuffer>(0).value();
-    BatchView tangents{at.outer(leading(result, at.directions)), {}};
-    std::vector<Doubles> moved;
-    moved.reserve(at.sizes.size());
-    for (std::size_t i = 0; i < at.sizes.size(); ++i) {
-      tangents.parameters.emplace_back();
-      if (!given[i]) continue;
-      moved.emplace_back(args.get<ffi::AnyBuffer>(at.rest + moved.size()).value());
-      tangents.parameters[i] = view(moved.back(), tangents.shape, at.sizes[i], at.directions);
-    }
     Room outputs(result);
+    std::vector<Doubles> owned;
     std::vector<std::uint8_t> degenerate(at.batch.size());
-    at.engine->jvp(at.batch, {at.tape, tangents, outputs.span(), degenerate}, threads(attrs));
+    const Shape shape = at.outer(leading(result, at.directions));
+    at.engine->jvp(at.batch, {at.tape, tangents(at, args, attrs, at.rest, shape, owned), outputs.span(), degenerate}, threads(attrs));
     outputs.hand_over();
   });
 }
@@ -313,22 +345,31 @@ ffi::Error jvp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary
 ffi::Error vjp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
   return guarded([&] {
     const Linearization at(args, attrs);
-    const auto wanted = attrs.get<ffi::Span<const std::int64_t>>("wanted").value();
     const ffi::AnyBuffer operand = args.get<ffi::AnyBuffer>(at.rest).value();
     const Doubles outputs(operand);
-    std::vector<Room> rooms;
-    rooms.reserve(at.sizes.size());
-    std::vector<std::span<double>> gradients;
-    for (std::size_t i = 0; i < at.sizes.size(); ++i) {
-      gradients.emplace_back();
-      if (!wanted[i]) continue;
-      rooms.emplace_back(*rets.get<ffi::AnyBuffer>(rooms.size()).value());
-      gradients[i] = rooms.back().span();
+    const Pull pull(at, rets, attrs, leading(operand, at.directions), outputs.span());
+    at.engine->vjp(at.batch, pull.request, threads(attrs));
+    pull.hand_over();
+  });
+}
+
+ffi::Error hvp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
+  return guarded([&] {
+    const Linearization at(args, attrs);
+    const ffi::AnyBuffer operand = args.get<ffi::AnyBuffer>(at.rest).value();
+    const Doubles outputs(operand);
+    std::int64_t K = leading(operand, at.directions);
+    for (std::size_t i = at.rest + 1; i < args.size(); ++i) K = std::max(K, leading(args.get<ffi::AnyBuffer>(i).value(), at.directions));
+    std::vector<double> repeated;  // one cotangent for all directions
+    std::span<const double> cotangents = outputs.span();
+    if (at.directions && operand.dimensions()[0] != K) {
+      for (std::int64_t k = 0; k < K; ++k) repeated.insert(repeated.end(), cotangents.begin(), cotangents.end());
+      cotangents = repeated;
     }
-    const ffi::AnyBuffer flags = *rets.get<ffi::AnyBuffer>(rooms.size()).value();
-    at.engine->vjp(at.batch, {at.tape, leading(operand, at.directions), outputs.span(), gradients, bytes<std::uint8_t>(flags)},
-                   threads(attrs));
-    for (const Room& room : rooms) room.hand_over();
+    std::vector<Doubles> owned;
+    const Pull pull(at, rets, attrs, K, cotangents);
+    at.engine->hvp(at.batch, {pull.request, tangents(at, args, attrs, at.rest + 1, at.outer(K), owned)}, threads(attrs));
+    pull.hand_over();
   });
 }
 
@@ -336,6 +377,7 @@ const auto binding = [] { return ffi::Ffi::Bind().RemainingArgs().RemainingRets(
 XLA_FFI_DEFINE_HANDLER(solve_handler, solve, binding());
 XLA_FFI_DEFINE_HANDLER(jvp_handler, jvp, binding());
 XLA_FFI_DEFINE_HANDLER(vjp_handler, vjp, binding());
+XLA_FFI_DEFINE_HANDLER(hvp_handler, hvp, binding());
 
 }  // namespace
 
@@ -352,6 +394,7 @@ nanobind::dict xla_handlers() {
   handlers["cvxpylayers_solve"] = nanobind::capsule(reinterpret_cast<void*>(solve_handler));
   handlers["cvxpylayers_jvp"] = nanobind::capsule(reinterpret_cast<void*>(jvp_handler));
   handlers["cvxpylayers_vjp"] = nanobind::capsule(reinterpret_cast<void*>(vjp_handler));
+  handlers["cvxpylayers_hvp"] = nanobind::capsule(reinterpret_cast<void*>(hvp_handler));
   return handlers;
 }
 

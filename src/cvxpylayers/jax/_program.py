@@ -53,11 +53,6 @@ class Program:
     def __repr__(self) -> str:
         return ", ".join(o.name for o in self.compiled.outputs)
 
-    def require_first_order(self) -> None:
-        """Raise ``DerivativeError`` where the engine has no derivatives."""
-        if isinstance(self.engine, NativeEngine):
-            self.engine._require_derivatives()
-
     def require_second_order(self) -> None:
         """Raise ``DerivativeError`` where the engine has no second derivatives."""
         if type(self.engine).hvp is Engine.hvp:

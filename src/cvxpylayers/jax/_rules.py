@@ -68,7 +68,6 @@ def _add(*terms: Any) -> Any:
 
 
 def _solve_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, tape: bool, program: Program, **how: Any) -> tuple[Any, Any]:
-    program.require_first_order()
     results = solve_p.bind(*primals, program=program, tape=True, **how)
     _, status, _, _, *xzs = results
     moved = _push(program, (*primals, *xzs, status), tangents, False)
