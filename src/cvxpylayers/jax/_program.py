@@ -38,7 +38,7 @@ class Program:
         self.count = len(self.compiled.parameters)
         self.outputs = self.compiled.R.shape[0]
         self.options: Options = tuple(sorted(self.engine.options.items()))
-        self._identity = (layer.compiled.fingerprint, type(self.engine), self.options, self.key)
+        self._identity = (layer.compiled.fingerprint, type(self.engine), repr(self.options), self.key)
         self._hash = hash(self._identity)
 
     def __reduce__(self) -> tuple[type[Program], tuple[Layer]]:
