@@ -94,14 +94,15 @@ class Kernel {
          const Vector<cvxl::Index>& P_indices, const Vector<cvxl::Index>& A_indptr, const Vector<cvxl::Index>& A_indices,
          const Vector<cvxl::Index>& M_indptr, const Vector<cvxl::Index>& M_indices, const Vector<double>& M_data,
          const Vector<cvxl::Index>& R_indptr, const Vector<cvxl::Index>& R_indices, const Vector<double>& R_data, bool check_convexity,
-         double objective_sign, int lane_width)
+         double objective_sign, bool smoothed, int lane_width)
       : engine_(std::make_shared<cvxl::Engine>(
             cvxl::Problem{{n, m, zero, {copy(P_indptr), copy(P_indices)}, {copy(A_indptr), copy(A_indices)}, blocks(cones)},
                           {{copy(M_indptr), copy(M_indices)}, copy(M_data)},
                           {{copy(R_indptr), copy(R_indices)}, copy(R_data)},
                           std::move(parameter_sizes),
                           check_convexity,
-                          objective_sign},
+                          objective_sign,
+                          smoothed},
             lane_width)) {}
 
   void solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const nb::dict& options,
@@ -177,6 +178,14 @@ class Kernel {
     run([&] { return engine_->hvp(batch, request, threads, interrupted); });
   }
 
+  void centre(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<double> x,
+              Array<double> z, Array<double> s, Array<const std::int8_t> status, double smoothing, int threads) const {
+    const cvxl::BatchView batch = view(parameters, shape, sizes());
+    const cvxl::CentreRequest request{{x.data(), x.size()}, {z.data(), z.size()}, {s.data(), s.size()}, {status.data(), status.size()}};
+    check_tape({request.x, request.z, request.s, request.status}, static_cast<std::size_t>(batch.size()));
+    run([&] { return engine_->centre(batch, request, smoothing, threads, interrupted); });
+  }
+
   nb::dict describe() const {
     const cvxl::Description d = engine_->describe();
     nb::dict facts;
@@ -220,12 +229,16 @@ class Kernel {
   cvxl::TapeView tape(std::size_t B, const Array<const double>& x, const Array<const double>& z, const Array<const double>& s,
                       const Array<const std::int8_t>& status) const {
     const cvxl::TapeView t{{x.data(), x.size()}, {z.data(), z.size()}, {s.data(), s.size()}, {status.data(), status.size()}};
+    check_tape(t, B);
+    return t;
+  }
+
+  void check_tape(const cvxl::TapeView& t, std::size_t B) const {
     const auto& structure = engine_->problem().structure;
     check(t.x, B * static_cast<std::size_t>(structure.n), false, "x must be (B, n)");
     check(t.z, B * static_cast<std::size_t>(structure.m), false, "z must be (B, m)");
     check(t.s, B * static_cast<std::size_t>(structure.m), false, "s must be (B, m)");
     check(t.status, B, false, "status must be (B,)");
-    return t;
   }
 
   static std::vector<cvxl::Cone> blocks(const std::vector<ConeTuple>& cones) {
@@ -249,6 +262,7 @@ class Kernel {
     read("infeasibility_tolerance", settings.infeasibility_tolerance);
     read("step_fraction", settings.step_fraction);
     read("regularization", settings.regularization);
+    read("smoothing", settings.smoothing);
     read("polish", settings.polish);
     read("equilibrate", settings.equilibrate);
     read("threads", settings.threads);
@@ -267,9 +281,9 @@ NB_MODULE(_core, m) {
       .def(nb::init<cvxl::Index, cvxl::Index, cvxl::Index, const std::vector<Kernel::ConeTuple>&, std::vector<cvxl::Index>, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
                     const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
                     const Vector<double>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<double>&, bool, double,
-                    int>(),
+                    bool, int>(),
            "n"_a, "m"_a, "zero"_a, "cones"_a, "parameter_sizes"_a, "P_indptr"_a, "P_indices"_a, "A_indptr"_a, "A_indices"_a, "M_indptr"_a,
-           "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "lane_width"_a = 0)
+           "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "smoothed"_a = false, "lane_width"_a = 0)
       .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
            "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a)
       .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
@@ -281,6 +295,7 @@ NB_MODULE(_core, m) {
 #endif
       .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "tangents"_a,
            "gradients"_a, "degenerate"_a, "threads"_a = 0)
+      .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "smoothing"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
 #ifdef CVXL_XLA
   m.def("xla_handlers", &cvxl::xla_handlers, "XLA custom-call handlers by target name.");

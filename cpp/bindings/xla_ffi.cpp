@@ -212,6 +212,7 @@ Settings settings(const ffi::Dictionary& attrs) {
   read("infeasibility_tolerance", s.infeasibility_tolerance);
   read("step_fraction", s.step_fraction);
   read("regularization", s.regularization);
+  read("smoothing", s.smoothing);
   read("polish", s.polish);
   read("equilibrate", s.equilibrate);
   read("threads", s.threads);

@@ -31,6 +31,7 @@ class Kernel:
         R_data: Float64,
         check_convexity: bool,
         objective_sign: float,
+        smoothed: bool = False,
         lane_width: int = 0,
     ) -> None: ...
     def solve(
@@ -89,6 +90,17 @@ class Kernel:
         tangents: Sequence[Float64 | None],
         gradients: Sequence[Float64 | None],
         degenerate: Bool,
+        threads: int = 0,
+    ) -> None: ...
+    def centre(
+        self,
+        parameters: Sequence[Float64 | None],
+        shape: Sequence[int],
+        x: Float64,
+        z: Float64,
+        s: Float64,
+        status: Int8,
+        smoothing: float,
         threads: int = 0,
     ) -> None: ...
     def describe(self) -> dict[str, Any]: ...

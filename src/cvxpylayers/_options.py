@@ -30,6 +30,7 @@ COMMON: Final[Mapping[str, _Value]] = {
     "target": _SMALL,
     "infeasibility_tolerance": _SMALL,
     "regularization": _SMALL,
+    "smoothing": _Value(float, lambda v: v > 0, "a number > 0, for example 1e-4"),
     "step_fraction": _Value(float, lambda v: 0 < v < 1, "a number between 0 and 1, for example 0.99"),
     "max_iterations": _Value(int, lambda v: v >= 1, "an integer ≥ 1"),
     "threads": _Value(int, lambda v: v >= 0, "an integer ≥ 0, where 0 means one thread per core"),
@@ -40,7 +41,8 @@ COMMON: Final[Mapping[str, _Value]] = {
     "fallback": _SWITCH,
 }
 _NUMBERS: Final = (int, float, np.integer, np.floating, np.bool_)
-_STRUCTURAL: Final = "lane_width"  # decides what is compiled, so that no call can change it
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {"derivative": ("exact", "smoothed")}
+_STRUCTURAL: Final = ("lane_width", "derivative")  # decide what is compiled, so that no call can change them
 
 # 1.x counted jobs separately for the two passes, with -1 for "all cores".
 _RENAMED: Final[Mapping[str, str]] = {
@@ -84,16 +86,20 @@ def normalize(given: Mapping[str, Any] | None, valid: frozenset[str] | None, *, 
             ignored.append(name)
         else:
             raise OptionError(_unknown(name, valid))
-    if call and _STRUCTURAL in result:
-        raise OptionError(f"Option {_STRUCTURAL!r} belongs to the constructor: CvxpyLayer(..., solver_args={{...}}).")
-    result = {name: _converted(name, value) if name in COMMON else value for name, value in result.items()}
+    if call and (fixed := [name for name in _STRUCTURAL if name in result]):
+        raise OptionError(f"Option {fixed[0]!r} belongs to the constructor: CvxpyLayer(..., solver_args={{...}}).")
+    result = {name: _converted(name, value) for name, value in result.items()}
     if ignored:
         names = ", ".join(map(repr, ignored))
         warnings.warn(f"Solver options of version 1.x without a meaning here are ignored: {names}.", UserWarning, stacklevel=3)
     return result
 
 
-def _converted(name: str, value: Any) -> float | int | bool:
+def _converted(name: str, value: Any) -> Any:
+    if name in _WORDS and value not in _WORDS[name]:
+        raise OptionError(f"Option {name!r} must be one of {', '.join(map(repr, _WORDS[name]))}; got {value!r}.")
+    if name not in COMMON:
+        return value
     kind, holds, wanted = COMMON[name]
     if isinstance(value, _NUMBERS) and math.isfinite(value) and kind(value) == value and holds(value):
         return kind(value)

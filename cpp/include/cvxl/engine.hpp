@@ -64,6 +64,12 @@ struct HvpRequest {
   BatchView tangents;
 };
 
+// Solved instances move, in place, from their solution to the point of the central path s∘z = μe, in the user's units.
+struct CentreRequest {
+  std::span<double> x, z, s;            // B × n, B × m, B × m
+  std::span<const std::int8_t> status;  // B
+};
+
 struct Description {
   std::string isa;
   std::string ordering;
@@ -89,11 +95,14 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Each returns false if it was interrupted.
+  // Each returns false if it was interrupted. Where the problem is smoothed, x, z, s of a solve are points of the central path at
+  // `settings.smoothing` (the outputs are exact), and derivatives those of such points.
   bool solve(const BatchView&, const Settings&, const SolveRequest&, const Interrupt& = {}) const;
   bool vjp(const BatchView&, const VjpRequest&, int threads, const Interrupt& = {}) const;
   bool jvp(const BatchView&, const JvpRequest&, int threads, const Interrupt& = {}) const;
   bool hvp(const BatchView&, const HvpRequest&, int threads, const Interrupt& = {}) const;
+
+  bool centre(const BatchView&, const CentreRequest&, double smoothing, int threads, const Interrupt& = {}) const;
 
   const Problem& problem() const;
   Description describe() const;

@@ -63,6 +63,7 @@ struct Problem {
   std::vector<Index> parameter_sizes;
   bool check_convexity = false;  // P depends on parameters beyond its diagonal: test P ⪰ 0 per instance
   double objective_sign = 1.0;
+  bool smoothed = false;         // derivatives are those of the central path
 };
 
 }  // namespace cvxl

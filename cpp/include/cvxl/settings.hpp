@@ -11,6 +11,7 @@ struct Settings {
   double infeasibility_tolerance = 1e-8;
   double step_fraction = 0.99;     // fraction of the distance to the boundary
   double regularization = 1e-9;    // proximal terms rho = delta, in equilibrated units
+  double smoothing = 1e-4;         // μ of the central path, where derivatives are smoothed
   bool polish = true;
   bool equilibrate = true;
   int threads = 0;                 // 0: as many as the process may run on

@@ -241,7 +241,16 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   for (Index v = 0; v < s.values(); ++v)
     if (const auto kind = compiled.place[v].kind; kind == Place::P || kind == Place::A)
       job.shared_matrices &= job.locator.shared(v) && job.base[v] - job.base[v] == 0.0;
-  return impl_->execute(job, impl_->solve_bytes, impl_->threads(job.locator.size(), settings.threads, 12), interrupt, impl_->kernels->solve);
+  const bool completed = impl_->execute(job, impl_->solve_bytes, impl_->threads(job.locator.size(), settings.threads, 12), interrupt, impl_->kernels->solve);
+  if (!completed || !compiled.problem.smoothed || request.x.empty()) return completed;
+  return centre(batch, {request.x, request.z, request.s, request.status}, settings.smoothing, settings.threads, interrupt);
+}
+
+bool Engine::centre(const BatchView& batch, const CentreRequest& request, double smoothing, int threads, const Interrupt& interrupt) const {
+  CentreJob job{impl_->compiled, request, Locator(impl_->compiled, batch, 1.0), smoothing, {}};
+  if (job.locator.size() == 0) return true;
+  const Kernels& kernels = *impl_->kernels;
+  return impl_->execute(job, kernels.centre_arena(impl_->compiled), impl_->threads(job.locator.size(), threads, 12), interrupt, kernels.centre);
 }
 
 bool Engine::vjp(const BatchView& batch, const VjpRequest& request, int threads, const Interrupt& interrupt) const {

@@ -110,13 +110,20 @@ struct SolveJob {
   mutable Progress progress;
 };
 
+struct CentreJob {
+  const Compiled& compiled;
+  const CentreRequest& request;
+  Locator locator;
+  double smoothing;
+  mutable Progress progress;
+};
+
 // Blocks of consecutive packs keep the sum over the batch independent of the number of threads. Arrays over directions and
 // instances have the directions outside.
 struct AdjointJob {
   const Compiled& compiled;
   Locator locator;
   TapeView tape;
-  bool smoothed = false;                 // the tape holds points of the central path
   std::int64_t directions;
   std::span<std::uint8_t> degenerate;
   std::int64_t block_size = 0, blocks = 0;
@@ -147,8 +154,10 @@ struct Kernels {
   void (*evaluate)(const Compiled&, const double* const* parameters, double* values);
   std::size_t (*solve_arena)(const Compiled&);
   std::size_t (*adjoint_arena)(const Compiled&);
+  std::size_t (*centre_arena)(const Compiled&);
   void (*solve)(const SolveJob&, std::byte* arena, bool caller);
   Adjoint *vjp, *jvp, *hvp;
+  void (*centre)(const CentreJob&, std::byte* arena, bool caller);
 };
 
 // Kernels of an instruction set (empty: the best one, or CVXPYLAYERS_ISA) for a lane width.

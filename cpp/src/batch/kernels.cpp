@@ -1,5 +1,6 @@
 // The entry points of one instruction set.
 
+#include "batch/centring.hpp"
 #include "batch/feed.hpp"
 #include "batch/sweep.hpp"
 #include "ipm/homogeneous.hpp"
@@ -90,6 +91,26 @@ void hvp(AdjointJob& job, std::byte* block, bool caller) {
   });
 }
 
+template <class V>
+std::size_t centre_arena(const Compiled& compiled) {
+  Arena arena;
+  CentringMemory<V> memory(compiled, arena);
+  return arena.used();
+}
+
+template <class V>
+void centre(const CentreJob& job, std::byte* block, bool caller) {
+  const FlushDenormals flush;
+  Arena arena(block);
+  Centring<V> centring(job, arena);
+  auto last_poll = std::chrono::steady_clock::now();
+  while (!job.progress.stopped(caller, last_poll)) {
+    const std::int64_t first = lanes_of<V> * job.progress.next.fetch_add(1, std::memory_order_relaxed);
+    if (first >= job.locator.size()) return;
+    centring.run(first, static_cast<int>(std::min<std::int64_t>(lanes_of<V>, job.locator.size() - first)));
+  }
+}
+
 void evaluate(const Compiled& compiled, const double* const* parameters, double* values) {
   for (Index v = 0; v < compiled.problem.structure.values(); ++v) values[v] = compiled.values(v, parameters);
 }
@@ -97,7 +118,7 @@ void evaluate(const Compiled& compiled, const double* const* parameters, double*
 template <int W>
 constexpr Kernels entry(const char* isa) {
   using V = Real<W>;
-  return {isa, W, evaluate, solve_arena<V>, adjoint_arena<V>, solve<V>, vjp<V>, jvp<V>, hvp<V>};
+  return {isa, W, evaluate, solve_arena<V>, adjoint_arena<V>, centre_arena<V>, solve<V>, vjp<V>, jvp<V>, hvp<V>, centre<V>};
 }
 
 #define CVXL_STRING_(x) #x

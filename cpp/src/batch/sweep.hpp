@@ -54,7 +54,7 @@ class Sweep {
         lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
       }
     }
-    adjoint_.linearize(valid_, job_.smoothed);
+    adjoint_.linearize(valid_, job_.compiled.problem.smoothed);
   }
 
   // `partial` receives the sums over the batch.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,9 @@ from cvxpylayers._engines.base import Capabilities, Engine
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
+from cvxpylayers.errors import OptionError
+
+_SMOOTHING = 1e-4  # the kernel's default
 
 # By status code: whether Clarabel is asked as well.
 _UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
@@ -25,7 +29,11 @@ class NativeEngine(Engine):
     Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
     it makes progress), ``max_iterations``, ``threads`` (0: one per core; derivatives use the constructor's), ``polish``,
     ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
-    Clarabel) and ``lane_width`` (4 or 8 instances side by side; constructor only).
+    Clarabel), ``lane_width`` (4 or 8 instances side by side; constructor only), ``derivative`` and ``smoothing``.
+
+    ``derivative="smoothed"`` (constructor only; "exact" is the default) gives the derivatives of the point of the central path
+    with s∘z = ``smoothing`` in the user's units, smooth in the parameters, in place of those of the solution, which is what outputs
+    stay. Its tape holds that point. Linear programs get useful gradients from it, and solutions at a kink.
     """
 
     name: ClassVar[str] = "NATIVE"
@@ -33,7 +41,8 @@ class NativeEngine(Engine):
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
-        self._kernel = _kernel(compiled, self.options.get("lane_width", 0))
+        self._smoothed = self.options.get("derivative", "exact") == "smoothed"
+        self._kernel = _kernel(compiled, self.options.get("lane_width", 0), smoothed=self._smoothed)
         self._threads: int = self.options.get("threads", 0)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -46,11 +55,13 @@ class NativeEngine(Engine):
     def option_names(cls) -> frozenset[str]:
         """The common options, and those of the loop."""
         loop = {"target", "polish", "equilibrate", "regularization", "step_fraction", "infeasibility_tolerance"}
-        return frozenset({"tolerance", "max_iterations", "threads", "fallback", "lane_width"} | loop)
+        return frozenset({"tolerance", "max_iterations", "threads", "fallback", "lane_width", "derivative", "smoothing"} | loop)
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
         settings = {**self.options, **options}
+        if "smoothing" in settings and not self._smoothed:
+            raise OptionError('Option \'smoothing\' needs solver_args={"derivative": "smoothed"} in the constructor.')
         structure = self.compiled.structure
         size = batch.size
         outputs = np.empty((size, self.compiled.R.shape[0]))
@@ -78,6 +89,7 @@ class NativeEngine(Engine):
         """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
         rows = np.flatnonzero(_UNRESOLVED[solution.status])
         values = (self.compiled.M @ batch.theta(rows).T).T
+        replaced = np.full_like(solution.status, Status.INVALID_INPUT)
         for row, numbers in zip(rows, values, strict=True):
             found = solve_instance(self.compiled.structure, numbers, tolerance=settings.get("tolerance", 1e-8))
             solution.fallback[row] = True
@@ -92,6 +104,13 @@ class NativeEngine(Engine):
             solution.outputs[row] = self.compiled.R @ np.concatenate([found.x, found.z])
             if solution.tape is not None:
                 solution.tape.x[row], solution.tape.z[row], solution.tape.s[row] = found.x, found.z, found.s
+                replaced[row] = found.status
+        if solution.tape is not None and self._smoothed:
+            self.centre(batch, replace(solution.tape, status=replaced), settings.get("smoothing", _SMOOTHING))
+
+    def centre(self, batch: Batch, tape: Tape, smoothing: float) -> None:
+        """Move the solved instances of ``tape``, in place, to the point of the central path with s∘z = ``smoothing``."""
+        self._kernel.centre(*_linearization(batch, tape), smoothing, self._threads)
 
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
@@ -140,7 +159,7 @@ class NativeEngine(Engine):
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""
         if not hasattr(self._kernel, "publish"):
             return None
-        key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0)
+        key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0) ^ 16 * self._smoothed
         self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters])
         return key
 
@@ -195,7 +214,7 @@ def _reduce(gradient: Float64, array: Float64, batch: Batch, lead: tuple[int, ..
     return full.sum(axis=axes).reshape(*lead, *array.shape) if axes or missing else full
 
 
-def _kernel(compiled: CompiledProblem, lane_width: int) -> _core.Kernel:
+def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
     structure, M, R = compiled.structure, compiled.M, compiled.R
 
     def index(array: Any) -> Any:
@@ -223,6 +242,7 @@ def _kernel(compiled: CompiledProblem, lane_width: int) -> _core.Kernel:
         # A diagonal P is convex where its signs are, which CVXPY's rules already guarantee for declared signs.
         check_convexity=bool(off_diagonal[entry[driven]].any()),
         objective_sign=float(compiled.objective_sign),
+        smoothed=smoothed,
         lane_width=lane_width,
     )
 

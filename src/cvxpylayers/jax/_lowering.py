@@ -18,7 +18,7 @@ from cvxpylayers.jax._primitives import Mask, bend_p, hvp_p, jvp_p, solve_p, spl
 from cvxpylayers.jax._program import Options, Program
 
 # Options that concern the host, or what was compiled before.
-_HOST_OPTIONS = frozenset({"fallback", "lane_width"})
+_HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative"})
 
 
 def _register_handlers() -> frozenset[str]:

@@ -1,0 +1,71 @@
+#pragma once
+// Takes solutions to the central path, W consecutive instances at a time.
+
+#include "adjoint/centre.hpp"
+#include "batch/stage.hpp"
+#include "cvxl/status.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+struct CentringMemory {
+  Centre<V> centre;
+  Stage stage;
+
+  CentringMemory(const Compiled& compiled, Arena& arena) : centre(compiled.plan, arena), stage(compiled, arena) {}
+};
+
+template <class V>
+class Centring {
+ public:
+  static constexpr int W = lanes_of<V>;
+
+  Centring(const CentreJob& job, Arena& arena) : job_(job), plan_(job.compiled.plan), memory_(job.compiled, arena) {}
+
+  // Instances first … first + count - 1, in place; padding lanes repeat the last.
+  void run(std::int64_t first, int count) {
+    Mask<W> solved{};
+    for (int lane = 0; lane < W; ++lane) {
+      const std::int64_t i = first + std::min(lane, count - 1);
+      solved[lane] = job_.request.status[i] <= static_cast<std::int8_t>(Status::almost_solved) ? -1 : 0;
+      load(lane, i);
+    }
+    if (!any(solved)) return;
+    centre_.run(job_.smoothing, solved);
+    for (int lane = 0; lane < count; ++lane)
+      if (solved[lane]) store(lane, first + lane);
+  }
+
+ private:
+  void load(int lane, std::int64_t i) {
+    const Structure& structure = job_.compiled.problem.structure;
+    job_.locator.locate(i, memory_.stage.pointers);
+    const auto value = [&](Index v) { return v < 0 ? 0.0 : job_.compiled.values(v, memory_.stage.pointers); };
+    for (Index k = 0; k < plan_.P.nnz(); ++k) lane_of(centre_.program.P, k, lane) = value(plan_.P_source[k]);
+    for (Index k = 0; k < plan_.A.nnz(); ++k) lane_of(centre_.program.A, k, lane) = value(plan_.A_source[k]);
+    for (Index j = 0; j < plan_.n; ++j) {
+      lane_of(centre_.program.q, j, lane) = value(structure.q_offset() + plan_.variable_of[j]);
+      lane_of(centre_.x, j, lane) = job_.request.x[i * plan_.n + plan_.variable_of[j]];
+    }
+    for (Index r = 0; r < plan_.m; ++r) {
+      lane_of(centre_.program.b, r, lane) = value(structure.b_offset() + r);
+      lane_of(centre_.z, r, lane) = job_.request.z[i * plan_.m + r];
+      lane_of(centre_.s, r, lane) = job_.request.s[i * plan_.m + r];
+    }
+  }
+
+  void store(int lane, std::int64_t i) {
+    for (Index j = 0; j < plan_.n; ++j) job_.request.x[i * plan_.n + plan_.variable_of[j]] = lane_of(centre_.x, j, lane);
+    for (Index r = 0; r < plan_.m; ++r) {
+      job_.request.z[i * plan_.m + r] = lane_of(centre_.z, r, lane);
+      job_.request.s[i * plan_.m + r] = lane_of(centre_.s, r, lane);
+    }
+  }
+
+  const CentreJob& job_;
+  const Plan& plan_;
+  CentringMemory<V> memory_;
+  Centre<V>& centre_ = memory_.centre;
+};
+
+}  // namespace cvxl::CVXL_ISA
