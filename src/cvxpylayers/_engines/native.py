@@ -14,7 +14,7 @@ from cvxpylayers._engines.base import Capabilities, Engine
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
-from cvxpylayers.errors import OptionError
+from cvxpylayers.errors import DerivativeError, OptionError
 
 _SMOOTHING = 1e-4  # the kernel's default
 
@@ -147,7 +147,14 @@ class NativeEngine(Engine):
 
         At a solution the active set does not move: all curvature is that of the products of data and solution. At a point of the
         central path (``derivative="smoothed"``) the complementarity equations contribute theirs.
+
+        Raises:
+            DerivativeError: there are cones beyond the orthant.
         """
+        if not self.compiled.structure.cones.polyhedral:
+            raise DerivativeError(
+                "Second derivatives are those of linear and quadratic programs so far; this problem has other cones."
+            )
         lead = () if directions is None else (directions,)
         gradients, degenerate = _rooms(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
