@@ -16,6 +16,7 @@ from torch.func import grad, jacfwd, jacrev, vmap
 
 from cvxpylayers import InputError, SolverError
 from cvxpylayers.torch import CvxpyLayer
+from cvxpylayers.torch._handles import handle
 
 F64 = torch.float64
 
@@ -148,15 +149,15 @@ def test_an_exported_model_runs_and_learns_in_a_new_process(nnls: CvxpyLayer, st
 
 def test_operators_keep_the_rules_of_operators(nnls: CvxpyLayer) -> None:
     A, b = inputs(grad=True)
-    arguments = (nnls._handle, "{}", True, [A, b])
+    arguments = (handle(nnls._ticket), "{}", True, [A, b])
     torch.library.opcheck(torch.ops.cvxpylayers.solve.default, arguments)
     *_, x, z, s, status = torch.ops.cvxpylayers.solve(*arguments)
     row = [t.detach() for t in (x, z, s, status, A, b)]
     cotangent, tangent = torch.randn(4, 2, dtype=F64), torch.randn(4, 3, 2, dtype=F64)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(
-        torch.ops.cvxpylayers.vjp.default, (nnls._handle, False, [True, True], [*row, cotangent]), test_utils=checks
+        torch.ops.cvxpylayers.vjp.default, (handle(nnls._ticket), False, [True, True], [*row, cotangent]), test_utils=checks
     )
     torch.library.opcheck(
-        torch.ops.cvxpylayers.jvp.default, (nnls._handle, False, [True], [*row, tangent, None]), test_utils=checks
+        torch.ops.cvxpylayers.jvp.default, (handle(nnls._ticket), False, [True], [*row, tangent, None]), test_utils=checks
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -12,7 +13,7 @@ import cvxpy as cp
 import numpy as np
 
 from cvxpylayers._arrays import reasons, screen, to_batch
-from cvxpylayers._canon import compile_problem
+from cvxpylayers._canon import Recent, compile_problem, fingerprint, rename
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.log_space import build, kind_of
 from cvxpylayers._engines.registry import Solver, check, resolve
@@ -29,6 +30,9 @@ _LISTED: Final = 8  # failing instances that a message names
 _QUOTED: Final = 3  # different words of solvers in a message
 _SILENT: Final[Mapping[int, str]] = MappingProxyType({})
 _SHOWN: Final = ("version", "isa", "lane_width")  # facts of the engine that fit into a repr
+
+# Loops that build the same layer for every sample pay for one.
+_RECENT: Final[Recent[tuple[CompiledProblem, Engine]]] = Recent(count=16, room=1_000_000, size=lambda pair: pair[0].M.nnz)
 
 
 class Call(NamedTuple):
@@ -59,8 +63,16 @@ class Layer:
         kind, preset = resolve(solver if named is None else named)
         options = {**preset, **normalize(arguments, kind.option_names())}
         mode = _mode(on_failure)
-        compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-        self._assemble(kind, compiled, options, mode, verbose)
+        key = _key(fingerprint(problem, parameters, variables, gp, canon_backend), kind, options)
+        if key is not None and (found := _RECENT.get(key)) is not None:
+            compiled, engine = rename(found[0], problem, parameters, variables), found[1].twin()
+        else:
+            compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
+            check(kind, compiled)
+            engine = build(kind, compiled, options)
+            if key is not None:
+                _RECENT.put(key, (compiled, engine.twin()))
+        self._assemble(compiled, engine, mode, verbose)
 
     @classmethod
     def of(
@@ -74,15 +86,12 @@ class Layer:
     ) -> Layer:
         """The layer of a problem that has been compiled; ``options`` are the engine's own."""
         layer = cls.__new__(cls)
-        layer._assemble(kind, compiled, options, on_failure, verbose)
+        check(kind, compiled)
+        layer._assemble(compiled, build(kind, compiled, options), on_failure, verbose)
         return layer
 
-    def _assemble(
-        self, kind: type[Engine], compiled: CompiledProblem, options: Mapping[str, Any], on_failure: OnFailure, verbose: bool
-    ) -> None:
-        self.compiled, self.on_failure, self.verbose = compiled, on_failure, verbose
-        check(kind, compiled)
-        self.engine = build(kind, compiled, options)
+    def _assemble(self, compiled: CompiledProblem, engine: Engine, on_failure: OnFailure, verbose: bool) -> None:
+        self.compiled, self.engine, self.on_failure, self.verbose = compiled, engine, on_failure, verbose
         self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
         self.ranks = tuple(len(spec.shape) for spec in compiled.parameters)
         cuts = list(accumulate((o.size for o in self.compiled.outputs), initial=0))
@@ -317,6 +326,16 @@ class Layer:
             f"n={s.n}, m={s.m}, nnz(P)={s.P.nnz}, nnz(A)={s.A.nnz}; cones: {_cones(s.cones)}\n"
             f"engine: {engine}; on_failure={self.on_failure!r}"
         )
+
+
+def _key(digest: str | None, kind: type[Engine], options: Mapping[str, Any]) -> Hashable | None:
+    """What two layers share that can share their engine; None where that cannot be told."""
+    key = digest, kind, tuple(sorted(options.items(), key=itemgetter(0)))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key if digest is not None else None
 
 
 def _mode(on_failure: str) -> OnFailure:

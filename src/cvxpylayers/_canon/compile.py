@@ -187,6 +187,11 @@ def _parameter_spec(parameter: cp.Parameter, forms: tuple[Form, ...], quadratic:
 
 
 def _output_spec(variable: cp.Variable, problem: cp.Problem, gp: bool) -> OutputSpec:
+    dual = owner(variable, problem) is not None
+    return OutputSpec(output_name(variable, problem), tuple(variable.shape), dual=dual, exp=gp and not dual)
+
+
+def output_name(variable: cp.Variable, problem: cp.Problem) -> str:
+    """What messages call an output."""
     owned = owner(variable, problem)
-    name = variable.name() if owned is None else f"dual of {brief(owned[0])}"
-    return OutputSpec(name, tuple(variable.shape), dual=owned is not None, exp=gp and owned is None)
+    return variable.name() if owned is None else f"dual of {brief(owned[0])}"

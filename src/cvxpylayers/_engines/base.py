@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, final
 
 from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
@@ -54,6 +54,13 @@ class Engine(abc.ABC):
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         self.compiled = compiled
         self.options = dict(options)
+
+    @final
+    def twin(self) -> Engine:
+        """An engine of its own that shares everything this one was built from."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
 
     @classmethod
     @abc.abstractmethod

@@ -6,6 +6,7 @@ may carry the content itself, which is what exported programs hold.
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -14,19 +15,29 @@ from cvxpylayers._engines.registry import names, resolve
 from cvxpylayers._layer import Layer
 from cvxpylayers.errors import ProblemError
 
-_KNOWN: Final[WeakValueDictionary[str, Layer]] = WeakValueDictionary()
-_KEPT: Final[dict[str, Layer]] = {}  # by those whose graphs may outlive every module that holds the layer
+_TICKETS: Final = itertools.count()
+_LAYERS: Final[WeakValueDictionary[int, Layer]] = WeakValueDictionary()  # by ticket
+_KNOWN: Final[WeakValueDictionary[str, Layer]] = WeakValueDictionary()  # by handle
+_KEPT: Final[dict[str, Layer]] = {}  # by handle, because of graphs that may outlive every module that holds the layer
 
 
-def register(layer: Layer) -> str:
-    """The handle of ``layer``, good for as long as somebody holds the layer or one like it."""
-    handle = _codec.fingerprint(_content(layer))
-    _KNOWN.setdefault(handle, layer)
-    return handle
+def register(layer: Layer) -> int:
+    """A ticket for the layer's handle, which most layers never need; good in this process, while somebody holds the layer."""
+    ticket = next(_TICKETS)
+    _LAYERS[ticket] = layer
+    return ticket
+
+
+def handle(ticket: int) -> str:
+    """The handle of the layer that has this ticket."""
+    layer = _LAYERS[ticket]
+    name = _codec.fingerprint(_content(layer))
+    _KNOWN.setdefault(name, layer)
+    return name
 
 
 def portable(handle: str) -> str:
-    """The handle with the content of its layer.
+    """``handle`` with the content of its layer.
 
     Raises:
         ProblemError: the layer's engine is none that other processes know by name.

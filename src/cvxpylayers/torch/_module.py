@@ -63,11 +63,11 @@ class CvxpyLayer(torch.nn.Module):
             solver_args=solver_args,
             on_failure=on_failure,
         )
-        self._handle = register(self._layer)
+        self._ticket = register(self._layer)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._handle = register(self._layer)
+        self._ticket = register(self._layer)
 
     def forward(
         self,
@@ -86,7 +86,7 @@ class CvxpyLayer(torch.nn.Module):
             SolverError: an instance has no solution and ``on_failure`` is "raise".
         """
         if symbolic(params):
-            return traced_solve(self._handle, params, solver_args, warm_start, on_failure)
+            return traced_solve(self._ticket, params, solver_args, warm_start, on_failure)
         return solve(self._layer, params, solver_args, warm_start, on_failure)[0]
 
     def solve(

@@ -7,12 +7,13 @@ of ``_function``, at a site that calls the operators below autograd. Layers are 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
 from torch._functorch.utils import enable_single_level_autograd_function
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from cvxpylayers._arrays import batch_shape
 from cvxpylayers._layer import OnFailure
@@ -20,7 +21,7 @@ from cvxpylayers._program import ParameterSpec
 from cvxpylayers.torch import _vmap
 from cvxpylayers.torch._direct import Direct
 from cvxpylayers.torch._function import Bend, Pull, Push, Solve, apply, recording
-from cvxpylayers.torch._handles import find, portable
+from cvxpylayers.torch._handles import find, handle, portable
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 from cvxpylayers.torch._tensors import kind
 
@@ -29,17 +30,22 @@ _ops: Final = torch.ops.cvxpylayers
 
 
 def traced_solve(
-    handle: str, parameters: Tensors, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
+    ticket: int, parameters: Tensors, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
 ) -> tuple[torch.Tensor, ...]:
     """The outputs, as an operator's; what is exported carries its layer."""
-    name = _portable(handle) if torch.compiler.is_exporting() else handle
+    name = _portable(ticket) if torch.compiler.is_exporting() else _handle(ticket)
     found = _ops.solve(name, _encoded(solver_args, warm_start, on_failure), False, list(parameters))
-    return tuple(found[: _outputs(handle)])
+    return tuple(found[: _outputs(ticket)])
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _portable(handle: str) -> str:
-    return portable(handle)
+def _handle(ticket: int) -> str:
+    return handle(ticket)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _portable(ticket: int) -> str:
+    return portable(handle(ticket))
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -48,8 +54,19 @@ def _encoded(solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _outputs(handle: str) -> int:
-    return len(find(handle).compiled.outputs)
+def _outputs(ticket: int) -> int:
+    return len(find(handle(ticket)).compiled.outputs)
+
+
+@contextmanager
+def _below() -> Iterator[None]:
+    """Below autograd, as far as this level goes: outer levels of ``torch.func`` record although ``Function.forward`` does not."""
+    with torch._C._AutoDispatchBelowAutograd():
+        if not torch._C._are_functorch_transforms_active():
+            yield
+        else:
+            with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
+                yield
 
 
 class Traced(Site):
@@ -60,19 +77,19 @@ class Traced(Site):
         self._handle, self._arguments = handle, arguments
 
     def solve(self, parameters: Tensors, tape: bool) -> Tensors:
-        with torch._C._AutoDispatchBelowAutograd():
+        with _below():
             return tuple(_ops.solve(self._handle, self._arguments, tape, list(parameters)))
 
     def vjp(self, many: bool, wanted: Wanted, row: Maybe) -> Tensors:
-        with torch._C._AutoDispatchBelowAutograd():
+        with _below():
             return tuple(_ops.vjp(self._handle, many, list(wanted), list(row)))
 
     def jvp(self, many: bool, wanted: Wanted, row: Maybe) -> Tensors:
-        with torch._C._AutoDispatchBelowAutograd():
+        with _below():
             return tuple(_ops.jvp(self._handle, many, list(wanted), list(row)))
 
     def hvp(self, many: bool, wanted: Wanted, row: Maybe) -> Tensors:
-        with torch._C._AutoDispatchBelowAutograd():
+        with _below():
             return tuple(_ops.hvp(self._handle, many, list(wanted), list(row)))
 
     def recorded(self, function: type[Derivative], many: bool, wanted: Wanted, row: Maybe) -> Tensors:
