@@ -1,6 +1,7 @@
 """Differentiable convex optimization layers: CVXPY problems, solved and differentiated in batches.
 
-Front ends: ``cvxpylayers.torch``, ``cvxpylayers.jax``, ``cvxpylayers.numpy``. Importing the package imports no tensor framework.
+Front ends: ``cvxpylayers.torch``, ``cvxpylayers.jax``, ``cvxpylayers.mlx``, ``cvxpylayers.numpy``. Importing the package imports no
+tensor framework.
 """
 
 from __future__ import annotations
