@@ -79,7 +79,7 @@ class Adjoint {
         weight_[i] = 1.0 + H_[i];
       }
     } else {
-      degenerate = valid & cones_.differentiate(t2_, l2_, tie);
+      degenerate = valid & cones_.differentiate(t2_, l2_, tie, ~M{});
       for (Index i = 0; i < plan_.m; ++i) {
         const V d = cones_.h[i];
         active_[i] = d < 1.0 - 1e-13;

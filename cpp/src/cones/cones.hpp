@@ -79,16 +79,32 @@ class Cones {
   }
 
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
-  // the blocks now have. Returns the lanes in which w lies, to `tie`, where Π has no derivative; such directions count as active.
-  M differentiate(const V* s, const V* z, double tie) {
+  // the blocks now have. Writes the given lanes; returns those in which w lies, to `tie`, where Π has no derivative.
+  M differentiate(const V* s, const V* z, double tie, M lanes) {
     M tied{};
     for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
-      h[i] = select(s[i] > z[i], splat<V>(1.0), V{});
+      h[i] = select(lanes, select(s[i] > z[i], splat<V>(1.0), V{}), h[i]);
       tied |= max(s[i], z[i]) < tie;
     }
-    for_each([&](const ConeBlock& c, auto& block) { tied |= block.differentiate(s + c.first, z + c.first, h + c.first, tie); });
+    for_each([&](const ConeBlock& c, auto& block) { tied |= block.differentiate(s + c.first, z + c.first, h + c.first, tie, lanes); });
     return tied;
+  }
+
+  // s = Π(w), z = s - w in the given lanes, where (s, z) is close to that.
+  void project(const V* w, V* s, V* z, M lanes) {
+    std::copy(s, s + plan_.m, t_);
+    std::copy(z, z + plan_.m, u_);
+    for (Index i = 0; i < plan_.zero; ++i) u_[i] = -w[i];
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
+      t_[i] = max(w[i], V{});
+      u_[i] = max(-w[i], V{});
+    }
+    for_each([&](const ConeBlock& c, auto& block) { block.project(w + c.first, t_ + c.first, u_ + c.first); });
+    for (Index i = 0; i < plan_.m; ++i) {
+      s[i] = select(lanes, t_[i], s[i]);
+      z[i] = select(lanes, u_[i], z[i]);
+    }
   }
 
   // v ← T v and ṽ ← T'ṽ; the matrix A by rows of the plan's pattern.

@@ -58,6 +58,31 @@ struct Exponential {
     const V y = max(s[1], splat<V>(1e-100)), rho = min(s[0] / y, splat<V>(300.0)), e = exp(rho), bend = t[0] - rho * t[1];
     return e * bend * bend / (y * sqrt(1.0 + e * e * (1.0 + (1.0 - rho) * (1.0 - rho))));
   }
+  // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
+  // With ρ = x/y, s = y (ρ, 1, e^ρ) and z = λ (-e^ρ, (ρ-1)e^ρ, 1): two equations of s - z = w give y and λ, a few steps of Newton's
+  // method on the third give ρ (as in Friberg 2023).
+  void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z) const {
+    const V one = splat<V>(1.0), limit = splat<V>(200.0);
+    const auto clip = [&](V v) { return max(min(v, limit), -limit); };
+    V rho = clip(select(s[1] > abs(z[0]), s[0] / s[1], 1.0 - z[1] / z[0]));
+    V y, lambda, e;
+    for (int pass = 0;; ++pass) {
+      const V q = 1.0 / (rho * rho - rho + 1.0), slope = 2.0 * rho - 1.0;
+      e = exp(rho);
+      y = ((rho - 1.0) * w[0] + w[1]) * q;
+      lambda = (w[0] - rho * w[1]) * q / e;
+      if (pass == 4) break;
+      const V value = y * e - lambda - w[2];
+      const V change = ((w[0] - y * slope) * q + y) * e + w[1] * q / e + lambda + lambda * slope * q;
+      const V step = value / change;
+      rho = clip(rho - select(finite(step), max(min(step, one), -one), V{}));
+    }
+    y = max(y, V{});
+    lambda = max(lambda, V{});
+    s = {{y * rho, y, y * e}};
+    z = {{-lambda * e, lambda * (rho - 1.0) * e, lambda}};
+  }
+
   // Points whose projection is (w₀, 0, max(w₂, 0)): the cone's flat face.
   M projects_on_face(const Vector3<V>& w) const { return (w[0] < 0.0) & (w[1] < 0.0); }
 

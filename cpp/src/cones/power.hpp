@@ -77,6 +77,33 @@ struct Power {
     const V bend = t[0] * x - t[1] * y;
     return alpha * beta * bend * bend / sqrt(alpha * alpha * x * x + beta * beta * y * y + w * w);
   }
+  // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
+  // With r = |s₂|, μ = r(|w₂| - r): s₀ = (w₀ + √(w₀² + 4αμ))/2, s₁ likewise with 1-α, and r = s₀^α s₁^(1-α) by Newton's method (as in
+  // Hien 2015); z = μ (α/s₀, (1-α)/s₁, ∓1/r).
+  void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z) const {
+    const double beta = 1.0 - alpha;
+    const V tiny = splat<V>(1e-150), size = max(abs(w[2]), tiny);
+    V r = min(max(abs(s[2]), 1e-3 * size), 0.999 * size), x, y, product;
+    for (int pass = 0;; ++pass) {
+      const V mu = r * (size - r);
+      const auto root = [&](V head, double weight) {
+        const V length = sqrt(head * head + 4.0 * weight * mu);
+        return max(select(head > 0.0, 0.5 * (head + length), 2.0 * weight * mu / max(length - head, tiny)), tiny);
+      };
+      x = root(w[0], alpha);
+      y = root(w[1], beta);
+      product = exp(alpha * log(x) + beta * log(y));
+      if (pass == 5) break;
+      const V change = (size - 2.0 * r) * product *
+                           (alpha * alpha / (x * max(2.0 * x - w[0], tiny)) + beta * beta / (y * max(2.0 * y - w[1], tiny))) - 1.0;
+      const V step = (product - r) / change;
+      r = min(max(r - select(finite(step), step, V{}), 0.1 * r), 0.5 * (r + size));
+    }
+    const V mu = max(r * (size - r), V{}), sign = select(w[2] < 0.0, splat<V>(-1.0), splat<V>(1.0));
+    s = {{x, y, sign * product}};
+    z = {{alpha * mu / x, beta * mu / y, -sign * mu / product}};
+  }
+
   M projects_on_face(const Vector3<V>&) const { return M{}; }
 
   M contains_primal(const Vector3<V>& s) const { return contains(s, 1.0, 1.0); }

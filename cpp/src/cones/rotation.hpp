@@ -21,19 +21,19 @@ struct SecondOrderFrame {
   V* v;  // order - 1: u + σe₁
   V beta{}, sigma{};
 
-  // u has unit length, or is zero: then any frame will do.
-  void set(const V* u, Index order) {
+  // In the given lanes; u has unit length, or is zero: then any frame will do.
+  void set(const V* u, Index order, Mask<lanes_of<V>> lanes) {
     if (order < 2) return;
-    V norm2 = V{};
+    V norm2 = V{}, length = V{};
+    for (Index i = 0; i < order - 1; ++i) norm2 += u[i] * u[i];
+    const V sign = select(u[0] < 0.0, splat<V>(-1.0), splat<V>(1.0));
     for (Index i = 0; i < order - 1; ++i) {
-      v[i] = u[i];
-      norm2 += u[i] * u[i];
+      const V entry = i > 0 ? u[i] : select(norm2 > 0.5, u[0] + sign, splat<V>(1.0));
+      length += entry * entry;
+      v[i] = select(lanes, entry, v[i]);
     }
-    sigma = select(u[0] < 0.0, splat<V>(-1.0), splat<V>(1.0));
-    v[0] = select(norm2 > 0.5, u[0] + sigma, splat<V>(1.0));
-    V length = v[0] * v[0];
-    for (Index i = 1; i < order - 1; ++i) length += v[i] * v[i];
-    beta = 2.0 / length;
+    sigma = select(lanes, sign, sigma);
+    beta = select(lanes, 2.0 / length, beta);
   }
 
   void forward(V* a, Index order, Index columns, V* scratch) const {

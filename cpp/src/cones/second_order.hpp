@@ -40,7 +40,7 @@ class SecondOrder {
     w_[0] = sqrt(1.0 + length2);
     const V length = sqrt(length2), inverse = select(length > 1e-150, 1.0 / length, V{});
     for (Index i = 1; i < order_; ++i) t_[i - 1] = w_[i] * inverse;
-    frame.set(t_, order_);
+    frame.set(t_, order_, ~M{});
     eta_ = sqrt(rs * rz_inverse);
     const V eta2 = rs * rz_inverse, spread = w_[0] + length;
     h[0] = eta2 * spread * spread;
@@ -87,8 +87,8 @@ class SecondOrder {
   }
 
   // DΠ(w) at w = s - z: its eigenvalues d in the frame of w. With the spectral values λ± = w₀ ± |w₁| they are [λ₊ > 0], [λ₋ > 0] and, on
-  // the complement, the slope of max(λ, 0) between the two. Returns the lanes in which a spectral value is all but zero.
-  M differentiate(const V* s, const V* z, V* d, double tie) {
+  // the complement, the slope of max(λ, 0) between the two. Writes the given lanes; returns those in which a spectral value is all but zero.
+  M differentiate(const V* s, const V* z, V* d, double tie, M lanes) {
     V length2 = V{};
     for (Index i = 1; i < order_; ++i) {
       t_[i - 1] = s[i] - z[i];
@@ -96,14 +96,27 @@ class SecondOrder {
     }
     const V length = sqrt(length2), inverse = select(length > 1e-150, 1.0 / length, V{}), w0 = s[0] - z[0];
     for (Index i = 0; i < order_ - 1; ++i) t_[i] *= inverse;
-    frame.set(t_, order_);
+    frame.set(t_, order_, lanes);
     const V high = w0 + length, low = w0 - length, one = splat<V>(1.0);
     const M above = low > 0.0, below = ~(high > 0.0);
-    d[0] = select(high > 0.0, one, V{});
-    if (order_ > 1) d[1] = select(above, one, V{});
+    d[0] = select(lanes, select(high > 0.0, one, V{}), d[0]);
+    if (order_ > 1) d[1] = select(lanes, select(above, one, V{}), d[1]);
     const V slope = select(above, one, select(below, V{}, high / max(high - low, splat<V>(1e-300))));
-    for (Index i = 2; i < order_; ++i) d[i] = slope;
+    for (Index i = 2; i < order_; ++i) d[i] = select(lanes, slope, d[i]);
     return (abs(high) < tie) | ((abs(low) < tie) & M(order_ > 1 ? ~M{} : M{}));
+  }
+
+  // s = Π(w), z = s - w.
+  void project(const V* w, V* s, V* z) const {
+    const V length = norm(w + 1, order_ - 1), inverse = select(length > 1e-150, 1.0 / length, V{});
+    const V high = w[0] + length, low = w[0] - length;
+    const auto split = [&](V* u, V first, V second) {
+      u[0] = 0.5 * (first + second);
+      const V along = 0.5 * (first - second) * inverse;
+      for (Index i = 1; i < order_; ++i) u[i] = along * w[i];
+    };
+    split(s, max(high, V{}), max(order_ > 1 ? low : high, V{}));
+    split(z, max(-high, V{}), max(order_ > 1 ? -low : -high, V{}));
   }
 
   // f(s) + f*(z) = -½ log det - ½ log det at the moved points.

@@ -108,14 +108,12 @@ class Semidefinite {
     return max(-smallest_eigenvalue(B_), V{});
   }
 
-  // DΠ(w) at w = s - z: diagonal in the eigenvectors of the matrix, with the slopes of max(λ, 0) between its eigenvalues. Returns the
-  // lanes in which an eigenvalue is all but zero.
-  M differentiate(const V* s, const V* z, V* d, double tie) {
+  // DΠ(w) at w = s - z: diagonal in the eigenvectors of the matrix, with the slopes of max(λ, 0) between its eigenvalues. Writes the
+  // given lanes; returns those in which an eigenvalue is all but zero.
+  M differentiate(const V* s, const V* z, V* d, double tie, M lanes) {
     for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) scratch_[r] = s[r] - z[r];
-    SemidefiniteFrame<V>::unpack(scratch_, k_, 1, B_);
-    for (Index j = 0; j < k_; ++j)
-      for (Index i = 0; i < k_; ++i) frame.U[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
-    diagonalize(B_, frame.U, k_);
+    eigenvectors(scratch_);
+    for (Index r = 0; r < k_ * k_; ++r) frame.U[r] = select(lanes, C_[r], frame.U[r]);
     M tied{};
     const V one = splat<V>(1.0);
     for (Index j = 0; j < k_; ++j) {
@@ -123,10 +121,23 @@ class Semidefinite {
       tied |= abs(a) < tie;
       for (Index i = 0; i <= j; ++i) {
         const V b = B_[i * k_ + i], high = max(a, b), low = min(a, b);
-        *d++ = select(low > 0.0, one, select(high > 0.0, high / max(high - low, splat<V>(1e-300)), V{}));
+        *d = select(lanes, select(low > 0.0, one, select(high > 0.0, high / max(high - low, splat<V>(1e-300)), V{})), *d);
+        ++d;
       }
     }
     return tied;
+  }
+
+  // s = Π(w), z = s - w.
+  void project(const V* w, V* s, V* z) {
+    eigenvectors(w);
+    for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) s[r] = z[r] = V{};
+    for (Index j = 0; j < k_; ++j) {
+      s[j * (j + 3) / 2] = max(B_[j * k_ + j], V{});
+      z[j * (j + 3) / 2] = max(-B_[j * k_ + j], V{});
+    }
+    SemidefiniteFrame<V>::template congruence<true>(s, C_, k_, 1, scratch_);
+    SemidefiniteFrame<V>::template congruence<true>(z, C_, k_, 1, scratch_);
   }
 
   // f(s) + f*(z) = -log det - log det at the moved points.
@@ -142,6 +153,14 @@ class Semidefinite {
   }
 
  private:
+  // Eigenvectors of the matrix u into C_, its eigenvalues onto the diagonal of B_.
+  void eigenvectors(const V* u) {
+    SemidefiniteFrame<V>::unpack(u, k_, 1, B_);
+    for (Index j = 0; j < k_; ++j)
+      for (Index i = 0; i < k_; ++i) C_[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
+    diagonalize(B_, C_, k_);
+  }
+
   V smallest_eigenvalue(V* X) {
     diagonalize<V>(X, nullptr, k_);
     V smallest = splat<V>(__builtin_inf());

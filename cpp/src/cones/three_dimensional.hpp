@@ -67,12 +67,12 @@ class ThreeDimensional {
 
   // DΠ(w) at w = s - z. Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along
   // z, and on the third direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the
-  // eigenvalue is 1/(1 + |z|κ). Returns the lanes in which s or z is all but zero there.
-  M differentiate(const V* s_, const V* z_, V* d, double tie) {
+  // eigenvalue is 1/(1 + |z|κ). Writes the given lanes; returns those in which s or z is all but zero there.
+  M differentiate(const V* s_, const V* z_, V* d, double tie, M lanes) {
     const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}}, w{{s[0] - z[0], s[1] - z[1], s[2] - z[2]}};
     const V one = splat<V>(1.0), tiny = splat<V>(1e-150), s_norm = sqrt(dot(s, s)), z_norm = sqrt(dot(z, z));
-    const M face = barrier.projects_on_face(w), inside = barrier.contains_primal(w) & ~face;
-    const M polar = barrier.contains_dual({{-w[0], -w[1], -w[2]}}) & ~face, flat = face | inside | polar;
+    const auto [face, inside, polar] = regions(w);
+    const M flat = face | inside | polar;
     // The longer of the two is known better: the other is made orthogonal to it.
     const M longer = s_norm >= z_norm;
     Vector3<V> p, g;
@@ -84,17 +84,31 @@ class ThreeDimensional {
     const V g_norm = 1.0 / max(sqrt(dot(g, g)), tiny);
     for (int i = 0; i < 3; ++i) g[i] *= g_norm;
     const Vector3<V> t = cross(p, g);
-    d[2] = 1.0 / (1.0 + z_norm * barrier.curvature(s, t));
+    const V middle_value = 1.0 / (1.0 + z_norm * barrier.curvature(s, t));
+    const auto put = [&](V& target, V value) { target = select(lanes, value, target); };
     for (int i = 0; i < 3; ++i) {
       const V own = splat<V>(i == 0 ? 1.0 : 0.0), middle = splat<V>(i == 1 ? 1.0 : 0.0), last = splat<V>(i == 2 ? 1.0 : 0.0);
-      frame.T[i] = select(flat, own, select(longer, p[i], g[i]));
-      frame.T[3 + i] = select(flat, middle, select(longer, g[i], p[i]));
-      frame.T[6 + i] = select(flat, last, t[i]);
+      put(frame.T[i], select(flat, own, select(longer, p[i], g[i])));
+      put(frame.T[3 + i], select(flat, middle, select(longer, g[i], p[i])));
+      put(frame.T[6 + i], select(flat, last, t[i]));
     }
-    d[0] = select(polar, V{}, one);
-    d[1] = select(inside, one, V{});
-    d[2] = select(inside | (face & (w[2] > 0.0)), one, select(polar | face, V{}, d[2]));
+    put(d[0], select(polar, V{}, one));
+    put(d[1], select(inside, one, V{}));
+    put(d[2], select(inside | (face & (w[2] > 0.0)), one, select(polar | face, V{}, middle_value)));
     return ~flat & (min(s_norm, z_norm) < tie);
+  }
+
+  // s = Π(w), z = s - w, given a pair that is close.
+  void project(const V* w_, V* s_, V* z_) const {
+    const Vector3<V> w{{w_[0], w_[1], w_[2]}};
+    const auto [face, inside, polar] = regions(w);
+    Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
+    barrier.touch(w, s, z);
+    for (int i = 0; i < 3; ++i) {
+      const V on_face = i == 0 ? w[0] : i == 1 ? V{} : max(w[2], V{});
+      s_[i] = select(inside, w[i], select(polar, V{}, select(face, on_face, s[i])));
+      z_[i] = select(inside, V{}, select(polar, -w[i], select(face, on_face - w[i], z[i])));
+    }
   }
 
   // Whether both points, moved by α along their directions, stay inside.
@@ -115,6 +129,15 @@ class ThreeDimensional {
   }
 
  private:
+  struct Regions {
+    M face, inside, polar;
+  };
+  // Where Π is linear: its image is the flat face of the exponential cone, w itself, or zero.
+  Regions regions(const Vector3<V>& w) const {
+    const M face = barrier.projects_on_face(w);
+    return {face, barrier.contains_primal(w) & ~face, barrier.contains_dual({{-w[0], -w[1], -w[2]}}) & ~face};
+  }
+
   V value(const Vector3<V>& z) const {
     const Kernel3<V> k = barrier.kernel(z);
     V sum = -log(max(k.r, splat<V>(1e-300)));

@@ -32,23 +32,32 @@ struct Embedding {
   V *c, *r1, *r2;                   // complementarity and right-hand sides
   V *b;                             // of the program, in the frames
   V *t1, *t2, *t3, *cx, *cz;        // scratch
+  V *H;                             // per row, in the frames: of the system being solved
+  M *off;                           // rows that it leaves out
+  V *w;                             // s - z after a step of the polish
   V *best_x, *best_z, *best_s;      // the iterate of least merit, divided by its τ
+  V *saved_x, *saved_z, *saved_s;   // the interior iterate that a polish started from
+  V saved_tau{}, saved_kappa{};
 
   // The stage of each lane; a lane in none is idle. `dual` lanes have given up the primal-dual scaling.
-  M convexity{}, start{}, interior{}, fresh{}, dual{}, not_convex{};
+  M convexity{}, start{}, interior{}, polish{}, fresh{}, dual{}, not_convex{};
+  M last{};                         // lanes that end with their polish, whatever it brings
 
   Outcome<V> outcome;
   V q_norm{}, b_norm{};
   V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
+  V polish_at{};                    // merit at which the next polish is tried
+  V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
 
   Embedding(const Plan& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena), cones(p, arena), rotated(program) {
     rotated.A = arena.take<V>(p.A.indices.size());
-    for (V** v : {&x, &Px, &Atz, &rx, &dx, &x1, &x2, &r1, &t1, &t3, &cx, &best_x}) *v = arena.take<V>(p.n);
-    for (V** v : {&z, &s, &Ax, &rz, &dz, &ds, &z1, &z2, &c, &r2, &b, &t2, &cz, &best_z, &best_s}) *v = arena.take<V>(p.m);
+    for (V** v : {&x, &Px, &Atz, &rx, &dx, &x1, &x2, &r1, &t1, &t3, &cx, &best_x, &saved_x}) *v = arena.take<V>(p.n);
+    for (V** v : {&z, &s, &Ax, &rz, &dz, &ds, &z1, &z2, &c, &r2, &b, &t2, &cz, &best_z, &best_s, &saved_z, &saved_s, &H, &w}) *v = arena.take<V>(p.m);
+    off = arena.take<M>(p.m);
   }
 
-  M live() const { return convexity | start | interior; }
+  M live() const { return convexity | start | interior | polish; }
   bool is_equality(Index i) const { return i < plan.zero; }
 };
 

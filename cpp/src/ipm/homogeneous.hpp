@@ -8,6 +8,14 @@
 //
 // The algorithm is that of Clarabel (arXiv 2405.12762); lanes, masks and refill are as in ipm/solve.hpp. Multipliers of the solves are
 // in the frames of the cones (cones/rotation.hpp), where H is diagonal.
+//
+// An interior point at gap ε is off the solution by √ε where curvature of a cone pins it down, and what users differentiate is the
+// solution. So a lane that is close enough is polished: Newton's method on the optimality conditions
+//
+//     Px + q + A'z = 0,   Ax + s - b = 0,   s = Π(w), z = s - w,
+//
+// in (x, w). Π is differentiable where the solution is, its derivative is diagonal in frames of the cones like any scaling, and
+// convergence is quadratic (Ali, Wong, Kolter 2017). A polish that does not help gives way to the interior iterate it came from.
 
 #include "cvxl/status.hpp"
 #include "ipm/embedding.hpp"
@@ -69,7 +77,9 @@ class HomogeneousSolver {
     st_.best_merit = select(loaded, infinity, st_.best_merit);
     st_.outcome.iterations = select(loaded, zero, st_.outcome.iterations);
     st_.stalled = select(loaded, zero, st_.stalled);
+    st_.polish_at = select(loaded, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
     st_.dual &= ~loaded;
+    st_.last &= ~loaded;
     st_.convexity = check_convexity_ ? loaded : M{};
     begin(loaded & ~st_.convexity);
     evaluate(st_);
@@ -80,14 +90,19 @@ class HomogeneousSolver {
 
   M factorize() {
     st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual);
+    if (any(st_.polish)) st_.cones.differentiate(st_.s, st_.z, 0.0, st_.polish);
     st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0);
     for (Index i = 0; i < st_.plan.m; ++i) {
-      const V h = st_.cones.h[i] + st_.settings.regularization;
-      // A kept row is scaled by e = (1 + h)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/h.
-      const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + h);
-      st_.kkt.e[i] = select(st_.convexity, V{}, sqrt(e2));
-      st_.kkt.delta[i] = select(st_.convexity, one, h * e2);
+      // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
+      const V h = st_.cones.h[i];
+      st_.off[i] = st_.convexity | (st_.polish & (h > 1.0 - 1e-13));
+      st_.H[i] = select(st_.off[i], V{}, select(st_.polish, h / (1.0 - h), h));
+      const V regularized = st_.H[i] + st_.settings.regularization;
+      // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
+      const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
+      st_.kkt.e[i] = select(st_.off[i], V{}, sqrt(e2));
+      st_.kkt.delta[i] = select(st_.off[i], one, regularized * e2);
     }
     return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, splat<V>(st_.settings.regularization));
   }
@@ -105,7 +120,7 @@ class HomogeneousSolver {
         scale = max(scale, abs(st_.r1[j]));
       }
       for (Index i = 0; i < st_.plan.m; ++i) {
-        st_.t2[i] = st_.r2[i] - (st_.t2[i] - st_.cones.h[i] * z[i]);
+        st_.t2[i] = select(st_.off[i], V{}, st_.r2[i] - (st_.t2[i] - st_.H[i] * z[i]));
         size = max(size, abs(st_.t2[i]));
         scale = max(scale, abs(st_.r2[i]));
       }
@@ -127,17 +142,18 @@ class HomogeneousSolver {
   // (x₂, z₂). In starting lanes of linear programs (0, b), which gives the primal half of the starting point.
   void constant_system() {
     const M primal_only = st_.plan.P.nnz() == 0 ? st_.start : M{};
-    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(primal_only, V{}, -st_.program.q[j]);
+    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(primal_only | st_.polish, V{}, -st_.program.q[j]);
     std::copy(st_.program.b, st_.program.b + st_.plan.m, st_.b);
     st_.cones.forward(st_.b);
-    std::copy(st_.b, st_.b + st_.plan.m, st_.r2);
+    for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = select(st_.polish, V{}, st_.b[i]);
     solve(st_.x2, st_.z2);
   }
 
-  // (x₁, z₁) of the affine direction; in starting lanes (-q, 0), the dual half.
+  // (x₁, z₁) of the affine direction; in starting lanes (-q, 0), the dual half; in polishing ones the step.
   void affine_system() {
     for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(st_.start, -st_.program.q[j], -st_.rx[j]);
-    for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = select(st_.start, V{}, (st_.is_equality(i) ? V{} : st_.s[i]) - st_.rz[i]);
+    for (Index i = 0; i < st_.plan.m; ++i)
+      st_.r2[i] = select(st_.start, V{}, (st_.is_equality(i) ? V{} : select(st_.polish, V{}, st_.s[i])) - st_.rz[i]);
     st_.cones.forward(st_.r2);
     solve(st_.x1, st_.z1);
   }
@@ -165,7 +181,7 @@ class HomogeneousSolver {
     for (Index j = 0; j < st_.plan.n; ++j) st_.dx[j] = st_.x1[j] + dtau * st_.x2[j];
     for (Index i = 0; i < st_.plan.m; ++i) {
       st_.dz[i] = st_.z1[i] + dtau * st_.z2[i];
-      st_.ds[i] = st_.cones.h[i] * st_.dz[i];
+      st_.ds[i] = st_.H[i] * st_.dz[i];
     }
     st_.cones.back(st_.dz);
     st_.cones.back(st_.ds);
@@ -193,8 +209,10 @@ class HomogeneousSolver {
     st_.cones.complement(st_.s, st_.z, st_.ds, st_.dz, second, sigma * st_.mu, st_.c);
     const V d_kappa = st_.tau * st_.kappa + second * dtau * dkappa - sigma * st_.mu;
     if (any(st_.start)) keep_start();
-    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = -keep * st_.rx[j];
-    for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = st_.c[i] - keep * st_.rz[i];
+    const M polished = st_.polish;
+    if (any(polished)) polish_step();
+    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(polished, V{}, -keep * st_.rx[j]);
+    for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = select(polished, V{}, st_.c[i] - keep * st_.rz[i]);
     st_.cones.forward(st_.r2);
     solve(st_.x1, st_.z1);
     assemble(st_.c, keep, d_kappa, dtau, dkappa);
@@ -211,7 +229,7 @@ class HomogeneousSolver {
     }
     move(st_.tau, dtau);
     move(st_.kappa, dkappa);
-    st_.outcome.iterations += select(st_.interior, one, V{});
+    st_.outcome.iterations += select(st_.interior | polished, one, V{});
     if (any(st_.start)) {
       st_.cones.lift_inside(st_.s, st_.start);
       st_.cones.lift_inside(st_.z, st_.start);
@@ -242,6 +260,58 @@ class HomogeneousSolver {
     return select(off, V{}, alpha);
   }
 
+  // One step of Newton's method from the solution (x₁, z₁) of the affine system.
+  void polish_step() {
+    std::copy(st_.z1, st_.z1 + st_.plan.m, st_.cz);
+    st_.cones.back(st_.cz);
+    st_.program.products(st_.x1, st_.cz, st_.t1, st_.t2, st_.t3);
+    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] += select(st_.polish, st_.x1[j], V{});
+    for (Index i = 0; i < st_.plan.m; ++i)
+      st_.w[i] = (st_.is_equality(i) ? V{} : st_.s[i] - st_.rz[i] - st_.t2[i]) - st_.z[i] - st_.cz[i];
+    st_.cones.project(st_.w, st_.s, st_.z, st_.polish);
+  }
+
+  // Divides by τ and starts the polish; the interior iterate is kept.
+  void enter_polish(M lanes) {
+    if (!any(lanes)) return;
+    const V factor = select(lanes, 1.0 / st_.tau, splat<V>(1.0));
+    const auto move = [&](V* value, V* saved, Index count) {
+      for (Index k = 0; k < count; ++k) {
+        saved[k] = select(lanes, value[k], saved[k]);
+        value[k] *= factor;
+      }
+    };
+    move(st_.x, st_.saved_x, st_.plan.n);
+    move(st_.z, st_.saved_z, st_.plan.m);
+    move(st_.s, st_.saved_s, st_.plan.m);
+    st_.saved_tau = select(lanes, st_.tau, st_.saved_tau);
+    st_.saved_kappa = select(lanes, st_.kappa, st_.saved_kappa);
+    st_.tau = select(lanes, splat<V>(1.0), st_.tau);
+    st_.kappa = select(lanes, V{}, st_.kappa);
+    st_.last_merit = select(lanes, splat<V>(__builtin_inf()), st_.last_merit);
+    st_.misses = select(lanes, V{}, st_.misses);
+    st_.polish |= lanes;
+    st_.interior &= ~lanes;
+    evaluate(st_);
+  }
+
+  // Back to the interior iterate; the next attempt is made much closer to the solution.
+  void leave_polish(M lanes) {
+    if (!any(lanes)) return;
+    const auto restore = [&](V* value, const V* saved, Index count) {
+      for (Index k = 0; k < count; ++k) value[k] = select(lanes, saved[k], value[k]);
+    };
+    restore(st_.x, st_.saved_x, st_.plan.n);
+    restore(st_.z, st_.saved_z, st_.plan.m);
+    restore(st_.s, st_.saved_s, st_.plan.m);
+    st_.tau = select(lanes, st_.saved_tau, st_.tau);
+    st_.kappa = select(lanes, st_.saved_kappa, st_.kappa);
+    st_.polish_at *= select(lanes, splat<V>(1e-3), splat<V>(1.0));
+    st_.interior |= lanes;
+    st_.polish &= ~lanes;
+    evaluate(st_);
+  }
+
   // The starting point: x and s from the first system, z from the second (both from the first where there is a quadratic term).
   void keep_start() {
     const bool lp = st_.plan.P.nnz() == 0;
@@ -259,18 +329,10 @@ class HomogeneousSolver {
   void judge(Feed& feed) {
     finish(feed, st_.not_convex, Status::invalid_input);
     M lanes = st_.interior & ~st_.fresh;
-    const M better = lanes & (st_.merit < st_.best_merit), progress = better & (st_.merit < 0.5 * st_.best_merit);
-    const V one = splat<V>(1.0);
-    st_.stalled = select(progress, V{}, st_.stalled + one);
-    st_.best_merit = select(better, st_.merit, st_.best_merit);
-    if (any(better)) {
-      const V tau_inverse = 1.0 / st_.tau;
-      for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j] * tau_inverse, st_.best_x[j]);
-      for (Index i = 0; i < st_.plan.m; ++i) {
-        st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
-        st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
-      }
-    }
+    const M polished = st_.polish;
+    keep_best(lanes | polished);
+    if (any(polished)) judge_polish(feed, polished);
+
     finish_infeasible(feed, lanes, st_.settings.infeasibility_tolerance);
     const M limit = st_.outcome.iterations >= static_cast<double>(st_.settings.max_iterations);
     const M good = st_.best_merit <= st_.settings.tolerance;
@@ -280,18 +342,57 @@ class HomogeneousSolver {
     st_.dual |= stuck;
     M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
                       (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
+    const M close = lanes & (st_.merit <= st_.polish_at);
+    enter_polish(close & ~over);
     if (!any(over)) return;
-    const M almost = st_.best_merit <= st_.settings.reduced_tolerance;
-    M unsolved = over & ~almost;
+    M unsolved = over & ~(st_.best_merit <= st_.settings.reduced_tolerance);
+    over &= ~unsolved;
     finish_infeasible(feed, unsolved, st_.settings.reduced_tolerance);
-    over &= unsolved | almost;
+    over |= unsolved;
     restore_best(over);
+    const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
+    st_.last |= polishable;
+    enter_polish(polishable);
+    conclude(feed, over & ~polishable, limit);
+  }
+
+  // Remembers the point of lanes that are better than ever.
+  void keep_best(M lanes) {
+    const M better = lanes & (st_.merit < st_.best_merit), progress = better & (st_.merit < 0.5 * st_.best_merit);
+    st_.stalled = select(progress, V{}, st_.stalled + 1.0);
+    if (!any(better)) return;
+    st_.best_merit = select(better, st_.merit, st_.best_merit);
+    const V tau_inverse = 1.0 / st_.tau;
+    for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j] * tau_inverse, st_.best_x[j]);
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
+      st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
+    }
+  }
+
+  // A polish goes on while it helps. It has succeeded when the target is met, and nearly so where it was the last resort.
+  void judge_polish(Feed& feed, M polished) {
+    const M helps = st_.merit < 0.3 * st_.last_merit;
+    st_.misses += select(helps, V{}, splat<V>(1.0));
+    st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
+    const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
+                               ((st_.best_merit <= st_.settings.target) & ~helps));
+    if (!any(done)) return;
+    const M end = done & ((st_.best_merit <= st_.settings.target) | st_.last);
+    leave_polish(done & ~end);
+    if (!any(end)) return;
+    restore_best(end);
+    conclude(feed, end, M{});
+  }
+
+  // Ends lanes that hold their best point.
+  void conclude(Feed& feed, M over, M limit) {
     const auto drop = [&](M which, Status status) {
       finish(feed, over & which, status);
       over &= ~which;
     };
-    drop(good, Status::solved);
-    drop(almost, Status::almost_solved);
+    drop(st_.best_merit <= st_.settings.tolerance, Status::solved);
+    drop(st_.best_merit <= st_.settings.reduced_tolerance, Status::almost_solved);
     drop(limit, Status::max_iterations);
     drop(~(st_.best_merit < __builtin_inf()), Status::numerical_error);
     drop(~M{}, Status::insufficient_progress);
@@ -313,6 +414,7 @@ class HomogeneousSolver {
     for (int lane = 0; lane < W; ++lane)
       if (lanes[lane]) feed.store(lane, status);
     st_.interior &= ~lanes;
+    st_.polish &= ~lanes;
   }
 
   // The best iterate, with τ = 1.
@@ -322,14 +424,14 @@ class HomogeneousSolver {
       st_.z[i] = select(lanes, st_.best_z[i], st_.z[i]);
       st_.s[i] = select(lanes, st_.best_s[i], st_.s[i]);
     }
-    const V kappa = st_.kappa;
     st_.tau = select(lanes, splat<V>(1.0), st_.tau);
     st_.kappa = select(lanes, V{}, st_.kappa);
     evaluate(st_);
-    st_.kappa = kappa;
   }
 
   static constexpr int refinements = 3;
+  static constexpr double first_polish = 1e-5;
+  static constexpr double polished_enough = 1e-13;
 
   Embedding<V> st_;
   const bool check_convexity_;
