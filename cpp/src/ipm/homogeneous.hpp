@@ -430,7 +430,7 @@ class HomogeneousSolver {
   }
 
   static constexpr int refinements = 3;
-  static constexpr double first_polish = 1e-5;
+  static constexpr double first_polish = 1e-3;
   static constexpr double polished_enough = 1e-13;
 
   Embedding<V> st_;
