@@ -10,6 +10,7 @@ import pytest
 
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._program import Cones, Status
 from tests.conic import MIXES, Draw, dual_infeasible, primal_infeasible, random_cones, random_conic
 from tests.oracles import OracleEngine, jacobian
@@ -24,11 +25,11 @@ class Tried(NamedTuple):
     accuracy: float
 
 
-ENGINES = {"ORACLE": Tried(OracleEngine, {}, 1e-7), "NATIVE": Tried(NativeEngine, {"fallback": False}, 1e-4)}
+ENGINES = {"ORACLE": Tried(OracleEngine, {}, 1e-7), "NATIVE": Tried(NativeEngine, {"fallback": False}, 1e-7)}
 COUNT = 6
 N = 10
 
-DIFFERENTIABLE = ["ORACLE"]  # engines with derivatives for every cone
+DIFFERENTIABLE = ["ORACLE", "NATIVE"]  # engines with derivatives for every cone
 
 engines = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
