@@ -13,9 +13,9 @@ draws are repeated until both hold well (smallest singular value above ``WELL``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -279,18 +279,36 @@ def _stack(cones: Cones, instances: list[Instance]) -> Draw:
     return Draw(problem, Batch(arrays, (len(instances),)), *known)
 
 
-def random_cones(rng: Rng, rows: int = 30) -> Cones:
-    """Each kind present with probability one half, about ``rows`` rows in all."""
-    kinds = rng.random(6) < 0.5
-    share = max(1, rows // max(1, kinds.sum()))
-    return Cones(
-        zero=int(kinds[0] * rng.integers(1, 4)),
-        nonneg=int(kinds[1] * rng.integers(1, share + 1)),
-        soc=tuple(rng.integers(1, share + 2, size=rng.integers(1, 4)).tolist()) if kinds[2] else (),
-        psd=tuple(rng.integers(1, max(3, int(np.sqrt(2 * share))), size=rng.integers(1, 3)).tolist()) if kinds[3] else (),
-        exp=int(kinds[4] * rng.integers(1, max(2, share // 3))),
-        power=tuple(rng.uniform(0.1, 0.9, size=rng.integers(1, max(2, share // 3))).tolist()) if kinds[5] else (),
-    )
+KINDS = ("zero", "nonneg", "soc", "psd", "exp", "power")
+
+
+def random_cones(rng: Rng, rows: int = 30, kinds: Collection[str] | None = None) -> Cones:
+    """About ``rows`` rows of these ``kinds``; where None, of each with probability one half."""
+    if kinds is None:
+        kinds = [kind for kind in KINDS if rng.random() < 0.5]
+    share = max(1, rows // max(1, len(kinds)))
+    draws: dict[str, Callable[[], Any]] = {
+        "zero": lambda: int(rng.integers(1, min(share, 6) + 1)),
+        "nonneg": lambda: int(rng.integers(1, share + 1)),
+        "soc": lambda: tuple(rng.integers(1, share + 2, size=rng.integers(1, 4)).tolist()),
+        "psd": lambda: tuple(rng.integers(1, max(3, int(np.sqrt(2 * share)) + 1), size=rng.integers(1, 3)).tolist()),
+        "exp": lambda: int(rng.integers(1, max(2, share // 3 + 1))),
+        "power": lambda: tuple(rng.uniform(0.1, 0.9, size=rng.integers(1, max(2, share // 3 + 1))).tolist()),
+    }
+    return Cones(**{kind: draws[kind]() for kind in KINDS if kind in kinds})
+
+
+def rescaled(rng: Rng, d: Draw, decades: float) -> Draw:
+    """Every variable, every cone (each equality and inequality row by itself) and the objective times 10^u, |u| ≤ ``decades``."""
+    cones, st = d.compiled.structure.cones, d.compiled.structure
+    widths = [1] * (cones.zero + cones.nonneg) + [*cones.soc, *(k * (k + 1) // 2 for k in cones.psd)]
+    widths += [3] * (cones.exp + len(cones.power))
+    B = d.batch.size
+    r = np.repeat(10.0 ** rng.uniform(-decades, decades, (B, len(widths))), widths, axis=1)
+    c, f = 10.0 ** rng.uniform(-decades, decades, (B, st.n)), 10.0 ** rng.uniform(-decades, decades, (B, 1))
+    P, q, A, b, t = d.batch.arrays
+    arrays = f * P * c[:, st.P.rows] * c[:, st.P.indices], f * q * c, r[:, st.A.rows] * A * c[:, st.A.indices], r * b, f * t
+    return Draw(d.compiled, Batch(arrays, d.batch.shape), d.x / c, f * d.z / r, r * d.s)
 
 
 MIXES: dict[str, Cones] = {

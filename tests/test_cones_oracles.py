@@ -7,12 +7,22 @@ import numpy as np
 import pytest
 
 from cvxpylayers._program import Cones
-from tests.conic import MIXES, dual_infeasible, primal_infeasible, random_cones, random_conic
+from tests.conic import MIXES, Draw, dual_infeasible, primal_infeasible, random_cones, random_conic, rescaled
 from tests.oracles import jacobian, sharpen
 from tests.programs import Array
 from tests.projections import project
 
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
+
+
+def dense(d: Draw, i: int) -> tuple[Array, Array, Array, Array]:
+    """P, q, A, b of one instance."""
+    st = d.compiled.structure
+    p, q, a, b, _ = st.split(d.compiled.M @ d.batch.theta([i])[0])
+    P, A = np.zeros((st.n, st.n)), np.zeros((st.m, st.n))
+    P[st.P.rows, st.P.indices] = P[st.P.indices, st.P.rows] = p
+    A[st.A.rows, st.A.indices] = a
+    return P, q, A, b
 
 
 def inside(cones: Cones, v: Array, slack: float, dual: bool = False) -> bool:
@@ -44,36 +54,34 @@ def inside(cones: Cones, v: Array, slack: float, dual: bool = False) -> bool:
 
 @mixes
 @pytest.mark.parametrize("rank", [None, 3])
-def test_known_solutions_satisfy_the_optimality_conditions(cones: Cones, rank: int | None) -> None:
-    d = random_conic(np.random.default_rng(0), 6, cones, 8, rank=rank)
-    for s, z in zip(d.s, d.z, strict=True):
+@pytest.mark.parametrize("decades", [0.0, 1.0])
+def test_known_solutions_satisfy_the_optimality_conditions(cones: Cones, rank: int | None, decades: float) -> None:
+    rng = np.random.default_rng(0)
+    d = rescaled(rng, random_conic(rng, 6, cones, 8, rank=rank), decades)
+    for i, (x, s, z) in enumerate(zip(d.x, d.s, d.z, strict=True)):
         assert inside(cones, s, 1e-12)
         assert inside(cones, z, 1e-12, dual=True)
         assert abs(s @ z) < 1e-12 * max(1.0, np.abs(s * z).max())
+        P, q, A, b = dense(d, i)
+        np.testing.assert_allclose(P @ x + q + A.T @ z, 0.0, atol=1e-10 * max(1.0, np.abs(q).max(), np.abs(A.T * z).max()))
+        np.testing.assert_allclose(A @ x + s, b, atol=1e-10 * max(1.0, np.abs(b).max()))
 
 
 @mixes
 def test_certificates_certify(cones: Cones) -> None:
     rng = np.random.default_rng(1)
     d = primal_infeasible(rng, 6, cones, 4)
-    st = d.compiled.structure
-    for i in range(4):
-        _, _, A, b, _ = st.split(d.compiled.M @ d.batch.theta([i])[0])
-        dense = np.zeros((st.m, st.n))
-        dense[st.A.rows, st.A.indices] = A
-        assert inside(cones, d.z[i], 0.0, dual=True)
-        assert np.abs(dense.T @ d.z[i]).max() < 1e-12
-        assert b @ d.z[i] == pytest.approx(-1.0)
+    for i, y in enumerate(d.z):
+        _, _, A, b = dense(d, i)
+        assert inside(cones, y, 0.0, dual=True)
+        assert np.abs(A.T @ y).max() < 1e-12
+        assert b @ y == pytest.approx(-1.0)
     d = dual_infeasible(rng, 6, cones, 4)
-    st = d.compiled.structure
-    for i in range(4):
-        P, q, A, _, _ = st.split(d.compiled.M @ d.batch.theta([i])[0])
-        dense, full = np.zeros((st.m, st.n)), np.zeros((st.n, st.n))
-        dense[st.A.rows, st.A.indices] = A
-        full[st.P.rows, st.P.indices] = full[st.P.indices, st.P.rows] = P
-        assert inside(cones, -dense @ d.x[i], 1e-12)
-        assert np.abs(full @ d.x[i]).max() < 1e-12
-        assert q @ d.x[i] == pytest.approx(-1.0)
+    for i, ray in enumerate(d.x):
+        P, q, A, _ = dense(d, i)
+        assert inside(cones, -A @ ray, 1e-12)
+        assert np.abs(P @ ray).max() < 1e-12
+        assert q @ ray == pytest.approx(-1.0)
 
 
 @mixes
