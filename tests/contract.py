@@ -160,6 +160,14 @@ class EngineContract:
         for found, true in zip(point.jvp(*tangents), native.jvp(*tangents), strict=True):
             np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
+    def test_smoothed_derivatives_are_the_native_engines(self) -> None:
+        case, arguments = self.smallest(), {"derivative": "smoothed", "smoothing": 1e-3}
+        point = self.layer(case, solver_args=arguments).linearize(*case.values)
+        native = CvxpyLayer(*case[:3], solver_args=arguments).linearize(*case.values)
+        cotangents = [rng().normal(size=o.shape) for o in point.outputs]
+        for found, true in zip(point.vjp(*cotangents), native.vjp(*cotangents), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
+
     @pytest.mark.parametrize("make", [quadratic, linear, second_order])
     def test_an_instance_does_not_see_its_company(self, make: Callable[[], Case]) -> None:
         case = make()

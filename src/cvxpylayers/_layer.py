@@ -121,8 +121,9 @@ class Layer:
         if kind is self.kind:
             return self, arguments
         if kind not in self._others:
-            understood = kind.option_names() or COMMON
-            options = {name: value for name, value in self.engine.options.items() if name in COMMON and name in understood}
+            understood = kind.option_names() or COMMON.keys()
+            shared = understood & {*COMMON, "derivative"}
+            options = {name: value for name, value in self.engine.options.items() if name in shared}
             self._others[kind] = Layer.of(self.compiled, kind, options, on_failure=self.on_failure, verbose=self.verbose)
         return self._others[kind], arguments
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._program import Batch, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
+from cvxpylayers.errors import OptionError
+
+if TYPE_CHECKING:
+    from cvxpylayers._engines.native import NativeEngine
 
 
 class NativeDerivative(Engine):
@@ -39,16 +43,22 @@ class NativeDerivative(Engine):
         """By the native kernel."""
         return self._kernel.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
 
+    def _centre(self, batch: Batch, tape: Tape, settings: Mapping[str, Any]) -> None:
+        """Move a fresh tape, in place, to where ``derivative="smoothed"`` differentiates."""
+        if settings.get("derivative") == "smoothed":
+            self._kernel.centre(batch, tape, **{name: settings[name] for name in ("smoothing",) if name in settings})
+        elif "smoothing" in settings:
+            raise OptionError('Option \'smoothing\' needs solver_args={"derivative": "smoothed"} in the constructor.')
+
     @cached_property
-    def _kernel(self) -> Engine:
+    def _kernel(self) -> NativeEngine:
         from cvxpylayers._engines.native import NativeEngine  # which falls back on an engine of this kind
 
-        names = DERIVATIVE_OPTIONS & NativeEngine.option_names()
-        return NativeEngine(self.compiled, {name: value for name, value in self.options.items() if name in names})
+        return NativeEngine(self.compiled, {name: value for name, value in self.options.items() if name in DERIVATIVE_OPTIONS})
 
     def __getstate__(self) -> Mapping[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kernel"}
 
 
 # Options of the native engine that mean the derivative, whoever solved.
-DERIVATIVE_OPTIONS = frozenset({"threads"})
+DERIVATIVE_OPTIONS = frozenset({"threads", "derivative", "smoothing"})

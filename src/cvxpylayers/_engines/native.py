@@ -108,7 +108,7 @@ class NativeEngine(Engine):
         if solution.tape is not None and self._smoothed:
             self.centre(batch, replace(solution.tape, status=replaced), settings.get("smoothing", _SMOOTHING))
 
-    def centre(self, batch: Batch, tape: Tape, smoothing: float) -> None:
+    def centre(self, batch: Batch, tape: Tape, smoothing: float = _SMOOTHING) -> None:
         """Move the solved instances of ``tape``, in place, to the point of the central path with s∘z = ``smoothing``."""
         self._kernel.centre(*_linearization(batch, tape), smoothing, self._threads)
 

@@ -43,7 +43,10 @@ class PerInstance(NativeDerivative):
                 values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)  # the order of sums depends on strides
                 known = [False] * len(rows) if batch.invalid is None else batch.invalid[start : start + _CHUNK].tolist()
                 outcomes += mapped(lambda pair: self._guarded(pair[0], pair[1], settings), list(zip(values, known, strict=True)))
-        return self._collect(outcomes, tape)
+        solution = self._collect(outcomes, tape)
+        if solution.tape is not None:
+            self._centre(batch, solution.tape, settings)
+        return solution
 
     def _guarded(self, values: Float64, known_invalid: bool, settings: Mapping[str, Any]) -> Outcome:
         structure = self.compiled.structure

@@ -29,9 +29,8 @@ def solve(layer: Layer, parameters: Sequence[Any], **options: Any) -> tuple[tupl
     return tuple(outputs), found[-1]
 
 
-def _function(
-    layer: Layer, dtype: mx.Dtype, options: Mapping[str, Any], found: list[SolveInfo]
-) -> Callable[..., tuple[mx.array, ...]]:
+def _function(layer: Layer, dtype: mx.Dtype, options: Mapping[str, Any], found: list[SolveInfo]) -> Any:
+    """*parameters → outputs; the outcome goes to ``found``."""
     tapes: list[Tape] = []
 
     @mx.custom_function
