@@ -6,6 +6,7 @@
 
 #include "batch/job.hpp"
 #include "batch/pool.hpp"
+#include "cvxl/status.hpp"
 
 namespace cvxl {
 namespace {
@@ -57,6 +58,11 @@ Problem checked(Problem p) {
   check_pattern(p.R.pattern, std::max<Index>(p.R.pattern.rows(), 0), s.n + s.m, "R must have n + m columns");
   require(p.M.data.size() == p.M.pattern.indices.size() && p.R.data.size() == p.R.pattern.indices.size(), "map data and pattern differ");
   return p;
+}
+
+bool unresolved(Status status) {
+  return status == Status::almost_solved || status == Status::max_iterations || status == Status::insufficient_progress ||
+         status == Status::numerical_error;
 }
 
 std::vector<Place> places(const Structure& s, const Plan& plan) {
@@ -137,13 +143,15 @@ void Locator::locate(std::int64_t instance, const double** pointers) const {
 struct Engine::Impl {
   Compiled compiled;
   const Kernels* kernels;
+  bool homogeneous;  // the first loop that instances meet
   std::size_t solve_bytes, adjoint_bytes;
 
   Impl(Problem problem, int width) : compiled(std::move(problem)) {
     require(width == 0 || width == 4 || width == 8, "lane_width must be 4, 8 or 0");
     kernels = &find_kernels(width);
-    if (width == 0 && kernels->solve_arena(compiled) > wide_limit) kernels = &find_kernels(4);
-    solve_bytes = kernels->solve_arena(compiled);
+    homogeneous = !compiled.plan.cones.empty();
+    if (width == 0 && kernels->solve_arena(compiled, homogeneous) > wide_limit) kernels = &find_kernels(4);
+    solve_bytes = kernels->solve_arena(compiled, homogeneous);
     adjoint_bytes = kernels->adjoint_arena(compiled);
   }
 
@@ -241,7 +249,19 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   for (Index v = 0; v < s.values(); ++v)
     if (const auto kind = compiled.place[v].kind; kind == Place::P || kind == Place::A)
       job.shared_matrices &= job.locator.shared(v) && job.base[v] - job.base[v] == 0.0;
-  const bool completed = impl_->execute(job, impl_->solve_bytes, impl_->threads(job.locator.size(), settings.threads, 12), interrupt, impl_->kernels->solve);
+  const auto run = [&](std::size_t bytes) {
+    return impl_->execute(job, bytes, impl_->threads(job.size(), settings.threads, 12), interrupt, impl_->kernels->solve);
+  };
+  bool completed = run(impl_->solve_bytes);
+  if (completed && !impl_->homogeneous) {
+    for (std::int64_t i = 0; i < job.locator.size(); ++i)
+      if (unresolved(static_cast<Status>(request.status[i]))) job.unresolved.push_back(i);
+    if (!job.unresolved.empty()) {
+      job.again = true;
+      job.progress.next = 0;
+      completed = run(impl_->kernels->solve_arena(compiled, true));
+    }
+  }
   if (!completed || !compiled.problem.smoothed || request.x.empty()) return completed;
   return centre(batch, {request.x, request.z, request.s, request.status}, settings.smoothing, settings.threads, interrupt);
 }

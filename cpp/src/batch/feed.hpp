@@ -25,9 +25,9 @@ class Feed {
 
   bool load(int lane) {
     while (true) {
-      const std::int64_t instance = job_.progress.next.fetch_add(1, std::memory_order_relaxed);
-      if (instance >= job_.locator.size()) return false;
-      instance_[lane] = instance;
+      const std::int64_t next = job_.progress.next.fetch_add(1, std::memory_order_relaxed);
+      if (next >= job_.size()) return false;
+      const std::int64_t instance = instance_[lane] = job_.instance(next);
       const bool invalid = !job_.request.invalid.empty() && job_.request.invalid[instance];
       if (!invalid && fill(lane, instance)) return true;
       reject(lane);
@@ -38,6 +38,7 @@ class Feed {
     const Structure& structure = job_.compiled.problem.structure;
     const SolveRequest& out = job_.request;
     const std::int64_t i = instance_[lane];
+    if (job_.again && static_cast<std::int8_t>(status) >= out.status[i]) return;
     const Index n = plan_.n, m = plan_.m;
     const double cost = state_.scaling.c[lane];
     for (Index j = 0; j < n; ++j)

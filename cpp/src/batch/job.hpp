@@ -108,6 +108,13 @@ struct SolveJob {
   std::vector<double> base;              // values of the shared entries
   bool shared_matrices;
   mutable Progress progress;
+  // Instances that the quadratic loop did not settle: solved again by the homogeneous one, whose result counts where it is better.
+  bool again = false;
+  std::vector<std::int64_t> unresolved = {};
+
+  bool homogeneous() const { return again || !compiled.plan.cones.empty(); }
+  std::int64_t size() const { return again ? static_cast<std::int64_t>(unresolved.size()) : locator.size(); }
+  std::int64_t instance(std::int64_t k) const { return again ? unresolved[static_cast<std::size_t>(k)] : k; }
 };
 
 struct CentreJob {
@@ -152,7 +159,7 @@ struct Kernels {
   const char* isa;
   int width;
   void (*evaluate)(const Compiled&, const double* const* parameters, double* values);
-  std::size_t (*solve_arena)(const Compiled&);
+  std::size_t (*solve_arena)(const Compiled&, bool homogeneous);
   std::size_t (*adjoint_arena)(const Compiled&);
   std::size_t (*centre_arena)(const Compiled&);
   void (*solve)(const SolveJob&, std::byte* arena, bool caller);

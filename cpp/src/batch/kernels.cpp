@@ -26,7 +26,7 @@ void solve_by(const SolveJob& job, std::byte* block, bool caller) {
 
 template <class V>
 void solve(const SolveJob& job, std::byte* block, bool caller) {
-  job.compiled.plan.cones.empty() ? solve_by<V, QuadraticLoop<V>>(job, block, caller) : solve_by<V, HomogeneousLoop<V>>(job, block, caller);
+  job.homogeneous() ? solve_by<V, HomogeneousLoop<V>>(job, block, caller) : solve_by<V, QuadraticLoop<V>>(job, block, caller);
 }
 
 template <class V, class Loop>
@@ -39,8 +39,8 @@ std::size_t arena_of(const Compiled& compiled) {
 }
 
 template <class V>
-std::size_t solve_arena(const Compiled& compiled) {
-  return compiled.plan.cones.empty() ? arena_of<V, QuadraticLoop<V>>(compiled) : arena_of<V, HomogeneousLoop<V>>(compiled);
+std::size_t solve_arena(const Compiled& compiled, bool homogeneous) {
+  return homogeneous ? arena_of<V, HomogeneousLoop<V>>(compiled) : arena_of<V, QuadraticLoop<V>>(compiled);
 }
 
 template <class V>
