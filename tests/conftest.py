@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")  # before JAX is first imported, which CVXPY does
+
 from jaxtyping import install_import_hook
 
 CHECKED = ("_arrays", "_info", "_program", "_engines", "_canon.layout", "_canon.cvxpy_bridge")

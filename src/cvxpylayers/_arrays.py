@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,13 +23,13 @@ _DEFINITE = {1: "positive", -1: "negative"}
 
 @runtime_checkable
 class HasShape(Protocol):
-    """What has a shape."""
+    """What has a shape; its batch axes may be symbolic, while JAX exports."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[Any, ...]: ...
 
 
-def batch_shape(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tuple[int, ...]:
+def batch_shape(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tuple[Any, ...]:
     """The common batch axes of one array per parameter, of shape (*batch_i, *parameter shape); arrays may be mere shapes.
 
     Raises:
@@ -38,7 +38,7 @@ def batch_shape(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> t
     if len(arrays) != len(specs):
         expected = ", ".join(f"{s.name}: {s.shape}" for s in specs)
         raise InputError(f"The layer takes {len(specs)} parameters ({expected}); got {len(arrays)}.")
-    shape: tuple[int, ...] = ()
+    shape: tuple[Any, ...] = ()
     for spec, array in zip(specs, arrays, strict=True):
         rank = len(array.shape) - len(spec.shape)
         if rank < 0 or array.shape[rank:] != spec.shape:
