@@ -213,6 +213,7 @@ Settings settings(const ffi::Dictionary& attrs) {
   read("step_fraction", s.step_fraction);
   read("regularization", s.regularization);
   read("smoothing", s.smoothing);
+  read("smoothing", s.smoothing);
   read("polish", s.polish);
   read("equilibrate", s.equilibrate);
   read("threads", s.threads);
@@ -386,7 +387,7 @@ void publish(std::int64_t key, const std::shared_ptr<const Engine>& engine, std:
   const std::lock_guard<std::mutex> lock(programs_mutex);
   Program& program = programs()[key];
   if (program.domains.empty()) program.domains = std::move(domains);
-  std::erase_if(program.engines, [](const auto& candidate) { return candidate.expired(); });
+  std::erase_if(program.engines, [&](const auto& candidate) { return candidate.expired() || candidate.lock() == engine; });
   program.engines.push_back(engine);
 }
 

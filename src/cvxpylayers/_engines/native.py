@@ -57,11 +57,16 @@ class NativeEngine(Engine):
         loop = {"target", "polish", "equilibrate", "regularization", "step_fraction", "infeasibility_tolerance"}
         return frozenset({"tolerance", "max_iterations", "threads", "fallback", "lane_width", "derivative", "smoothing"} | loop)
 
-    def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
-        """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of the constructor, overridden by those of a call."""
         settings = {**self.options, **options}
         if "smoothing" in settings and not self._smoothed:
             raise OptionError('Option \'smoothing\' needs solver_args={"derivative": "smoothed"} in the constructor.')
+        return settings
+
+    def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
+        """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
+        settings = self.settings(options)
         structure = self.compiled.structure
         size = batch.size
         outputs = np.empty((size, self.compiled.R.shape[0]))
@@ -151,16 +156,20 @@ class NativeEngine(Engine):
         Raises:
             DerivativeError: there are cones beyond the orthant.
         """
-        if not self.compiled.structure.cones.polyhedral:
-            raise DerivativeError(
-                "Second derivatives are those of linear and quadratic programs so far; this problem has other cones."
-            )
+        self.require_second_order()
         lead = () if directions is None else (directions,)
         gradients, degenerate = _rooms(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
         tangents = [None if a is None else _aligned(a, batch, lead) for a in arrays]
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
+
+    def require_second_order(self) -> None:
+        """Raise ``DerivativeError`` where there are cones beyond the orthant."""
+        if not self.compiled.structure.cones.polyhedral:
+            raise DerivativeError(
+                "Second derivatives are those of linear and quadratic programs so far; this problem has other cones."
+            )
 
     def publish(self) -> int | None:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""

@@ -15,7 +15,7 @@ from jax.interpreters import mlir
 
 from cvxpylayers import _core
 from cvxpylayers.jax._primitives import Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
-from cvxpylayers.jax._program import Options, Program
+from cvxpylayers.jax._program import Program
 
 # Options that concern the host, or what was compiled before.
 _HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative"})
@@ -71,15 +71,9 @@ def _on_host(host: Callable[..., Any], types: list[jax.ShapeDtypeStruct], params
     return [np.asarray(r, dtype=t.dtype).reshape(t.shape) for r, t in zip(results, types, strict=True)]
 
 
-def _settings(program: Program, options: Options = ()) -> dict[str, Any]:
-    """Options of the layer, overridden by those of the call, as the handlers read them."""
-    merged = {**dict(program.options), **dict(options)}
-    return {name: np.float64(value) for name, value in merged.items() if name not in _HOST_OPTIONS}
-
-
 def _about(program: Program, directions: bool, **masks: Mask) -> dict[str, Any]:
     marks = {name: np.array(mask, dtype=np.int64) for name, mask in masks.items() if name != "summed"}
-    return {"directions": directions, **marks, **_settings(program)}
+    return {"directions": directions, **marks, **program.settings(())}
 
 
 def _bend(*operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> Any:
@@ -108,7 +102,7 @@ def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Call
 
 for _primitive in (solve_p, jvp_p, vjp_p, bend_p, hvp_p):
     _primitive.def_impl(lambda *operands, _primitive=_primitive, **params: _compiled(_primitive, tuple(params.items()))(*operands))
-_lower(solve_p, Program.solve, lambda program, options, nan, tape: {"nan": nan, **_settings(program, options)})
+_lower(solve_p, Program.solve, lambda program, options, nan, tape: {"nan": nan, **program.settings(options)})
 _lower(jvp_p, Program.jvp, _about)
 _lower(vjp_p, Program.vjp, _about)
 _lower(hvp_p, Program.hvp, _about)

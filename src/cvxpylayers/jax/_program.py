@@ -19,6 +19,8 @@ from cvxpylayers.errors import DerivativeError
 
 Array = NDArray[Any]
 Options = tuple[tuple[str, Any], ...]
+# Options that concern the host, or what was compiled before.
+_HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative"})
 
 
 class Program:
@@ -55,8 +57,16 @@ class Program:
 
     def require_second_order(self) -> None:
         """Raise ``DerivativeError`` where the engine has no second derivatives."""
-        if type(self.engine).hvp is Engine.hvp:
+        if isinstance(self.engine, NativeEngine):
+            self.engine.require_second_order()
+        elif type(self.engine).hvp is Engine.hvp:
             raise DerivativeError(f"Engine {self.engine.name} has no second derivatives; use the native engine, solver=None.")
+
+    def settings(self, options: Options) -> dict[str, Any]:
+        """What a handler is told: the numbers among the options of the layer, overridden by those of a call."""
+        assert isinstance(self.engine, NativeEngine)
+        merged = self.engine.settings(dict(options))
+        return {name: np.float64(value) for name, value in merged.items() if name not in _HOST_OPTIONS}
 
     def solve(self, *arrays: Array, options: Options, nan: bool, tape: bool) -> tuple[Array, ...]:
         """What the handler of the same name returns, in double precision."""
