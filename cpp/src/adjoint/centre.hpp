@@ -38,6 +38,7 @@ class Centre {
       z[i] *= scaling_.c * scaling_.E_inverse[i];
     }
     begin(mu, lanes);
+    alpha_ = splat<V>(1.0);
     M busy = lanes;
     for (int pass = 0; pass < passes && any(busy); ++pass) busy &= ~step(mu, busy);
     for (Index j = 0; j < plan_.n; ++j) x[j] *= scaling_.D[j];
@@ -67,8 +68,10 @@ class Centre {
   M step(V mu, M lanes) {
     V gap = V{};
     for (Index i = plan_.zero; i < plan_.m; ++i) gap += s[i] * z[i];
-    const V target = max(mu, 0.1 * gap / std::max(cones_.degree(), 1.0));
-    cones_.scale(s, z, mu, ~M{});
+    // A step that had to be short asks for one that goes for the centre.
+    const V sigma = select(alpha_ < 0.3, splat<V>(0.8), splat<V>(0.1));
+    const V target = max(mu, sigma * gap / std::max(cones_.degree(), 1.0));
+    cones_.scale(s, z, target, ~M{});
     cones_.rotate_matrix(program.A, rotated_);
     for (Index i = 0; i < plan_.m; ++i) {
       const V e2 = 1.0 / (1.0 + cones_.h[i]);
@@ -88,22 +91,31 @@ class Centre {
     std::copy(dz_, dz_ + plan_.m, ds_);
     apply_scaling(ds_);
     for (Index i = 0; i < plan_.m; ++i) ds_[i] = i < plan_.zero ? V{} : -(c_[i] + ds_[i]);
-    V alpha = min(splat<V>(1.0), 0.99 / max(cones_.reach(s, ds_, z, dz_), splat<V>(1e-100)));
-    if (!cones_.symmetric()) alpha = cones_.backtrack(s, ds_, z, dz_, alpha, lanes);
+    alpha_ = min(splat<V>(1.0), 0.99 / max(cones_.reach(s, ds_, z, dz_), splat<V>(1e-100)));
+    if (!cones_.symmetric()) alpha_ = cones_.backtrack(s, ds_, z, dz_, alpha_, lanes);
 
-    V change = V{}, size = splat<V>(1.0), relative = V{};
+    V change = V{}, size = splat<V>(1.0), relative = V{}, s_size = V{}, z_size = V{}, s_change = V{}, z_change = V{};
     for (Index j = 0; j < plan_.n; ++j) {
       change = max(change, abs(dx_[j]));
       size = max(size, abs(x[j]));
-      x[j] = select(lanes, x[j] + alpha * dx_[j], x[j]);
+      x[j] = select(lanes, x[j] + alpha_ * dx_[j], x[j]);
     }
     for (Index i = 0; i < plan_.m; ++i) {
-      if (i >= plan_.zero && i < plan_.orthant_end) relative = max(relative, max(abs(ds_[i] / s[i]), abs(dz_[i] / z[i])));
-      s[i] = select(lanes, s[i] + alpha * ds_[i], s[i]);
-      z[i] = select(lanes, z[i] + alpha * dz_[i], z[i]);
+      if (i >= plan_.orthant_end) {
+        s_size = max(s_size, abs(s[i]));
+        z_size = max(z_size, abs(z[i]));
+        s_change = max(s_change, abs(ds_[i]));
+        z_change = max(z_change, abs(dz_[i]));
+      } else if (i >= plan_.zero) {
+        relative = max(relative, max(abs(ds_[i] / s[i]), abs(dz_[i] / z[i])));
+      }
+      s[i] = select(lanes, s[i] + alpha_ * ds_[i], s[i]);
+      z[i] = select(lanes, z[i] + alpha_ * dz_[i], z[i]);
     }
+    // A point of a cone block may be as near to the boundary as μ over the size of its partner.
+    relative = max(relative, max(s_change * z_size, z_change * s_size) / mu);
     // Newton's method squares what is left: a step this small ends at rounding.
-    return (target <= mu * (1.0 + 1e-12)) & (alpha >= 1.0) & (change <= settled * size) & (relative <= settled);
+    return (target <= mu * (1.0 + 1e-12)) & (alpha_ >= 1.0) & (change <= settled * size) & (relative <= settled);
   }
 
   void apply_scaling(V* v) {
@@ -143,6 +155,7 @@ class Centre {
   Cones<V> cones_;
   Kkt<V> kkt_;
   V* rotated_;
+  V alpha_{};  // of the last step
   V *rx_, *rz_, *c_, *dx_, *ds_, *dz_, *t1_, *t2_, *u1_, *u2_, *v1_, *v2_;
 };
 
