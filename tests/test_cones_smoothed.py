@@ -68,7 +68,7 @@ def test_differences_of_the_smoothed_map(cones: Cones, mu: float) -> None:
     for i in range(COUNT):
         theta, v = case.batch.theta([i])[0, :-1], np.concatenate([t[i] for t in case.tangents])
         x, z, n = tape.x[i], tape.z[i], len(tape.x[i])
-        residual, J, s = equations(d.compiled, theta, x, z, mu)
+        residual, _, s = equations(d.compiled, theta, x, z, mu)
         size = max(1.0, np.abs(np.r_[x, z, s]).max())
         assert np.abs(residual).max() <= 1e-9 * size
         assert np.abs(s - tape.s[i]).max() <= 1e-9 * size

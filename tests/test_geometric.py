@@ -159,7 +159,7 @@ class Smooth(Engine):
         u = theta @ self.C.T + 0.5 * np.einsum("kij,bi,bj->bk", self.Q, theta, theta)
         status, zero = np.zeros(B, dtype=np.int8), np.zeros(B)
         made = Tape(u.copy(), np.zeros((B, 0)), np.zeros((B, 0)), status)
-        return Solution(u, status, np.zeros(B, np.int32), zero, zero, zero, zero, np.zeros(B, bool), made)
+        return Solution(u, status, np.zeros(B, np.int32), zero, zero, zero, zero, np.zeros(B, bool), np.zeros(B), made)
 
     def _jacobian(self, batch: Batch) -> Array:
         return self.C + np.einsum("kij,bj->bki", self.Q, batch.theta()[:, :-1])

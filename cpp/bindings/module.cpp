@@ -108,7 +108,7 @@ class Kernel {
   void solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const nb::dict& options,
              std::optional<Array<const bool>> invalid, Array<double> outputs, std::optional<Array<double>> x,
              std::optional<Array<double>> z, std::optional<Array<double>> s, Array<std::int8_t> status, Array<cvxl::Index> iterations,
-             Array<double> residuals) const {
+             Array<double> residuals, Array<double> margin) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
     cvxl::SolveRequest request{{},
@@ -118,7 +118,8 @@ class Kernel {
                                span(s),
                                {status.data(), status.size()},
                                {iterations.data(), iterations.size()},
-                               {residuals.data(), residuals.size()}};
+                               {residuals.data(), residuals.size()},
+                               {margin.data(), margin.size()}};
     if (invalid) request.invalid = {reinterpret_cast<const std::uint8_t*>(invalid->data()), invalid->size()};
     const auto& problem = engine_->problem();
     check(request.invalid, B, true, "invalid must have one entry per instance");
@@ -130,6 +131,7 @@ class Kernel {
     check(request.status, B, false, "status must be (B,)");
     check(request.iterations, B, false, "iterations must be (B,)");
     check(request.residuals, 4 * B, false, "residuals must be (B, 4)");
+    check(request.margin, B, false, "margin must be (B,)");
     const cvxl::Settings settings = parse(options);
     run([&] { return engine_->solve(batch, settings, request, interrupted); });
   }
@@ -285,7 +287,7 @@ NB_MODULE(_core, m) {
            "n"_a, "m"_a, "zero"_a, "cones"_a, "parameter_sizes"_a, "P_indptr"_a, "P_indices"_a, "A_indptr"_a, "A_indices"_a, "M_indptr"_a,
            "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "smoothed"_a = false, "lane_width"_a = 0)
       .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
-           "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a)
+           "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a, "margin"_a)
       .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
            "threads"_a = 0)
       .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,

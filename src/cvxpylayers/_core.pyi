@@ -47,6 +47,7 @@ class Kernel:
         status: Int8,
         iterations: Int32,
         residuals: Float64,
+        margin: Float64,
     ) -> None: ...
     def vjp(
         self,

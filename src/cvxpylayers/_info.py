@@ -63,7 +63,8 @@ class SolveInfo:
     ``primal_residual``, ``dual_residual`` and ``gap`` are relative (the termination test of Clarabel, arXiv 2405.12762, sec. 2),
     ``objective`` is in the user's sense, ``fallback`` marks instances that a second solver finished. ``degenerate`` is False until
     a derivative of this call has been taken; then it marks the instances where the solution is not differentiable and a
-    regularized derivative was given.
+    regularized derivative was given. ``margin`` says how far, in the units of slacks and multipliers, the solution is from such a
+    point: the least |s - z| over inequalities, for other cones the least spectral value of s - z (inf without inequalities).
     """
 
     codes: Shaped[Int8, "*batch"]
@@ -74,6 +75,7 @@ class SolveInfo:
     objective: Shaped[Float64, "*batch"]
     fallback: Shaped[Bool, "*batch"]
     degenerate: Shaped[Bool, "*batch"]
+    margin: Shaped[Float64, "*batch"]
 
     @classmethod
     def of(cls, solution: Solution, shape: tuple[int, ...]) -> SolveInfo:
@@ -87,6 +89,7 @@ class SolveInfo:
             objective=solution.objective.reshape(shape),
             fallback=solution.fallback.reshape(shape),
             degenerate=np.zeros(shape, dtype=np.bool_),
+            margin=solution.margin.reshape(shape),
         )
 
     @property

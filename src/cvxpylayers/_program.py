@@ -253,7 +253,8 @@ class Solution:
 
     ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
     derivative was asked for. Residuals and gap are relative, as in the termination test of Clarabel (arXiv 2405.12762, sec. 2);
-    ``objective`` is in the user's sense. ``notes`` holds a solver's own words, by instance, where it had some about a failure.
+    ``objective`` is in the user's sense, ``margin`` that of strict complementarity (``_engines.margin``).
+    ``notes`` holds a solver's own words, by instance, where it had some about a failure.
     """
 
     outputs: Shaped[Float64, "B outputs"]
@@ -264,5 +265,6 @@ class Solution:
     gap: Shaped[Float64, " B"]
     objective: Shaped[Float64, " B"]
     fallback: Shaped[Bool, " B"]
+    margin: Shaped[Float64, " B"]
     tape: Tape | None
     notes: Mapping[int, str] = field(default_factory=dict)

@@ -33,6 +33,7 @@ struct SolveRequest {
   std::span<std::int8_t> status;        // B
   std::span<Index> iterations;          // B
   std::span<double> residuals;          // B × 4: primal, dual, gap, objective
+  std::span<double> margin = {};        // B: of strict complementarity (cones/margin.hpp), in the user's units
 };
 
 struct TapeView {

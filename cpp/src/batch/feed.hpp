@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "batch/stage.hpp"
+#include "cones/margin.hpp"
 #include "cvxl/status.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -44,12 +45,14 @@ class Feed {
     for (Index j = 0; j < n; ++j)
       stage_.xz[plan_.variable_of[j]] = lane_of(state_.x, j, lane) * lane_of(state_.scaling.D, j, lane);
     for (Index r = 0; r < m; ++r) stage_.xz[n + r] = lane_of(state_.z, r, lane) * lane_of(state_.scaling.E, r, lane) / cost;
+    for (Index r = 0; r < m; ++r)
+      stage_.s[r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
     if (!out.x.empty()) {
       std::copy(stage_.xz, stage_.xz + n, out.x.data() + i * n);
       std::copy(stage_.xz + n, stage_.xz + n + m, out.z.data() + i * m);
-      for (Index r = 0; r < m; ++r)
-        out.s[i * m + r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
+      std::copy(stage_.s, stage_.s + m, out.s.data() + i * m);
     }
+    if (!out.margin.empty()) out.margin[i] = margin(plan_, stage_.s, stage_.xz + n, stage_.square);
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
     for (Index o = 0; o < outputs; ++o) out.outputs[i * outputs + o] = dot(R, o, stage_.xz);
@@ -97,6 +100,7 @@ class Feed {
     blank(out.z, plan_.m);
     blank(out.s, plan_.m);
     blank(out.outputs, job_.compiled.problem.R.pattern.rows());
+    if (!out.margin.empty()) out.margin[i] = nan;
     write_outcome(i, Status::invalid_input, 0, {nan, nan, nan, nan});
   }
 

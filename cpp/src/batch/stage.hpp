@@ -1,6 +1,8 @@
 #pragma once
 // Single instances between the caller's arrays and the lanes.
 
+#include <algorithm>
+
 #include "batch/job.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
@@ -21,10 +23,18 @@ class Stage {
  public:
   Stage(const Compiled& compiled, Arena& arena)
       : pointers(arena.take<const double*>(compiled.problem.parameter_sizes.size() + 1)),
-        xz(arena.take<double>(compiled.plan.n + compiled.plan.m)) {}
+        xz(arena.take<double>(compiled.plan.n + compiled.plan.m)),
+        s(arena.take<double>(compiled.plan.m)) {
+    Index order = 0;
+    for (const Cone& cone : compiled.plan.cones)
+      if (cone.kind == Cone::semidefinite) order = std::max(order, cone.order);
+    square = arena.take<double>(static_cast<std::size_t>(order) * order);
+  }
 
   const double** pointers;  // of the instance located last
   double* xz;               // (x, z) of one instance in the user's order
+  double* s;                // its slack
+  double* square;           // room for the largest semidefinite matrix
 };
 
 // Σ over a sparse row.

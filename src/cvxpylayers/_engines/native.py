@@ -12,6 +12,7 @@ import numpy as np
 from cvxpylayers import _core
 from cvxpylayers._engines.base import Capabilities, Engine
 from cvxpylayers._engines.clarabel import solve_instance
+from cvxpylayers._engines.margin import margin
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
 from cvxpylayers.errors import DerivativeError, OptionError
@@ -73,8 +74,10 @@ class NativeEngine(Engine):
         x, z, s = (np.empty((size, width)) if tape else None for width in (structure.n, structure.m, structure.m))
         status = np.empty(size, dtype=np.int8)
         iterations = np.empty(size, dtype=np.int32)
-        residuals = np.empty((size, 4))
-        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, outputs, x, z, s, status, iterations, residuals)
+        residuals, margins = np.empty((size, 4)), np.empty(size)
+        self._kernel.solve(
+            batch.arrays, batch.shape, settings, batch.invalid, outputs, x, z, s, status, iterations, residuals, margins
+        )
         solution = Solution(
             outputs=outputs,
             status=status,
@@ -84,6 +87,7 @@ class NativeEngine(Engine):
             gap=residuals[:, 2],
             objective=residuals[:, 3],
             fallback=np.zeros(size, dtype=np.bool_),
+            margin=margins,
             tape=None if x is None or z is None or s is None else Tape(x, z, s, status),
         )
         if settings.get("fallback", True) and _UNRESOLVED[status].any():
@@ -106,6 +110,7 @@ class NativeEngine(Engine):
             solution.dual_residual[row] = found.dual_residual
             solution.gap[row] = found.gap
             solution.objective[row] = self.compiled.objective_sign * found.objective
+            solution.margin[row] = margin(self.compiled.structure.cones, found.s, found.z)
             solution.outputs[row] = self.compiled.R @ np.concatenate([found.x, found.z])
             if solution.tape is not None:
                 solution.tape.x[row], solution.tape.z[row], solution.tape.s[row] = found.x, found.z, found.s

@@ -16,6 +16,7 @@ import numpy as np
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS, NativeDerivative
 from cvxpylayers._engines.judge import Claim, Outcome, failed, invalid, settle
+from cvxpylayers._engines.margin import margin
 from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._typing import Float64, Shaped
@@ -86,6 +87,7 @@ class PerInstance(NativeDerivative):
             gap=column("gap", np.float64),
             objective=self.compiled.objective_sign * column("objective", np.float64),
             fallback=np.zeros(size, dtype=np.bool_),
+            margin=np.array([margin(structure.cones, *pair) for pair in zip(s, z, strict=True)], dtype=np.float64),
             tape=Tape(x, z, s, status) if tape else None,
             notes={i: o.note for i, o in enumerate(outcomes) if o.note},
         )

@@ -38,4 +38,6 @@ class SolveInfo(NamedTuple):
         primal, dual, gap, objective = (np.asarray(a, dtype=np.float64) for a in self[2:6] if a is not None)
         fallback = np.zeros(codes.shape, dtype=np.bool_)
         degenerate = fallback.copy() if self.degenerate is None else np.array(self.degenerate)
-        return _info.SolveInfo(codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate)
+        return _info.SolveInfo(
+            codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate, np.full(codes.shape, np.nan)
+        )
