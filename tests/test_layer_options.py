@@ -125,11 +125,10 @@ def test_on_failure_is_checked(where: str) -> None:
         CvxpyLayer(problem, [b], [x], solver="CLARABEL", **constructor)(torch.ones(2), **call)
 
 
-def test_warm_start_says_that_it_has_no_effect(nnls: CvxpyLayer) -> None:
-    data = torch.randn(3, 2), torch.ones(3)
-    with pytest.warns(UserWarning, match="warm_start"):
-        (warm,) = nnls(*data, warm_start=True)
-    assert torch.equal(warm, nnls(*data)[0])
+def test_a_layer_that_keeps_nothing_says_how_to_start_warm(nnls: CvxpyLayer) -> None:
+    arrays = [np.ones((3, 2)), np.ones(3)]
+    with pytest.warns(UserWarning, match="warm_start=True has no effect here; pass a cvxpylayers.WarmStart"):
+        nnls._layer.solve(arrays, warm_start=True)
 
 
 def test_verbose_prints_one_line_per_call(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,8 @@ class Kernel {
   void solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const nb::dict& options,
              std::optional<Array<const bool>> invalid, Array<double> outputs, std::optional<Array<double>> x,
              std::optional<Array<double>> z, std::optional<Array<double>> s, Array<std::int8_t> status, Array<cvxl::Index> iterations,
-             Array<double> residuals, Array<double> margin) const {
+             Array<double> residuals, Array<double> margin, std::optional<Array<const double>> warm_x,
+             std::optional<Array<const double>> warm_z, std::optional<Array<const double>> warm_s) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
     cvxl::SolveRequest request{{},
@@ -128,6 +129,14 @@ class Kernel {
     check(request.z, B * static_cast<std::size_t>(problem.structure.m), true, "z must be (B, m)");
     check(request.s, B * static_cast<std::size_t>(problem.structure.m), true, "s must be (B, m)");
     if (request.z.size() != request.s.size() || (request.x.empty() && !request.z.empty())) throw std::invalid_argument("x, z, s go together");
+    if (warm_x && warm_z && warm_s) {
+      request.warm_x = {warm_x->data(), warm_x->size()};
+      request.warm_z = {warm_z->data(), warm_z->size()};
+      request.warm_s = {warm_s->data(), warm_s->size()};
+      check(request.warm_x, B * static_cast<std::size_t>(problem.structure.n), false, "warm_x must be (B, n)");
+      check(request.warm_z, B * static_cast<std::size_t>(problem.structure.m), false, "warm_z must be (B, m)");
+      check(request.warm_s, B * static_cast<std::size_t>(problem.structure.m), false, "warm_s must be (B, m)");
+    }
     check(request.status, B, false, "status must be (B,)");
     check(request.iterations, B, false, "iterations must be (B,)");
     check(request.residuals, 4 * B, false, "residuals must be (B, 4)");
@@ -287,7 +296,8 @@ NB_MODULE(_core, m) {
            "n"_a, "m"_a, "zero"_a, "cones"_a, "parameter_sizes"_a, "P_indptr"_a, "P_indices"_a, "A_indptr"_a, "A_indices"_a, "M_indptr"_a,
            "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "smoothed"_a = false, "lane_width"_a = 0)
       .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
-           "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a, "margin"_a)
+           "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a, "margin"_a, "warm_x"_a.none() = nb::none(),
+           "warm_z"_a.none() = nb::none(), "warm_s"_a.none() = nb::none())
       .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
            "threads"_a = 0)
       .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,

@@ -7,7 +7,7 @@ tensor framework.
 from __future__ import annotations
 
 from cvxpylayers import errors
-from cvxpylayers._info import SolveInfo
+from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._program import Status
 from cvxpylayers.errors import (
     CvxpyLayersError,
@@ -33,5 +33,6 @@ __all__ = [
     "SolverError",
     "Status",
     "UnsupportedConeError",
+    "WarmStart",
     "errors",
 ]

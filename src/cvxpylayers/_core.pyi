@@ -48,6 +48,9 @@ class Kernel:
         iterations: Int32,
         residuals: Float64,
         margin: Float64,
+        warm_x: Float64 | None = ...,
+        warm_z: Float64 | None = ...,
+        warm_s: Float64 | None = ...,
     ) -> None: ...
     def vjp(
         self,

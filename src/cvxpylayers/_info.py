@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,41 @@ class Statuses:
         return ", ".join(f"{count} {status}" for status, count in self.counts().items()) or "empty batch"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class WarmStart:
+    """Points to start from, one per instance: x (*batch, n), z and s (*batch, m), plain arrays in the units of the cone program.
+
+    ``WarmStart()`` has none. A point never changes which solution is found, only how soon. Instances meet points in C order; the
+    rest, and those whose point is NaN, start cold. A single point serves a whole batch.
+    """
+
+    x: Float64 | None = field(default=None, repr=False)
+    z: Float64 | None = field(default=None, repr=False)
+    s: Float64 | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, solution: Solution, shape: tuple[int, ...]) -> WarmStart:
+        """The points that a solve has found; none where it failed."""
+        assert solution.tape is not None
+        tape, failed = solution.tape, solution.status > _USABLE
+        points = [np.where(failed[:, None], np.nan, a).reshape(*shape, a.shape[-1]) for a in (tape.x, tape.z, tape.s)]
+        return cls(*points)
+
+    def points(self, count: int) -> tuple[Float64, Float64, Float64] | None:
+        """x, z, s with one row for each of ``count`` instances."""
+        if self.x is None or self.z is None or self.s is None:
+            return None
+        return _rows(self.x, count), _rows(self.z, count), _rows(self.s, count)
+
+
+def _rows(points: Float64, count: int) -> Float64:
+    flat = points.reshape(-1, points.shape[-1])
+    if len(flat) == 1:
+        return np.ascontiguousarray(np.broadcast_to(flat, (count, flat.shape[-1])))
+    missing = np.full((max(count - len(flat), 0), flat.shape[-1]), np.nan)
+    return np.ascontiguousarray(np.concatenate([flat[:count], missing]))
+
+
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class SolveInfo:
     """Outcome of a batch; every array has the batch shape.
@@ -64,7 +99,8 @@ class SolveInfo:
     ``objective`` is in the user's sense, ``fallback`` marks instances that a second solver finished. ``degenerate`` is False until
     a derivative of this call has been taken; then it marks the instances where the solution is not differentiable and a
     regularized derivative was given. ``margin`` says how far, in the units of slacks and multipliers, the solution is from such a
-    point: the least |s - z| over inequalities, for other cones the least spectral value of s - z (inf without inequalities).
+    point: the least |s - z| over inequalities, for other cones the least spectral value of s - z (inf without inequalities). ``warm_start``
+    is there if the call asked for one: where the next one may start.
     """
 
     codes: Shaped[Int8, "*batch"]
@@ -76,9 +112,10 @@ class SolveInfo:
     fallback: Shaped[Bool, "*batch"]
     degenerate: Shaped[Bool, "*batch"]
     margin: Shaped[Float64, "*batch"]
+    warm_start: WarmStart | None = None
 
     @classmethod
-    def of(cls, solution: Solution, shape: tuple[int, ...]) -> SolveInfo:
+    def of(cls, solution: Solution, shape: tuple[int, ...], *, warm_start: bool = False) -> SolveInfo:
         """Give the flat arrays of ``solution`` the batch shape."""
         return cls(
             codes=solution.status.reshape(shape),
@@ -90,6 +127,7 @@ class SolveInfo:
             fallback=solution.fallback.reshape(shape),
             degenerate=np.zeros(shape, dtype=np.bool_),
             margin=solution.margin.reshape(shape),
+            warm_start=WarmStart.of(solution, shape) if warm_start else None,
         )
 
     @property

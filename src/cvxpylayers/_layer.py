@@ -17,11 +17,11 @@ from cvxpylayers._canon import Recent, compile_problem, fingerprint, rename
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.log_space import build, kind_of
 from cvxpylayers._engines.registry import Solver, check, resolve
-from cvxpylayers._info import SolveInfo
+from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._options import COMMON, normalize, split_solver
 from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Status, Tape
 from cvxpylayers._typing import Float64, NDArray
-from cvxpylayers.errors import OptionError, SolverError
+from cvxpylayers.errors import InputError, OptionError, SolverError
 
 OnFailure = Literal["raise", "nan", "warn"]
 _MODES: Final = get_args(OnFailure)
@@ -140,20 +140,24 @@ class Layer:
         arrays: Sequence[NDArray[np.generic]],
         *,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
         tape: bool = False,
     ) -> Call:
         """Solve every instance; parameters as for ``batch``.
 
+        A ``WarmStart`` is where to start from, and ``info`` then has the next one. Layers keep nothing by themselves.
+
         Raises:
+            InputError: the points to start from are those of another problem.
             SolverError: in mode "raise", when an instance has no solution.
             OptionError: ``solver_args`` or ``on_failure`` are not understood.
         """
         layer, solver_args = self.choose(solver_args)
-        mode, options = layer.settle(solver_args, warm_start, on_failure)
-        batch, solution = layer.run(arrays, options, tape=tape)
-        info = SolveInfo.of(solution, batch.shape)
+        mode, options = layer.settle(solver_args, warm_start is True, on_failure)
+        start = warm_start if isinstance(warm_start, WarmStart) else None
+        batch, solution = layer.run(arrays, options, tape=tape or start is not None, start=start)
+        info = SolveInfo.of(solution, batch.shape, warm_start=start is not None)
         if self.verbose:
             print(info)
         failed = info.failed
@@ -174,14 +178,25 @@ class Layer:
         mode = self.on_failure if on_failure is None else _mode(on_failure)
         options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
         if warm_start:
-            warnings.warn("This engine starts every solve cold; warm_start=True has no effect.", UserWarning, stacklevel=3)
+            warnings.warn("warm_start=True has no effect here; pass a cvxpylayers.WarmStart.", UserWarning, stacklevel=3)
         return mode, options
 
-    def run(self, arrays: Sequence[NDArray[np.generic]], options: Mapping[str, Any], *, tape: bool) -> tuple[Batch, Solution]:
+    def run(
+        self,
+        arrays: Sequence[NDArray[np.generic]],
+        options: Mapping[str, Any],
+        *,
+        tape: bool,
+        start: WarmStart | None = None,
+    ) -> tuple[Batch, Solution]:
         """Solve every instance, and leave failures in place."""
         batch = self.batch(arrays)
-        if (invalid := screen(self.compiled.parameters, batch)) is not None:
-            batch = Batch(batch.arrays, batch.shape, invalid)
+        invalid = screen(self.compiled.parameters, batch)
+        points = None if start is None else start.points(batch.size)
+        if points is not None and [p.shape[-1] for p in points] != [self.compiled.structure.n, *[self.compiled.structure.m] * 2]:
+            raise InputError("This WarmStart belongs to another problem: start again with cvxpylayers.WarmStart().")
+        if invalid is not None or points is not None:
+            batch = Batch(batch.arrays, batch.shape, invalid, points)
         return batch, self.engine.solve(batch, options, tape=tape)
 
     def vjp(

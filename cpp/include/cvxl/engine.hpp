@@ -34,6 +34,8 @@ struct SolveRequest {
   std::span<Index> iterations;          // B
   std::span<double> residuals;          // B × 4: primal, dual, gap, objective
   std::span<double> margin = {};        // B: of strict complementarity (cones/margin.hpp), in the user's units
+  // Points to start from, B × n, B × m, B × m, or empty: polyhedral instances try their active sets first. NaN in x: a cold start.
+  std::span<const double> warm_x{}, warm_z{}, warm_s{};
 };
 
 struct TapeView {

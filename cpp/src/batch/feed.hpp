@@ -1,6 +1,7 @@
 #pragma once
 // Supplies the loop with instances and takes their results: M is applied while a lane is loaded, R while it is stored.
 
+#include <cmath>
 #include <limits>
 
 #include "batch/stage.hpp"
@@ -30,7 +31,10 @@ class Feed {
       if (next >= job_.size()) return false;
       const std::int64_t instance = instance_[lane] = job_.instance(next);
       const bool invalid = !job_.request.invalid.empty() && job_.request.invalid[instance];
-      if (!invalid && fill(lane, instance)) return true;
+      if (!invalid && fill(lane, instance)) {
+        offer_point(lane, instance);
+        return true;
+      }
       reject(lane);
     }
   }
@@ -87,6 +91,20 @@ class Feed {
     for (Index r = 0; r < plan_.m; ++r) put(state_.program.b, r, structure.b_offset() + r);
     const double constant = value(structure.d_offset());
     return check + (constant - constant) == 0.0;
+  }
+
+  // The point to start from, if there is one, for loops that can use it.
+  void offer_point(int lane, std::int64_t i) {
+    if constexpr (requires { state_.given; }) {
+      const SolveRequest& from = job_.request;
+      if (from.warm_x.empty() || std::isnan(from.warm_x[i * plan_.n])) return;
+      for (Index j = 0; j < plan_.n; ++j) lane_of(state_.saved_x, j, lane) = from.warm_x[i * plan_.n + plan_.variable_of[j]];
+      for (Index r = 0; r < plan_.m; ++r) {
+        lane_of(state_.saved_z, r, lane) = from.warm_z[i * plan_.m + r];
+        lane_of(state_.saved_s, r, lane) = from.warm_s[i * plan_.m + r];
+      }
+      state_.given[lane] = -1;
+    }
   }
 
   void reject(int lane) {

@@ -1,5 +1,6 @@
 #pragma once
-// Polish: the guessed active set is solved as equalities. Lanes enter it from the interior, and return there if it fails.
+// Polish: the guessed active set is solved as equalities. Lanes enter it from the interior, and return there if it fails, or with
+// the active set of a point they were given, and start cold if it fails.
 
 #include "ipm/residuals.hpp"
 #include "ipm/state.hpp"
@@ -82,7 +83,21 @@ void project(State<V>& st, MaskOf<V> polished) {
   }
 }
 
-// Failed attempts try the updated set while fewer and fewer signs are wrong; then they go back to the interior iterate and wait longer.
+// Lanes that were given a point, in the user's units in `saved`, take it as the proximal centre and its active set as the guess.
+template <class V>
+void take_given(State<V>& st, MaskOf<V> given) {
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(given, st.saved_x[j] * st.scaling.D_inverse[j], st.x[j]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.z[i] = select(given, st.saved_z[i] * st.scaling.c * st.scaling.E_inverse[i], st.z[i]);
+    st.s[i] = select(given, st.saved_s[i] * st.scaling.E[i], st.s[i]);
+    st.active[i] |= given & (st.s[i] < st.z[i]);
+  }
+  st.tries = select(given, V{}, st.tries);
+  st.last_wrong = select(given, splat<V>(__builtin_inf()), st.last_wrong);
+}
+
+// Failed attempts try the updated set while fewer and fewer signs are wrong; then they go back to the interior iterate and wait
+// longer, or start cold where there is none.
 template <class V>
 void leave_polish(State<V>& st, MaskOf<V> failed) {
   using M = MaskOf<V>;
@@ -90,7 +105,8 @@ void leave_polish(State<V>& st, MaskOf<V> failed) {
   st.tries = select(failed, st.tries + 1.0, st.tries);
   const M again = failed & (st.wrong > 0.0) & (st.wrong < st.last_wrong) & (st.tries < most_tries) & ~st.out_of_iterations();
   st.last_wrong = select(failed, st.wrong, st.last_wrong);
-  const M back = failed & ~again;
+  const M cold = failed & ~again & st.warm;
+  const M back = failed & ~again & ~cold;
   for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(back, st.saved_x[j], st.x[j]);
   for (Index i = 0; i < st.plan.m; ++i) {
     st.z[i] = select(back, st.saved_z[i], st.z[i]);
@@ -98,8 +114,16 @@ void leave_polish(State<V>& st, MaskOf<V> failed) {
   }
   st.wait = select(back, st.backoff, st.wait);
   st.backoff = select(back, 2.0 * st.backoff, st.backoff);
-  st.polish &= ~back;
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(cold, V{}, st.x[j]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.z[i] = select(cold, V{}, st.z[i]);
+    st.s[i] = select(cold, V{}, st.s[i]);
+    st.active[i] &= ~cold;
+  }
+  st.warm &= ~cold;
+  st.polish &= ~(back | cold);
   st.interior |= back;
+  st.start |= cold;
   if (any(back)) evaluate(st);
 }
 

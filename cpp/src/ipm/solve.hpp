@@ -6,7 +6,8 @@
 //   convexity   all rows switched off: the pivots of P + ρI tell whether P ⪰ 0
 //   start       H = I: the least-norm point that Mehrotra's method is started from
 //   interior    H = s/z: predictor (affine direction), then corrector with centring (Mehrotra 1992)
-//   polish      H ∈ {0, ∞}: the guessed active set is solved as equalities, then refined. Where signs are wrong the set is
+//   polish      H ∈ {0, ∞}: the guessed active set is solved as equalities, then refined. A warm start begins here, with the
+//               active set of the point that was given. Where signs are wrong the set is
 //               updated as in the primal-dual active set method (Hintermüller, Ito, Kunisch 2003) a few times.
 //
 // The proximal terms ρ, δ centred at the current iterate (Rockafellar 1976; PIQP) make K quasi-definite whatever the ranks of P
@@ -96,6 +97,9 @@ class Solver {
     st_.stalled = select(loaded, zero, st_.stalled);
     st_.wait = select(loaded, zero, st_.wait);
     st_.backoff = select(loaded, splat<V>(2.0), st_.backoff);
+    st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);
+    st_.given = M{};
+    if (any(st_.warm & loaded)) take_given(st_, st_.warm & loaded);
     st_.convexity = check_convexity_ ? loaded : M{};
     begin(st_, loaded & ~st_.convexity);
   }

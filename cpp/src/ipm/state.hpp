@@ -39,6 +39,8 @@ struct State {
   // The stage of each lane; a lane in none is idle. `fresh` lanes have just changed theirs.
   M convexity{}, start{}, interior{}, polish{}, fresh{};
   M refine{};                       // lanes whose directions are refined
+  M given{};                        // lanes whose instance came with a point, which is in `saved`, in the user's units
+  M warm{};                         // lanes that begin, or have begun and not given up, from a point they were given
   M not_convex{}, drift{};
 
   Outcome<V> outcome;

@@ -114,10 +114,12 @@ void solve_refined(State<V>& st) {
   for (Index i = 0; i < st.plan.m; ++i) st.dz[i] = select(st.refine, st.dz[i] + st.cz[i], st.dz[i]);
 }
 
-// Without inequalities there is nothing to guess: the problem is one linear system.
+// Without inequalities there is nothing to guess: the problem is one linear system. A point that was given has a guess.
 template <class V>
 void begin(State<V>& st, MaskOf<V> lanes) {
-  (st.plan.m == st.plan.zero ? st.polish : st.start) |= lanes;
+  const MaskOf<V> guessed = st.plan.m == st.plan.zero ? lanes : lanes & st.warm;
+  st.polish |= guessed;
+  st.start |= lanes & ~guessed;
 }
 
 // Shifts s and z of starting lanes into the interior (as Clarabel does: margin at least max(1, a tenth of the mean)).

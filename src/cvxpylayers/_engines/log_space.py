@@ -119,7 +119,7 @@ class LogSpaceEngine(Engine):
 
     def _enter(self, batch: Batch) -> Batch:
         arrays = tuple(_log(batch.arrays[i]) if form == "log" else batch.arrays[i] for i, form in self._entries())
-        return Batch(arrays, batch.shape, batch.invalid)
+        return Batch(arrays, batch.shape, batch.invalid, batch.start)
 
     def _wanted(self, wanted: Sequence[bool]) -> list[bool]:
         return [wanted[i] for i, _ in self._entries()]

@@ -38,7 +38,7 @@ class NativeEngine(Engine):
     """
 
     name: ClassVar[str] = "NATIVE"
-    capabilities: ClassVar[Capabilities] = Capabilities(batched=True, derivative=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(batched=True, warm_start=True, derivative=True)
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
@@ -75,9 +75,8 @@ class NativeEngine(Engine):
         status = np.empty(size, dtype=np.int8)
         iterations = np.empty(size, dtype=np.int32)
         residuals, margins = np.empty((size, 4)), np.empty(size)
-        self._kernel.solve(
-            batch.arrays, batch.shape, settings, batch.invalid, outputs, x, z, s, status, iterations, residuals, margins
-        )
+        found = (outputs, x, z, s, status, iterations, residuals, margins)
+        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, *found, *(batch.start or ()))
         solution = Solution(
             outputs=outputs,
             status=status,

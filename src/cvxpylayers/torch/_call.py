@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cvxpylayers._info import SolveInfo
+from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.errors import InputError
 from cvxpylayers.torch._direct import Direct
@@ -28,7 +28,7 @@ def solve(
     layer: Layer,
     parameters: Sequence[torch.Tensor],
     solver_args: Mapping[str, Any] | None,
-    warm_start: bool,
+    warm_start: bool | WarmStart,
     on_failure: OnFailure | None,
 ) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
     """The outputs, attached to the graph where a parameter is, and the outcome of every instance."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cvxpylayers._info import SolveInfo
+from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers._program import Tape
 from cvxpylayers._typing import Float64
@@ -24,7 +24,7 @@ class Direct(Site):
         self,
         layer: Layer,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> None:
         super().__init__(layer)
@@ -41,7 +41,7 @@ class Direct(Site):
             raise
         self.info = call.info
         found = tuple(tensor(a, dtype, device) for a in call.outputs)
-        if (t := call.tape) is None:
+        if not tape or (t := call.tape) is None:
             return found
         shape = call.info.codes.shape
         points = (torch.from_numpy(a.reshape(*shape, a.shape[-1])) for a in (t.x, t.z, t.s))

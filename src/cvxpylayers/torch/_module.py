@@ -9,7 +9,7 @@ import cvxpy as cp
 import torch
 
 from cvxpylayers._engines.registry import Solver
-from cvxpylayers._info import SolveInfo
+from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.torch._call import solve, symbolic
 from cvxpylayers.torch._handles import register
@@ -64,6 +64,10 @@ class CvxpyLayer(torch.nn.Module):
             on_failure=on_failure,
         )
         self._ticket = register(self._layer)
+        self._latest = WarmStart()  # all that a module keeps of a call, and only of one with warm_start=True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_latest": WarmStart()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -73,10 +77,14 @@ class CvxpyLayer(torch.nn.Module):
         self,
         *params: torch.Tensor,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """Solve for one tensor per parameter, of shape (*batch_i, *parameter shape); batch axes broadcast as in NumPy.
+
+        ``warm_start=True`` starts instance i from the solution that the latest such call of this module found for its instance i;
+        ``layer.solve(..., warm_start=WarmStart())`` does the same by hand. The answers are those of a cold start to the tolerance.
+        Code that is compiled starts cold.
 
         Returns one tensor (*batch, *shape) per output, in the promoted floating type of the parameters and on their device.
         Gradients reach every parameter and are summed over the axes along which it was broadcast.
@@ -86,18 +94,25 @@ class CvxpyLayer(torch.nn.Module):
             SolverError: an instance has no solution and ``on_failure`` is "raise".
         """
         if symbolic(params):
-            return traced_solve(self._ticket, params, solver_args, warm_start, on_failure)
-        return solve(self._layer, params, solver_args, warm_start, on_failure)[0]
+            return traced_solve(self._ticket, params, solver_args, on_failure)
+        if warm_start is False:
+            return solve(self._layer, params, solver_args, warm_start, on_failure)[0]
+        return self.solve(*params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)[0]
 
     def solve(
         self,
         *params: torch.Tensor,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it."""
-        return solve(self._layer, params, solver_args, warm_start, on_failure)
+        if warm_start is not True:
+            return solve(self._layer, params, solver_args, warm_start, on_failure)
+        outputs, info = solve(self._layer, params, solver_args, self._latest, on_failure)
+        assert info.warm_start is not None
+        self._latest = info.warm_start
+        return outputs, info
 
     def extra_repr(self) -> str:
         """Variables, parameters, cones, sizes and engine."""

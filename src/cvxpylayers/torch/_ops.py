@@ -30,11 +30,11 @@ _ops: Final = torch.ops.cvxpylayers
 
 
 def traced_solve(
-    ticket: int, parameters: Tensors, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
+    ticket: int, parameters: Tensors, solver_args: Mapping[str, Any] | None, on_failure: OnFailure | None
 ) -> tuple[torch.Tensor, ...]:
-    """The outputs, as an operator's; what is exported carries its layer."""
+    """The outputs, as an operator's, which starts cold; what is exported carries its layer."""
     name = _portable(ticket) if torch.compiler.is_exporting() else _handle(ticket)
-    found = _ops.solve(name, _encoded(solver_args, warm_start, on_failure), False, list(parameters))
+    found = _ops.solve(name, _encoded(solver_args, on_failure), False, list(parameters))
     return tuple(found[: _outputs(ticket)])
 
 
@@ -49,8 +49,8 @@ def _portable(ticket: int) -> str:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _encoded(solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None) -> str:
-    return json.dumps({"solver_args": solver_args and dict(solver_args), "warm_start": warm_start, "on_failure": on_failure})
+def _encoded(solver_args: Mapping[str, Any] | None, on_failure: OnFailure | None) -> str:
+    return json.dumps({"solver_args": solver_args and dict(solver_args), "on_failure": on_failure})
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
