@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from cvxpylayers import InputError, SolverError
 from cvxpylayers.torch import CvxpyLayer
 
 F64 = torch.float64
@@ -132,3 +133,51 @@ def test_outputs_do_not_share_memory(interval: CvxpyLayer) -> None:
     before = y.clone()
     x.fill_(7.0)
     assert torch.equal(y, before)
+
+
+def test_chunks_are_the_batch(nnls: CvxpyLayer) -> None:
+    A, b = torch.randn(10, 3, 2, dtype=F64), torch.randn(3, dtype=F64)
+    whole, info = nnls.solve(A, b)
+    found = list(nnls.solve_many(A, b, chunk_size=4, progress=False))
+    assert [chunk.rows for chunk in found] == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    assert torch.equal(torch.cat([chunk.outputs[0] for chunk in found]), whole[0])
+    assert [n for chunk in found for n in chunk.info.iterations] == info.iterations.tolist()
+    (rest,) = nnls.solve_many(A, b, chunk_size=4, start=8)
+    assert torch.equal(rest.outputs[0], whole[0][8:])
+
+
+def test_chunks_of_several_axes_and_of_none(nnls: CvxpyLayer) -> None:
+    A, b = torch.randn(5, 1, 3, 2, dtype=F64), torch.randn(4, 3, dtype=F64)
+    found = torch.cat([chunk.outputs[0] for chunk in nnls.solve_many(A, b, chunk_size=2)])
+    assert torch.equal(found, nnls(A, b)[0])
+    assert list(nnls.solve_many(A[:0], b)) == []
+    for parameters, options in (((A[0, 0], b[0]), {}), ((A, b), {"chunk_size": 0}), ((A, b), {"start": 6})):
+        with pytest.raises(InputError, match="A batch axis, chunk_size"):
+            nnls.solve_many(*parameters, **options)
+
+
+def test_chunks_are_solved_when_asked_for_and_keep_nothing(nnls: CvxpyLayer) -> None:
+    A, b = torch.randn(10, 3, 2, dtype=F64), torch.randn(3, dtype=F64, requires_grad=True)
+    calls: list[int] = []
+    engine = nnls._layer.engine
+    solve = engine.solve
+    engine.solve = lambda batch, *args, **kwargs: (calls.append(batch.size), solve(batch, *args, **kwargs))[1]  # type: ignore[method-assign]
+    for chunk in nnls.solve_many(A, b, chunk_size=4):
+        chunk.outputs[0].sum().backward()  # gradients accumulate
+        if len(calls) == 2:
+            break
+    assert calls == [4, 4]
+    expected = torch.autograd.grad(nnls(A[:8], b)[0].sum(), b)[0]
+    torch.testing.assert_close(b.grad, expected, atol=1e-12, rtol=0)
+
+
+def test_a_failure_ends_the_chunks_where_it_is(interval: CvxpyLayer) -> None:
+    lo = torch.zeros(6, 2, dtype=F64)
+    lo[4] = 5.0
+    hi, c = torch.ones(2, dtype=F64), torch.ones((), dtype=F64)
+    chunks = interval.solve_many(lo, hi, c, chunk_size=3)
+    assert next(chunks).rows == slice(0, 3)
+    with pytest.raises(SolverError, match="1 of 3"):
+        next(chunks)
+    through = [len(chunk.info.failed) for chunk in interval.solve_many(lo, hi, c, chunk_size=3, on_failure="nan")]
+    assert through == [0, 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cvxpy as cp
@@ -13,6 +13,7 @@ from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.torch._call import solve, symbolic
 from cvxpylayers.torch._handles import register
+from cvxpylayers.torch._many import Chunk, chunks
 from cvxpylayers.torch._ops import traced_solve
 
 
@@ -113,6 +114,30 @@ class CvxpyLayer(torch.nn.Module):
         assert info.warm_start is not None
         self._latest = info.warm_start
         return outputs, info
+
+    def solve_many(
+        self,
+        *params: torch.Tensor,
+        chunk_size: int = 4096,
+        start: int = 0,
+        progress: bool = True,
+        solver_args: Mapping[str, Any] | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> Iterator[Chunk]:
+        """Solve a large batch ``chunk_size`` instances at a time along its leading axis.
+
+        Yields ``Chunk(rows, outputs, info)`` when asked for the next, so that memory is bounded by what the caller keeps; after an
+        interruption ``start=rows.stop`` of the last chunk goes on. Results are those of one call, bit by bit. ``progress`` shows a
+        bar where the package rich is installed.
+
+        Raises:
+            InputError: there is no batch axis, or as in a call. SolverError: as in a call, when its chunk is reached.
+        """
+
+        def solve(*chunk: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
+            return self.solve(*chunk, solver_args=solver_args, on_failure=on_failure)
+
+        return chunks(self._layer, solve, params, chunk_size, start, progress)
 
     def extra_repr(self) -> str:
         """Variables, parameters, cones, sizes and engine."""
