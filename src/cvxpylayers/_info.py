@@ -99,8 +99,8 @@ class SolveInfo:
     ``objective`` is in the user's sense, ``fallback`` marks instances that a second solver finished. ``degenerate`` is False until
     a derivative of this call has been taken; then it marks the instances where the solution is not differentiable and a
     regularized derivative was given. ``margin`` says how far, in the units of slacks and multipliers, the solution is from such a
-    point: the least |s - z| over inequalities, for other cones the least spectral value of s - z (inf without inequalities). ``warm_start``
-    is there if the call asked for one: where the next one may start.
+    point: the least |s - z| over inequalities, for other cones the least spectral value of s - z (inf without inequalities).
+    ``warm_start`` is there if the call asked for one: where the next one may start.
     """
 
     codes: Shaped[Int8, "*batch"]
