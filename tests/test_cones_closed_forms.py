@@ -15,7 +15,7 @@ from tests.oracles import OracleEngine
 from tests.programs import Array, Rng
 from tests.projections import soc
 
-SOLVERS: dict[str, type[Engine] | str] = {"ORACLE": OracleEngine}
+SOLVERS: dict[str, type[Engine] | None] = {"ORACLE": OracleEngine, "NATIVE": None}
 
 
 class Closed(NamedTuple):
@@ -125,7 +125,7 @@ CLOSED = [
 
 @pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 @pytest.mark.parametrize("make", CLOSED)
-def test_values_and_derivatives(make: Callable[[], Closed], solver: type[Engine] | str) -> None:
+def test_values_and_derivatives(make: Callable[[], Closed], solver: type[Engine] | None) -> None:
     problem, draws, output, formula = make()
     layer = Layer(problem, list(draws), [output], solver=solver)
     rng, B, h = np.random.default_rng(0), 6, 1e-6

@@ -46,15 +46,23 @@ def test_solutions_are_cvxpys_and_away_from_kinks(family: Family) -> None:
 
 @small
 def test_the_native_engine_agrees(family: Family) -> None:
+    """Solutions, and gradients where the solution is not within rounding of a kink."""
     problem, parameters, variables = family.make()
-    values = family.sample(16, seed=3)
+    values, rng = family.sample(16, seed=3), np.random.default_rng(4)
     layers = [Layer(problem, parameters, variables, solver=solver, gp=family.gp) for solver in (None, OracleEngine)]
-    native, oracle = (layer.solve(values) for layer in layers)
+    calls = [layer.solve(values, tape=True) for layer in layers]
+    native, oracle = calls
     assert not native.info.codes.any()
     assert not native.info.fallback.any()
     np.testing.assert_allclose(native.info.objective, oracle.info.objective, rtol=1e-7, atol=1e-7)
     for found, true in zip(native.outputs, oracle.outputs, strict=True):
-        np.testing.assert_allclose(found, true, atol=1e-4)
+        np.testing.assert_allclose(found, true, atol=1e-6)
+    cotangents, wanted = [rng.normal(size=o.shape) for o in native.outputs], [True] * len(values)
+    pairs = zip(layers, calls, strict=True)
+    pulled = [layer.vjp(layer.batch(values), call.tape, call.info, cotangents, wanted) for layer, call in pairs]
+    assert not native.info.degenerate.any()
+    for found, true in zip(*pulled, strict=True):
+        np.testing.assert_allclose(found, true, atol=1e-6 * np.abs(true).max())
 
 
 @small

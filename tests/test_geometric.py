@@ -96,16 +96,16 @@ def test_parameters_enter_in_the_forms_in_which_they_occur() -> None:
 # ---- against closed forms ----------------------------------------------------------------------------------------------------
 
 
-def monomial() -> Layer:
+def monomial(solver: type[Engine] | None = OracleEngine) -> Layer:
     """min a x + b / x^c has the solution (b c / a)^(1 / (c + 1)); c is an exponent, and its inverse too a parameter's."""
     x, a, b, c = positive("x"), given("a"), given("b"), given("c")
-    return Layer(cp.Problem(cp.Minimize(a * x + b * (1 / x) ** c)), [a, b, c], [x], gp=True, solver=OracleEngine)
+    return Layer(cp.Problem(cp.Minimize(a * x + b * (1 / x) ** c)), [a, b, c], [x], gp=True, solver=solver)
 
 
-def both() -> Layer:
+def both(solver: type[Engine] | None = OracleEngine) -> Layer:
     """min a x + b / x^a has the solution b^(1 / (a + 1)): a occurs as an exponent and as a coefficient."""
     x, a, b = positive("x"), given("a"), given("b")
-    return Layer(cp.Problem(cp.Minimize(a * x + b * (1 / x) ** a)), [a, b], [x], gp=True, solver=OracleEngine)
+    return Layer(cp.Problem(cp.Minimize(a * x + b * (1 / x) ** a)), [a, b], [x], gp=True, solver=solver)
 
 
 CLOSED: dict[str, tuple[Callable[[], Layer], Callable[..., Any]]] = {
@@ -114,10 +114,11 @@ CLOSED: dict[str, tuple[Callable[[], Layer], Callable[..., Any]]] = {
 }
 
 
+@pytest.mark.parametrize("solver", [OracleEngine, None], ids=["ORACLE", "NATIVE"])
 @pytest.mark.parametrize("name", CLOSED)
-def test_closed_forms_and_their_derivatives(name: str) -> None:
+def test_closed_forms_and_their_derivatives(name: str, solver: type[Engine] | None) -> None:
     make, solution = CLOSED[name]
-    layer, rng = make(), np.random.default_rng(0)
+    layer, rng = make(solver), np.random.default_rng(0)
     count = len(layer.compiled.parameters)
     values = [rng.uniform(0.5, 2.0, 4) for _ in range(count - 1)] + [np.array(1.3)]  # the last one is shared
     call = layer.solve(values, tape=True)
