@@ -319,9 +319,11 @@ def agrees_with_cvxpy(made: Case, seed: int) -> None:
     made.problem.solve(solver=cp.CLARABEL, **TIGHT)
     assert made.problem.status == cp.OPTIMAL
     assert objective == pytest.approx(made.problem.value, abs=1e-6)
+    # On a curved boundary both solvers' points err by the square root of their gap.
+    near = 1e-6 if compiled.structure.cones.polyhedral else 2e-5
     for output, spec, wanted in zip(outputs, compiled.outputs, made.outputs, strict=True):
         assert output.shape == wanted.shape
-        np.testing.assert_allclose(output, dense(wanted.value).reshape(wanted.shape), atol=1e-6, err_msg=spec.name)
+        np.testing.assert_allclose(output, dense(wanted.value).reshape(wanted.shape), atol=near, err_msg=spec.name)
 
 
 @pytest.mark.parametrize("build", CASES.values(), ids=CASES)

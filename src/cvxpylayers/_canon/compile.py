@@ -11,11 +11,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, owner
-from cvxpylayers._canon.layout import Block, Rows, lay_out
+from cvxpylayers._canon.layout import Block, Kind, Rows, lay_out
 from cvxpylayers._canon.leaves import numeric_bounds, support
+from cvxpylayers._canon.pin import tight_rows
 from cvxpylayers._canon.validate import validate
 from cvxpylayers._program import CompiledProblem, Form, OutputSpec, ParameterSpec, Pattern, Structure
-from cvxpylayers._typing import Float64
+from cvxpylayers._typing import Bool, Float64
 from cvxpylayers._typing import Int32 as Index
 from cvxpylayers.errors import ProblemError
 
@@ -38,7 +39,7 @@ def compile_problem(
     Raises ``ProblemError`` or ``InputTypeError``, before anything is built, where the arguments cannot make a layer.
     """
     validate(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-    form = _free_vacuous_rows(canonicalize(problem, parameters, variables, canon_backend, gp=gp))
+    form = _pin(_free_vacuous_rows(canonicalize(problem, parameters, variables, canon_backend, gp=gp)))
     rows = lay_out(form.blocks)
     structure, M = _value_map(form, rows)
     return CompiledProblem(
@@ -64,15 +65,37 @@ def _free_vacuous_rows(form: ConeForm) -> ConeForm:
     vacuous = (constants == np.inf) & (kinds == "nonneg")
     if np.count_nonzero(vacuous) < stray:
         raise ProblemError("A constant of the problem is NaN or infinite; only bounds that never bind, as in x <= np.inf, may be.")
+    return _recast(form, vacuous, "free")
+
+
+def _pin(form: ConeForm) -> ConeForm:
+    """Make equalities of the inequality rows that ``pin.tight_rows`` finds."""
+    movable, height = form.auxiliary.copy(), sum(block.rows for block in form.blocks)
+    if not movable.any() or not height:
+        return form
+    costly = _entries(form.q, form.n + 1)[0]
+    movable[costly[costly < form.n]] = False
+    for index in _entries(form.P, form.n)[:2]:
+        movable[index] = False
+    row, column, source, value = _entries(form.G, height, np.append(movable, False))
+    movable[column[source < form.parameters.shape[0] - 1]] = False
+    kept = movable[column]
+    chosen = np.zeros(height, dtype=np.bool_)
+    chosen[tight_rows(form.blocks, row[kept], column[kept], value[kept])] = True
+    return _recast(form, chosen, "tight")
+
+
+def _recast(form: ConeForm, chosen: Bool, kind: Kind) -> ConeForm:
+    """Give the ``chosen`` ones among the nonnegative rows another kind."""
     blocks, sources, start = [], [], 0
     for block, source in zip(form.blocks, form.sources, strict=True):
-        free = vacuous[start : start + block.rows]
+        mask = chosen[start : start + block.rows]
         start += block.rows
-        if not free.any():
+        if not mask.any():
             runs = [block]
         else:
-            cuts = [0, *(1 + np.flatnonzero(free[1:] != free[:-1])).tolist(), block.rows]
-            runs = [Block("free" if free[a] else "nonneg", b - a) for a, b in pairwise(cuts)]
+            cuts = [0, *(1 + np.flatnonzero(mask[1:] != mask[:-1])).tolist(), block.rows]
+            runs = [Block(kind if mask[a] else block.kind, b - a) for a, b in pairwise(cuts)]
         blocks += runs
         sources += [source] * len(runs)
     return replace(form, blocks=tuple(blocks), sources=tuple(sources))
@@ -110,8 +133,8 @@ def _value_map(form: ConeForm, rows: Rows) -> tuple[Structure, sp.csr_array]:
     return structure, M
 
 
-def _entries(tensor: sp.sparray | None, height: int) -> tuple[Index, Index, Index, Float64]:
-    """(i, j, column, value) of the nonzeros of a tensor whose row i + height j stands for cell (i, j).
+def _entries(tensor: sp.sparray | None, height: int, columns: Bool | None = None) -> tuple[Index, Index, Index, Float64]:
+    """(i, j, column, value) of the nonzeros of a tensor whose row i + height j stands for cell (i, j); of ``columns`` j only.
 
     A zero coefficient is dropped: no parameter reaches through it. Everything but the cell number fits in 32 bits, which
     halves the memory of the largest arrays of the construction.
@@ -120,6 +143,8 @@ def _entries(tensor: sp.sparray | None, height: int) -> tuple[Index, Index, Inde
     column = np.repeat(np.arange(tensor.shape[1], dtype=np.int32), np.diff(tensor.indptr))
     cell, value = tensor.indices, tensor.data
     kept = value != 0
+    if columns is not None:
+        kept &= columns[cell // max(height, 1)]
     if not kept.all():
         cell, column, value = cell[kept], column[kept], value[kept]
     j, i = np.divmod(cell, max(height, 1))

@@ -34,7 +34,7 @@ from cvxpy.utilities import scopes
 from cvxpylayers._canon.layout import Block
 from cvxpylayers._canon.leaves import locate_primal, parameter_map
 from cvxpylayers._program import Form
-from cvxpylayers._typing import NDArray
+from cvxpylayers._typing import Bool, NDArray
 
 BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
 
@@ -46,7 +46,7 @@ class ConeForm:
     ``P``: (n², π), entry (i, j) at row i + n j; ``q``: (n + 1, π), d last; ``G``: (r (n + 1), π), entry (i, j) at row i + r j,
     h last. ``parameters``: (π, θ), π = parameters @ [θ; 1], θ each parameter in its ``forms``. ``outputs[k]`` says where output k
     is found: (is it dual, positions in x or in the rows of G, -1 for a constant zero), C order. ``sources`` names the origin of
-    each block.
+    each block; ``auxiliary`` (n,) marks the variables that CVXPY made.
     """
 
     n: int
@@ -58,6 +58,7 @@ class ConeForm:
     parameters: sp.csr_array
     forms: tuple[tuple[Form, ...], ...]
     outputs: tuple[tuple[bool, NDArray[np.int64]], ...]
+    auxiliary: Bool
 
 
 class _Target(ConicSolver):
@@ -157,6 +158,7 @@ def canonicalize(
         sources=_sources(problem, program, chain, position, named.origins),
         parameters=theta,
         forms=forms,
+        auxiliary=_auxiliary(problem, program, chain.compose_var_id_map()),
         outputs=tuple(_locate(output, problem, program, chain, inverse, rows) for output in outputs),
     )
 
@@ -219,6 +221,14 @@ def brief(expression: Any, width: int = 80) -> str:
     text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", " ".join(str(expression).split())).replace("QuadForm(", "quad_form(")
     text = re.sub(r"\bquad_over_lin\((.*?), 1\.0, None, False\)", r"sum_squares(\1)", text)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _auxiliary(problem: cp.Problem, program: Any, renamed: dict[int, list[int]]) -> Bool:
+    found = np.ones(program.x.size, dtype=np.bool_)
+    for variable in problem.variables():
+        positions = locate_primal(variable, program, renamed)
+        found[positions[positions >= 0]] = False
+    return found
 
 
 def _locate(

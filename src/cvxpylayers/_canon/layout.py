@@ -27,8 +27,8 @@ import numpy as np
 from cvxpylayers._program import Cones
 from cvxpylayers._typing import Float64, Int32
 
-Kind = Literal["free", "zero", "nonneg", "soc", "psd", "exp", "power"]
-_ORDER: tuple[Kind, ...] = ("free", "zero", "nonneg", "soc", "psd", "exp", "power")
+Kind = Literal["free", "zero", "tight", "nonneg", "soc", "psd", "exp", "power"]
+_ORDER: tuple[Kind, ...] = ("free", "zero", "tight", "nonneg", "soc", "psd", "exp", "power")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Block:
     Rows of the caller, by kind (i counts cones):
     free: ``count`` rows that constrain nothing and have no place in the engine.
     zero, nonneg: ``count`` rows, ``dim`` is 1.
+    tight: as nonneg, but e = 0 can be asked without loss; the engine gets equalities, and the multiplier is that of e ≥ 0.
     soc: the ``count`` heads t_i, then the tails, ``dim - 1`` rows for each i.
     psd: ``dim`` is the order k; entry (i, a, b) at row i + count (a + k b).
     exp, power: the ``count`` x_i, then the y_i, then the w_i; ``alpha`` holds the exponents.
@@ -80,7 +81,7 @@ def lay_out(blocks: Sequence[Block]) -> Rows:
         row += heights[i]
     ordered = [blocks[i] for i in ranked]
     cones = Cones(
-        zero=sum(b.count for b in ordered if b.kind == "zero"),
+        zero=sum(b.count for b in ordered if b.kind in ("zero", "tight")),
         nonneg=sum(b.count for b in ordered if b.kind == "nonneg"),
         soc=tuple(b.dim for b in ordered if b.kind == "soc" for _ in range(b.count)),
         psd=tuple(b.dim for b in ordered if b.kind == "psd" for _ in range(b.count)),
@@ -105,7 +106,7 @@ def _local(block: Block) -> tuple[Int32, Float64]:
     match block.kind:
         case "free":
             target = np.full(block.count, -1, dtype=np.int32)  # free blocks come first, at row 0, so that this stays -1
-        case "zero" | "nonneg":
+        case "zero" | "tight" | "nonneg":
             target = cone
         case "soc":
             tails = block.dim * cone[:, None] + np.arange(1, block.dim, dtype=np.int32)
