@@ -1,0 +1,23 @@
+"""Derivatives with cones, whatever the ranks: VJP and JVP are adjoint to each other where solutions are not unique too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._program import Cones, Status
+from tests.conic import MIXES, random_conic
+from tests.programs import differentiate, pick
+from tests.test_engine_derivatives import assert_adjoint
+
+mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
+
+
+@mixes
+@pytest.mark.parametrize(("rank", "unique"), [(None, True), (3, False), (0, False)], ids=["definite", "low_rank", "linear"])
+def test_adjoint_identity(cones: Cones, rank: int | None, unique: bool) -> None:
+    d = random_conic(np.random.default_rng(80), 8, cones, 12, rank=rank, unique=unique)
+    native = NativeEngine(d.compiled, {})
+    keep = np.flatnonzero(native.solve(d.batch, {}, tape=False).status == Status.SOLVED)
+    assert_adjoint(differentiate(native, pick(d.batch, keep)))
