@@ -18,7 +18,7 @@ FRONT_ENDS = ("torch", "jax", "mlx", "numpy")
 ARROW = [
     [{name} for name in FRONT_ENDS],
     [{"_layer"}],
-    [{"_arrays", "_info", "_options"}, {"_canon"}, {"_engines"}],
+    [{"_arrays", "_explain", "_info", "_options"}, {"_canon"}, {"_engines"}],
     [{"_program", "_codec", "errors", "_typing"}],
 ]
 PLACE = {name: (row, column) for row, groups in enumerate(ARROW) for column, group in enumerate(groups) for name in group}

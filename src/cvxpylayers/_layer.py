@@ -16,10 +16,11 @@ from cvxpylayers._arrays import reasons, screen, to_batch
 from cvxpylayers._canon import Recent, compile_problem, fingerprint, rename
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.log_space import build, kind_of
-from cvxpylayers._engines.registry import Solver, check, resolve
+from cvxpylayers._engines.registry import Solver, automatic, check, resolve
+from cvxpylayers._explain import Explanation, cone_words, explain, shape_words
 from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._options import COMMON, normalize, split_solver
-from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Status, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Solution, Status, Tape
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import InputError, OptionError, SolverError
 
@@ -27,6 +28,7 @@ OnFailure = Literal["raise", "nan", "warn"]
 _MODES: Final = get_args(OnFailure)
 _USABLE: Final = int(Status.ALMOST_SOLVED)  # a plain int: comparing an array with an enumeration's member is slow
 _LISTED: Final = 8  # failing instances that a message names
+_AUTOMATIC: Final = (None, "auto")
 _QUOTED: Final = 3  # different words of solvers in a message
 _SILENT: Final[Mapping[int, str]] = MappingProxyType({})
 _SHOWN: Final = ("version", "isa", "lane_width")  # facts of the engine that fit into a repr
@@ -62,17 +64,20 @@ class Layer:
         named, arguments = split_solver(solver_args)
         kind, preset = resolve(solver if named is None else named)
         options = {**preset, **normalize(arguments, kind.option_names())}
-        mode = _mode(on_failure)
+        mode, chosen = _mode(on_failure), solver in _AUTOMATIC and named in _AUTOMATIC
         key = _key(fingerprint(problem, parameters, variables, gp, canon_backend), kind, options)
         if key is not None and (found := _RECENT.get(key)) is not None:
             compiled, engine = rename(found[0], problem, parameters, variables), found[1].twin()
         else:
             compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
+            if chosen and (best := automatic(compiled)[0]) is not kind:
+                understood = best.option_names() or options.keys()
+                kind, key, options = best, None, {name: value for name, value in options.items() if name in understood}
             check(kind, compiled)
             engine = build(kind, compiled, options)
             if key is not None:
                 _RECENT.put(key, (compiled, engine.twin()))
-        self._assemble(compiled, engine, mode, verbose)
+        self._assemble(compiled, engine, mode, verbose, chosen)
 
     @classmethod
     def of(
@@ -90,7 +95,10 @@ class Layer:
         layer._assemble(compiled, build(kind, compiled, options), on_failure, verbose)
         return layer
 
-    def _assemble(self, compiled: CompiledProblem, engine: Engine, on_failure: OnFailure, verbose: bool) -> None:
+    def _assemble(
+        self, compiled: CompiledProblem, engine: Engine, on_failure: OnFailure, verbose: bool, chosen: bool = False
+    ) -> None:
+        self._chosen = chosen  # the engine, by us
         self.compiled, self.engine, self.on_failure, self.verbose = compiled, engine, on_failure, verbose
         self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
         self.ranks = tuple(len(spec.shape) for spec in compiled.parameters)
@@ -330,16 +338,21 @@ class Layer:
             why = reasons(self.compiled.parameters, batch, int(instance))
         return f"{place} ({'; '.join(why)})" if why else place
 
+    def explain(self) -> Explanation:
+        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
+        why = automatic(self.compiled)[1] if self._chosen else "named by the user"
+        return explain(self.compiled, self.engine.describe(), why)
+
     def describe(self) -> str:
         """Variables, parameters, cones, sizes and engine, for ``repr``."""
         c, s = self.compiled, self.compiled.structure
-        inputs = ", ".join(f"{p.name}{_shape(p.shape)}" for p in c.parameters)
-        outputs = ", ".join(f"{o.name}{_shape(o.shape)}" for o in c.outputs)
+        inputs = ", ".join(f"{p.name}{shape_words(p.shape)}" for p in c.parameters)
+        outputs = ", ".join(f"{o.name}{shape_words(o.shape)}" for o in c.outputs)
         facts = self.engine.describe()
         engine = ", ".join([str(facts["name"]), *(f"{key}={facts[key]}" for key in _SHOWN if key in facts)])
         return (
             f"({inputs}) → ({outputs})\n"
-            f"n={s.n}, m={s.m}, nnz(P)={s.P.nnz}, nnz(A)={s.A.nnz}; cones: {_cones(s.cones)}\n"
+            f"n={s.n}, m={s.m}, nnz(P)={s.P.nnz}, nnz(A)={s.A.nnz}; cones: {cone_words(s.cones)}\n"
             f"engine: {engine}; on_failure={self.on_failure!r}"
         )
 
@@ -358,14 +371,3 @@ def _mode(on_failure: str) -> OnFailure:
     if on_failure not in _MODES:
         raise OptionError(f"on_failure must be one of {', '.join(map(repr, _MODES))}; got {on_failure!r}.")
     return on_failure  # type: ignore[return-value]
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, shape))}]" if shape else ""
-
-
-def _cones(cones: Cones) -> str:
-    parts = [f"{word} {count}" for word, count in (("zero", cones.zero), ("nonneg", cones.nonneg)) if count]
-    parts += [f"{word} {', '.join(map(str, sizes))}" for word, sizes in (("soc", cones.soc), ("psd", cones.psd)) if sizes]
-    parts += [f"{len(cones.power)} power"] if cones.power else []
-    return "; ".join([*parts, f"{cones.exp} exp"] if cones.exp else parts) or "none"

@@ -13,6 +13,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._program import CompiledProblem
 from cvxpylayers.errors import OptionError, UnsupportedConeError
@@ -35,7 +37,7 @@ _ENGINES: Final[Mapping[str, tuple[str, str]]] = {
         ("MOREAU", "moreau", "MoreauEngine"),
     )
 }
-_DEFAULT: Final = ("AUTO", "NATIVE")
+_LARGE: Final = 20_000
 _WORDS: Final = {
     "soc": "second-order cones",
     "psd": "positive semidefinite cones",
@@ -55,9 +57,9 @@ def names() -> tuple[str, ...]:
 def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
     """The engine class that ``solver`` asks for, and the options it brings.
 
-    None and "auto" are the native engine; a name is matched without regard to case, first here, then among CVXPY's solvers; an
-    ``Engine`` class or an instance, whose options are kept, is used as it is; any other callable solves single instances
-    (``_engines.function``).
+    None and "auto" are the native engine, unless ``automatic`` knows better; a name is matched without regard to case, first here,
+    then among CVXPY's solvers; an ``Engine`` class or an instance, whose options are kept, is used as it is; any other callable
+    solves single instances (``_engines.function``).
 
     Raises:
         OptionError: no such engine, or one of CVXPY's that is not installed.
@@ -71,6 +73,20 @@ def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
 
         return function_engine(solver), {}  # type: ignore[arg-type]
     return _named("NATIVE" if solver is None else str(solver).upper()), {}
+
+
+def automatic(compiled: CompiledProblem) -> tuple[type[Engine], str]:
+    """The engine for a problem when none is named, and why.
+
+    The native engine orders its system exactly, on sets of bits, in about 2.5e-8 K² seconds for K unknowns and rows that are no
+    bounds. Up to 20 000 it was faster than Clarabel on every family measured, even for single instances; beyond, its ordering takes
+    longer than many solves.
+    """
+    structure = compiled.structure
+    size = structure.n + int((np.diff(structure.A.indptr) > 1).sum())
+    if size > _LARGE:
+        return _named("CLARABEL"), f"{size} unknowns and rows are more than the native engine orders in reasonable time ({_LARGE})"
+    return _named("NATIVE"), "the default: batches in SIMD lanes"
 
 
 def check(kind: type[Engine], compiled: CompiledProblem) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from cvxpylayers._arrays import batch_shape
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._explain import Explanation
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers._program import Status
 from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
@@ -94,6 +95,10 @@ class CvxpyLayer:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CvxpyLayer:
         return self  # immutable
+
+    def explain(self) -> Explanation:
+        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
+        return self._layer.explain()
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer.describe()})"

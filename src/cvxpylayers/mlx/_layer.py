@@ -9,6 +9,7 @@ import cvxpy as cp
 import mlx.core as mx
 
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._explain import Explanation
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.mlx._function import solve
@@ -91,6 +92,10 @@ class CvxpyLayer:
     ) -> tuple[tuple[mx.array, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it."""
         return solve(self._layer, params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)
+
+    def explain(self) -> Explanation:
+        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
+        return self._layer.explain()
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer.describe()})"

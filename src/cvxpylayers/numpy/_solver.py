@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._explain import Explanation
 from cvxpylayers._info import SolveInfo
 from cvxpylayers._layer import Call, Layer, OnFailure
 from cvxpylayers._typing import NDArray
@@ -142,6 +143,10 @@ class CvxpyLayer:
             error.outputs = _cast(error.outputs, dtype)
             raise
         return call, _cast(call.outputs, dtype)
+
+    def explain(self) -> Explanation:
+        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
+        return self._layer.explain()
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer.describe()})"

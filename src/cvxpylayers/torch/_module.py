@@ -9,6 +9,7 @@ import cvxpy as cp
 import torch
 
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._explain import Explanation
 from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.torch._call import solve, symbolic
@@ -138,6 +139,10 @@ class CvxpyLayer(torch.nn.Module):
             return self.solve(*chunk, solver_args=solver_args, on_failure=on_failure)
 
         return chunks(self._layer, solve, params, chunk_size, start, progress)
+
+    def explain(self) -> Explanation:
+        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
+        return self._layer.explain()
 
     def extra_repr(self) -> str:
         """Variables, parameters, cones, sizes and engine."""
