@@ -77,6 +77,8 @@ def _pin(form: ConeForm) -> ConeForm:
     movable[costly[costly < form.n]] = False
     for index in _entries(form.P, form.n)[:2]:
         movable[index] = False
+    if not movable.any():
+        return form
     row, column, source, value = _entries(form.G, height, np.append(movable, False))
     movable[column[source < form.parameters.shape[0] - 1]] = False
     kept = movable[column]

@@ -12,7 +12,7 @@ of the inequality. Several rows may be at once where none of these motions touch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,52 +26,49 @@ def tight_rows(blocks: Sequence[Block], row: Index, column: Index, value: Float6
 
     variables that are not the user's, not in the objective, and not reached by a parameter.
     """
+    ends = np.cumsum([block.rows for block in blocks])
     order = np.argsort(column, kind="stable")
     row, column, value = row[order], column[order], value[order]
-    starts = [*np.flatnonzero(np.diff(column, prepend=-1)), len(column)]
-    ends = list(accumulate(block.rows for block in blocks))
-    walls: list[int | None] = []
+    owner = np.searchsorted(ends, row, side="right")
+    linear = np.array([block.kind == "nonneg" for block in blocks])[owner]
+    walls: list[int] = []
     touched = np.zeros(ends[-1], dtype=np.intp)
-    for a, b in pairwise(starts):
-        direction = np.zeros(ends[-1])
-        direction[row[a:b]] = value[a:b]
-        found = {_only_wall(blocks, ends, sign * direction) for sign in (1.0, -1.0)} - {None}
-        if found:
-            walls += found
-            touched[row[a:b]] += 1
+    for a, b in pairwise([*np.flatnonzero(np.diff(column, prepend=-1)), len(column)]):
+        for sign in (1.0, -1.0):
+            step, flat = sign * value[a:b], linear[a:b]
+            stops = row[a:b][flat & (step < 0)]
+            if len(stops) == 1 and _recede(blocks, ends, owner[a:b][~flat], row[a:b][~flat], step[~flat]):
+                walls.append(int(stops[0]))
+                touched[row[a:b]] += 1
+                break  # up or down, not both
     return np.array([wall for wall in walls if touched[wall] == 1], dtype=np.intp)
 
 
-def _only_wall(blocks: Sequence[Block], ends: Sequence[int], direction: Float64) -> int | None:
-    """The inequality row that alone stops a motion along ``direction``; None if there is none, or more."""
-    walls: list[int] = []
-    for block, end in zip(blocks, ends, strict=True):
-        start = end - block.rows
-        part = direction[start:end]
-        if not part.any() or block.kind == "free":
-            continue
-        if block.kind == "nonneg":
-            walls += (start + np.flatnonzero(part < 0)).tolist()
-        elif not _recedes(block, part):
-            return None
-        if len(walls) > 1:
-            return None
-    return walls[0] if walls else None
+def _recede(blocks: Sequence[Block], ends: NDArray[np.int64], owner: NDArray[np.int64], row: Index, step: Float64) -> bool:
+    """Whether every cone contains its part of a direction, given by its entries ``step`` in rows that are no inequalities."""
+    return all(
+        _contain(blocks[k], row[owner == k] - (ends[k] - blocks[k].rows), step[owner == k]) for k in np.unique(owner).tolist()
+    )
 
 
-def _recedes(block: Block, d: Float64) -> bool:
-    """Whether every cone of the block contains its part of ``d``; of exponential and power cones, only their simplest rays."""
+def _contain(block: Block, row: NDArray[np.int64], d: Float64) -> bool:
+    """Whether the cones of a block contain d, zero but at these rows; of exponential and power cones, only their simplest rays."""
+    part = row // block.count
     match block.kind:
+        case "free":
+            return True
         case "soc":
-            heads, tails = d[: block.count], d[block.count :].reshape(block.count, -1)
-            return bool((heads >= np.linalg.norm(tails, axis=1)).all())
+            tail = row >= block.count
+            _, which = np.unique(np.where(tail, (row - block.count) // max(block.dim - 1, 1), row), return_inverse=True)
+            norms = np.sqrt(np.bincount(which, np.where(tail, d, 0.0) ** 2))
+            return bool((np.bincount(which, np.where(tail, 0.0, d)) >= norms).all())
         case "psd":
-            matrices = d.reshape(block.dim, block.dim, block.count).transpose(2, 0, 1)
-            return bool(np.linalg.eigvalsh((matrices + matrices.swapaxes(1, 2)) / 2).min() >= -1e-12 * np.abs(d).max())
+            cones, which = np.unique(row % block.count, return_inverse=True)
+            E = np.zeros((len(cones), block.dim, block.dim))
+            E[which, part % block.dim, part // block.dim] = d
+            return bool(np.linalg.eigvalsh((E + E.swapaxes(1, 2)) / 2).min() >= -1e-12 * np.abs(d).max())
         case "exp":
-            x, y, w = d.reshape(3, block.count)
-            return not y.any() and bool((x <= 0).all() and (w >= 0).all())
+            return bool(np.where(part == 0, d <= 0, (part == 2) & (d >= 0)).all())
         case "power":
-            x, y, w = d.reshape(3, block.count)
-            return not w.any() and bool((x >= 0).all() and (y >= 0).all())
+            return bool(((part < 2) & (d >= 0)).all())
     return False  # an equality
