@@ -35,8 +35,9 @@ class Case(NamedTuple):
 
     @property
     def outputs(self) -> list[cp.Variable]:
-        duals = [dual for constraint in self.problem.constraints for dual in constraint.dual_variables]
-        return [*self.problem.variables(), *duals]
+        real = [constraint for constraint in self.problem.constraints if not constraint.is_complex()]
+        duals = [dual for constraint in real for dual in constraint.dual_variables]
+        return [*(variable for variable in self.problem.variables() if not variable.is_complex()), *duals]
 
     def draw(self, seed: int) -> list[np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -250,6 +251,18 @@ def power() -> Case:
     X, Y, W, E = cp.Variable((2, 2)), cp.Variable((2, 2)), cp.Variable((2, 2)), cp.Parameter((2, 2))
     objective = cp.Maximize(cp.sum(W) - cp.sum_squares(X - E) - cp.sum_squares(Y - 1))
     return Case(cp.Problem(objective, [cp.PowCone3D(X, Y, W, np.array([[0.3, 0.4], [0.5, 0.6]]))]), {E: positive(2, 2)})
+
+
+@case
+def complex_and_hermitian_variables() -> Case:
+    """Read in their real and imaginary parts."""
+    z, H = cp.Variable(2, complex=True), cp.Variable((2, 2), hermitian=True)
+    u, v, A, B = cp.Variable(2), cp.Variable(2), cp.Variable((2, 2)), cp.Variable((2, 2))
+    c, E = cp.Parameter(2), cp.Parameter((2, 2))
+    constraints = [u == cp.real(z), v == cp.imag(z), cp.real(H) == A, cp.imag(H) == B]
+    cones = [cp.norm(z) <= 1, H >> 0, cp.real(cp.trace(H)) == 1]
+    objective = cp.sum_squares(z - c - 1j * E[0]) + cp.sum_squares(H - E)
+    return Case(cp.Problem(cp.Minimize(objective), [*constraints, *cones]), {c: normal(2), E: normal(2, 2)})
 
 
 @case

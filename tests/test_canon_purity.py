@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 
 import cvxpy as cp
@@ -21,7 +22,10 @@ every_case = pytest.mark.parametrize("build", CASES.values(), ids=CASES)
 
 def same(one: CompiledProblem, two: CompiledProblem) -> None:
     assert one.structure.cones == two.structure.cones
-    assert (one.parameters, one.outputs, one.row_sources) == (two.parameters, two.outputs, two.row_sources)
+    assert (one.parameters, one.outputs) == (two.parameters, two.outputs)
+    # CVXPY numbers the parts that it makes of complex leaves anew each time.
+    first, second = ([re.sub(r"(var|param)\d+", r"\1", source) for source in made.row_sources] for made in (one, two))
+    assert first == second
     for a, b in ((one.structure.P, two.structure.P), (one.structure.A, two.structure.A), (one.M, two.M), (one.R, two.R)):
         assert np.array_equal(a.indptr, b.indptr)
         assert np.array_equal(a.indices, b.indices)

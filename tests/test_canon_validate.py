@@ -69,7 +69,15 @@ REFUSED: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
     "no variables": (lambda o: (minimize(cp.sum(o.p)), [o.p], [o.x]), "no variables"),
     "integer": (lambda o: (minimize(cp.sum_squares(i := cp.Variable(2, integer=True, name="i"))), [], [i]), "i is integer"),
     "boolean": (lambda o: (minimize(cp.sum_squares(b := cp.Variable(boolean=True, name="b"))), [], [b]), r"bounds=\[0, 1\]"),
-    "complex": (lambda o: (minimize(cp.sum_squares(z := cp.Variable(2, complex=True, name="z"))), [], [z]), "z is complex"),
+    "complex output": (lambda o: (minimize(cp.sum_squares(z := cp.Variable(2, complex=True, name="z"))), [], [z]), "u == cp.real"),
+    "complex parameter": (
+        lambda o: (minimize(cp.sum_squares(o.x - (c := cp.Parameter(3, complex=True, name="c")))), [c], [o.x]),
+        r"c_re \+ 1j \* c_im",
+    ),
+    "complex dual": (
+        lambda o: (minimize(cp.sum_squares(o.x), e := (o.x + 1j * o.y == 1)), [], [e.dual_variables[0]]),
+        "is complex, and its dual",
+    ),
     "finite set": (lambda o: (minimize(o.y, cp.FiniteSet(o.y, [1, 2])), [], [o.y]), "mixed-integer"),
     "wrong sense": (lambda o: (cp.Problem(cp.Maximize(cp.sum_squares(o.x))), [], [o.x]), "convex, concave is needed"),
     "not convex": (

@@ -226,8 +226,9 @@ def brief(expression: Any, width: int = 80) -> str:
 def _auxiliary(problem: cp.Problem, program: Any, renamed: dict[int, list[int]]) -> Bool:
     found = np.ones(program.x.size, dtype=np.bool_)
     for variable in problem.variables():
-        positions = locate_primal(variable, program, renamed)
-        found[positions[positions >= 0]] = False
+        for key in renamed.get(variable.id, [variable.id]):  # a complex variable became two
+            if (start := program.var_id_to_col.get(key)) is not None:
+                found[start : start + program.id_to_var[key].size] = False
     return found
 
 

@@ -67,6 +67,17 @@ def _check_variables(problem: cp.Problem, variables: Sequence[cp.Variable]) -> N
         example = problem.variables()[0].name()
         raise ProblemError(f"variables is empty; list the outputs you want, for instance variables=[{example}].")
     _refuse_repeats("variables", variables)
+    for variable in variables:
+        owned = owner(variable, problem)
+        if variable.is_complex():
+            name = variable.name()
+            raise ProblemError(
+                f"{name} is complex; make outputs of real variables u and v, u == cp.real({name}), v == cp.imag({name})."
+            )
+        if owned is not None and owned[0].is_complex():
+            raise ProblemError(
+                f"{brief(owned[0])} is complex, and its dual cannot be an output; state it in real and imaginary parts."
+            )
     known = {v.id for v in problem.variables()}
     if foreign := [v for v in variables if v.id not in known and owner(v, problem) is None]:
         raise ProblemError(
@@ -76,9 +87,10 @@ def _check_variables(problem: cp.Problem, variables: Sequence[cp.Variable]) -> N
 
 
 def _check_domains(problem: cp.Problem) -> None:
-    for leaf in (*problem.variables(), *problem.parameters()):
-        if leaf.is_complex():
-            raise ProblemError(f"{leaf.name()} is complex; state the problem with its real and imaginary parts.")
+    for parameter in problem.parameters():
+        if parameter.is_complex():
+            name = parameter.name()
+            raise ProblemError(f"{name} is complex; use two real parameters, {name}_re + 1j * {name}_im.")
     for variable in problem.variables():
         if variable.attributes["integer"] or variable.attributes["boolean"]:
             raise ProblemError(
