@@ -2,6 +2,7 @@
 // Structures of every kind the symbolic analysis must handle, and solvable numbers for them.
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <string>
 #include <vector>
@@ -82,6 +83,90 @@ inline std::vector<NamedStructure> structures(unsigned seed) {
   return all;
 }
 
+// Every kind of cone alone, and all together with equalities and inequalities.
+inline std::vector<NamedStructure> conic_structures(unsigned seed) {
+  Random random(seed);
+  std::vector<NamedStructure> all;
+  const auto add = [&](std::string name, Index n, Index zero, Index nonneg, std::vector<Cone> cones, double density) {
+    Index m = zero + nonneg;
+    for (const Cone& cone : cones) m += cone.rows();
+    all.push_back({std::move(name), {n, m, zero, make_pattern(n, n, [](Index i, Index j) { return i == j; }),
+                                     make_pattern(m, n, [&](Index, Index) { return random.flip(density); }), std::move(cones)}});
+  };
+  const Cone disc{Cone::second_order, 3, 0.5}, ball{Cone::second_order, 7, 0.5}, point{Cone::second_order, 1, 0.5};
+  const Cone pair{Cone::semidefinite, 2, 0.5}, matrix{Cone::semidefinite, 4, 0.5}, exponential{Cone::exponential, 3, 0.5};
+  const Cone half{Cone::power, 3, 0.5}, skew{Cone::power, 3, 0.2};
+  add("second-order cones", 8, 0, 0, {disc, ball, point}, 1.0);
+  add("semidefinite cones", 12, 0, 0, {pair, matrix}, 0.7);
+  add("exponential cones", 7, 0, 0, {exponential, exponential}, 1.0);
+  add("power cones", 7, 0, 0, {half, skew}, 0.8);
+  add("every cone", 20, 3, 4, {disc, ball, pair, exponential, skew}, 0.4);
+  return all;
+}
+
+inline std::vector<NamedStructure> all_structures(unsigned seed) {
+  std::vector<NamedStructure> all = structures(seed);
+  for (auto& named : conic_structures(seed)) all.push_back(std::move(named));
+  return all;
+}
+
+// A strictly complementary pair on the boundaries of a cone and its dual.
+inline void draw_pair(const Cone& cone, Random& random, double* s, double* z) {
+  const double a = random.uniform(0.5, 1.5), b = random.uniform(0.5, 1.5);
+  switch (cone.kind) {
+    case Cone::second_order: {
+      double norm2 = 0.0;
+      for (Index i = 1; i < cone.order; ++i) {
+        s[i] = random.uniform();
+        norm2 += s[i] * s[i];
+      }
+      s[0] = a;
+      z[0] = cone.order > 1 ? b : 0.0;
+      for (Index i = 1; i < cone.order; ++i) {
+        const double u = s[i] / std::sqrt(norm2);
+        s[i] = a * u;
+        z[i] = -b * u;
+      }
+      break;
+    }
+    case Cone::semidefinite:
+      // Rank one, s = a vv', and z = b (I - vv').
+      {
+        std::vector<double> v(static_cast<std::size_t>(cone.order));
+        double norm2 = 0.0;
+        for (double& x : v) {
+          x = random.uniform(0.2, 1.0);
+          norm2 += x * x;
+        }
+        for (Index j = 0, r = 0; j < cone.order; ++j)
+          for (Index i = 0; i <= j; ++i, ++r) {
+            const double entry = v[i] * v[j] / norm2 * (i == j ? 1.0 : std::sqrt(2.0));
+            s[r] = a * entry;
+            z[r] = b * ((i == j) - entry);
+          }
+      }
+      break;
+    case Cone::exponential: {
+      const double rho = random.uniform(-1.0, 1.0), e = std::exp(rho);
+      const double on[3] = {rho, 1.0, e}, normal[3] = {-e, (rho - 1.0) * e, 1.0};
+      for (int i = 0; i < 3; ++i) {
+        s[i] = a * on[i];
+        z[i] = b * normal[i];
+      }
+      break;
+    }
+    case Cone::power: {
+      const double y = random.uniform(0.5, 1.5), w = std::pow(a, cone.alpha) * std::pow(y, 1.0 - cone.alpha);
+      const double on[3] = {a, y, w}, normal[3] = {cone.alpha / a, (1.0 - cone.alpha) / y, -1.0 / w};
+      for (int i = 0; i < 3; ++i) {
+        s[i] = on[i];
+        z[i] = b * normal[i];
+      }
+      break;
+    }
+  }
+}
+
 // Numbers of one program: P, A as dense matrices (P symmetric) beside the value vector [P, q, A, b, d].
 struct Numbers {
   Dense P, A;
@@ -107,7 +192,12 @@ inline Numbers solvable(const Structure& st, Random& random) {
   for (Index i = 0; i < st.m; ++i)
     for (Index k = st.A.indptr[i]; k < st.A.indptr[i + 1]; ++k) v.A[i][st.A.indices[k]] = random.uniform();
   for (double& x : v.x) x = random.uniform();
-  for (Index i = 0; i < st.m; ++i) {
+  Index row = st.first_cone_row();
+  for (const Cone& cone : st.cones) {
+    draw_pair(cone, random, v.s.data() + row, v.z.data() + row);
+    row += cone.rows();
+  }
+  for (Index i = 0; i < st.first_cone_row(); ++i) {
     const bool active = i < st.zero || random.flip(0.4);
     (active ? v.z : v.s)[i] = i < st.zero ? random.uniform() : random.uniform(0.5, 1.5);
   }

@@ -113,7 +113,7 @@ TEST(indefinite_objective_is_invalid_input) {
 }
 
 TEST(random_programs_reach_their_solution_on_every_instruction_set) {
-  for (const auto& [name, s] : structures(5)) {
+  for (const auto& [name, s] : all_structures(5)) {
     const Index B = 11;
     Random random(3);
     std::vector<Numbers> numbers;
@@ -244,7 +244,7 @@ TEST(batch_axes_are_in_c_order) {
 
 // <w, J t> = <J'w, t>, with sums over shared parameters, on every structure and instruction set.
 TEST(vjp_is_the_adjoint_of_jvp) {
-  for (const auto& [name, s] : structures(5)) {
+  for (const auto& [name, s] : all_structures(5)) {
     const Index B = 10, size = s.values();
     Random random(8);
     const std::vector<double> shared = solvable_rows(s, 1, 30);
@@ -325,7 +325,7 @@ TEST(derivatives_of_a_projection) {
 
 // What a thread's memory held before a call has no influence on it.
 TEST(working_memory_is_written_before_it_is_read) {
-  for (const auto& [name, s] : structures(5)) {
+  for (const auto& [name, s] : all_structures(5)) {
     const Index B = 7, size = s.values();
     std::vector<double> rows = solvable_rows(s, B, 14);
     const std::vector<double> cotangent(3 * B, 1.0);

@@ -1,4 +1,4 @@
-// Runs test_kkt.cpp as compiled for every instruction set that this machine has.
+// Runs test_kkt.cpp and test_cones.cpp as compiled for every instruction set that this machine has.
 
 #include <algorithm>
 #include <string>
@@ -9,13 +9,16 @@
 namespace cvxl {
 namespace baseline {
 void check_all();
+void check_cones();
 }
 #if CVXL_X86
 namespace avx2 {
 void check_all();
+void check_cones();
 }
 namespace avx512 {
 void check_all();
+void check_cones();
 }
 #endif
 }  // namespace cvxl
@@ -29,8 +32,11 @@ void run_if_available(const std::string& isa, void (*check_all)()) {
 
 }  // namespace
 
+TEST(cones_baseline) { run_if_available("baseline", cvxl::baseline::check_cones); }
 TEST(kkt_baseline) { run_if_available("baseline", cvxl::baseline::check_all); }
 #if CVXL_X86
+TEST(cones_avx2) { run_if_available("avx2", cvxl::avx2::check_cones); }
+TEST(cones_avx512) { run_if_available("avx512", cvxl::avx512::check_cones); }
 TEST(kkt_avx2) { run_if_available("avx2", cvxl::avx2::check_all); }
 TEST(kkt_avx512) { run_if_available("avx512", cvxl::avx512::check_all); }
 #endif

@@ -254,9 +254,11 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   };
   bool completed = run(impl_->solve_bytes);
   if (completed && !impl_->homogeneous) {
-    for (std::int64_t i = 0; i < job.locator.size(); ++i)
-      if (unresolved(static_cast<Status>(request.status[i]))) job.unresolved.push_back(i);
-    if (!job.unresolved.empty()) {
+    const auto left = [](std::int8_t status) { return unresolved(static_cast<Status>(status)); };
+    if (const auto count = std::count_if(request.status.begin(), request.status.end(), left); count > 0) {
+      job.unresolved.reserve(static_cast<std::size_t>(count));
+      for (std::int64_t i = 0; i < job.locator.size(); ++i)
+        if (left(request.status[i])) job.unresolved.push_back(i);
       job.again = true;
       job.progress.next = 0;
       completed = run(impl_->kernels->solve_arena(compiled, true));

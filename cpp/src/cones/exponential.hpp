@@ -12,9 +12,9 @@ struct Exponential {
 
   // s = z = -∇f*(z).
   static void central(V* u) {
-    u[0] = splat<V>(-1.051383945322714);
-    u[1] = splat<V>(0.556409619469370);
-    u[2] = splat<V>(1.258967884768947);
+    u[0] = splat<V>(-1.0513839437502289266);
+    u[1] = splat<V>(0.5564096186043384373);
+    u[2] = splat<V>(1.2589678864644602578);
   }
 
   Kernel3<V> kernel(const Vector3<V>& z) const {

@@ -1,0 +1,148 @@
+// The cones of one instruction set: elementary functions, scalings, frames and projections. Compiled once per instruction set;
+// test_instruction_sets.cpp runs what the machine can run.
+
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <new>
+
+#include "cones/cones.hpp"
+#include "random_programs.hpp"
+#include "test.hpp"
+
+namespace cvxl::CVXL_ISA {
+namespace {
+
+using namespace cvxl::testing;
+using V = Real<4>;
+
+double relative(double value, long double exact) {
+  return static_cast<double>(std::abs((static_cast<long double>(value) - exact) / (exact == 0.0L ? 1.0L : exact)));
+}
+
+void check_elementary_functions() {
+  Random random(1);
+  for (int k = 0; k < 20000; ++k) {
+    const double size = std::exp(random.uniform(-700.0, 700.0)), near = 1.0 + random.uniform() * std::exp(random.uniform(-30.0, 0.0));
+    for (const double a : {size, near})
+      if (a > 0.0) CHECK(relative(log(splat<V>(a))[0], std::log(static_cast<long double>(a))) < 1e-15);
+    const double small = random.uniform() * std::exp(random.uniform(-40.0, 0.0)), x = random.uniform(-700.0, 700.0);
+    CHECK(relative(log1p(splat<V>(small))[0], std::log1p(static_cast<long double>(small))) < 1e-15);
+    CHECK(relative(exp(splat<V>(x))[0], std::exp(static_cast<long double>(x))) < 1e-15);
+  }
+}
+
+// Plans hold references: everything a product of cones needs, in one place.
+struct Fixture {
+  Structure structure;
+  Plan plan;
+  std::vector<std::unique_ptr<V[], std::function<void(V*)>>> vectors;
+  std::unique_ptr<std::byte[], std::function<void(std::byte*)>> block;
+  std::unique_ptr<Cones<V>> cones;
+
+  explicit Fixture(const Structure& s) : structure(s), plan(make_plan(structure)) {
+    Arena counting;
+    const Cones<V> measure(plan, counting);
+    block = {static_cast<std::byte*>(::operator new[](counting.used(), std::align_val_t{64})),
+             [](std::byte* p) { ::operator delete[](p, std::align_val_t{64}); }};
+    std::memset(block.get(), 0xff, counting.used());
+    Arena arena(block.get());
+    cones = std::make_unique<Cones<V>>(plan, arena);
+  }
+
+  V* vector() {
+    vectors.push_back({new (std::align_val_t{64}) V[static_cast<std::size_t>(plan.m)],
+                       [](V* p) { ::operator delete[](p, std::align_val_t{64}); }});
+    return vectors.back().get();
+  }
+};
+
+// A point well inside K and K*: the central one plus something small.
+void draw_inside(Fixture& f, Random& random, V* s, V* z) {
+  f.cones->begin(s, z, ~Mask<4>{});
+  for (Index i = f.plan.zero; i < f.plan.m; ++i)
+    for (int lane = 0; lane < 4; ++lane) {
+      s[i][lane] += 0.1 * random.uniform();
+      z[i][lane] += 0.1 * random.uniform();
+    }
+}
+
+// T is orthogonal, and T'diag(h)T maps z to s: the secant equation of every scaling.
+void check_scaling(const Structure& structure) {
+  Fixture f(structure);
+  Random random(2);
+  V *s = f.vector(), *z = f.vector(), *u = f.vector(), *v = f.vector(), *ds = f.vector(), *dz = f.vector(), *c = f.vector();
+  draw_inside(f, random, s, z);
+  V mu = V{};
+  for (Index i = f.plan.zero; i < f.plan.m; ++i) mu += s[i] * z[i] / f.cones->degree();
+  f.cones->scale(s, z, mu, Mask<4>{});
+  std::copy(z, z + f.plan.m, u);
+  f.cones->forward(u);
+  std::copy(u, u + f.plan.m, v);
+  for (Index i = 0; i < f.plan.m; ++i) u[i] *= f.cones->h[i];
+  f.cones->back(u);
+  f.cones->back(v);
+  for (Index i = 0; i < f.plan.m; ++i)
+    for (int lane = 0; lane < 4; ++lane) {
+      CHECK_NEAR(v[i][lane], z[i][lane], 1e-13);
+      if (i >= f.plan.zero) CHECK_NEAR(u[i][lane], s[i][lane], 1e-11);
+    }
+  // Without a direction and with σ = 1 the right-hand side vanishes on the central path.
+  V *centre_s = f.vector(), *centre_z = f.vector();
+  f.cones->begin(centre_s, centre_z, ~Mask<4>{});
+  f.cones->scale(centre_s, centre_z, splat<V>(1.0), ~Mask<4>{});
+  for (Index i = 0; i < f.plan.m; ++i) ds[i] = dz[i] = V{};
+  f.cones->complement(centre_s, centre_z, ds, dz, splat<V>(1.0), splat<V>(1.0), c);
+  for (Index i = 0; i < f.plan.m; ++i) CHECK_NEAR(c[i][0], 0.0, 1e-12);
+}
+
+// Π(s - z) = s for complementary pairs, and DΠ in its frames agrees with differences of Π.
+void check_projection(const Structure& structure) {
+  Fixture f(structure);
+  Random random(3);
+  V *s = f.vector(), *z = f.vector(), *w = f.vector(), *d = f.vector(), *moved = f.vector();
+  V *high = f.vector(), *low = f.vector(), *unused = f.vector();
+  for (int lane = 0; lane < 4; ++lane) {
+    const Numbers numbers = solvable(structure, random);
+    for (Index i = 0; i < f.plan.m; ++i) {
+      s[i][lane] = numbers.s[i];
+      z[i][lane] = numbers.z[i];
+    }
+  }
+  for (Index i = 0; i < f.plan.m; ++i) {
+    w[i] = s[i] - z[i];
+    d[i] = splat<V>(random.uniform());
+  }
+  const auto project = [&](double step, V* target) {
+    for (Index i = 0; i < f.plan.m; ++i) moved[i] = w[i] + step * d[i];
+    std::copy(s, s + f.plan.m, target);
+    std::copy(z, z + f.plan.m, unused);
+    f.cones->project(moved, target, unused, ~Mask<4>{});
+  };
+  project(0.0, high);
+  for (Index i = f.plan.zero; i < f.plan.m; ++i)
+    for (int lane = 0; lane < 4; ++lane) CHECK_NEAR(high[i][lane], s[i][lane], 1e-12);
+  const double step = 1e-5;
+  project(step, high);
+  project(-step, low);
+  CHECK(!any(f.cones->differentiate(s, z, 1e-9, ~Mask<4>{})));
+  f.cones->forward(d);
+  for (Index i = 0; i < f.plan.m; ++i) d[i] *= f.cones->h[i];
+  f.cones->back(d);
+  for (Index i = f.plan.zero; i < f.plan.m; ++i)
+    for (int lane = 0; lane < 4; ++lane) CHECK_NEAR((high[i][lane] - low[i][lane]) / (2 * step), d[i][lane], 1e-8);
+}
+
+}  // namespace
+
+void check_cones() {
+  check_elementary_functions();
+  for (const auto& [name, structure] : conic_structures(7)) {
+    const long before = failures;
+    check_scaling(structure);
+    check_projection(structure);
+    if (failures != before) std::fprintf(stderr, "  in %s\n", name.c_str());
+  }
+}
+
+}  // namespace cvxl::CVXL_ISA
