@@ -270,22 +270,22 @@ class Layer:
     def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
         """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
         specs, total = self.compiled.parameters, self.compiled.R.shape[0]
-        cuts = list(accumulate((p.size for p in specs), initial=0))
         # Axes of stride 0 keep the instances of a shared parameter apart, and copy nothing.
         apart = Batch(tuple(np.broadcast_to(a, (*batch.shape, a.shape[-1])) for a in batch.arrays), batch.shape)
-        full = np.empty((batch.size, total, cuts[-1]))
-        for k in range(total):
-            cotangent = np.zeros((batch.size, total))
-            cotangent[:, k] = 1.0
-            gradients, degenerate = self.engine.vjp(apart, tape, cotangent, [True] * len(specs))
-            info.record(degenerate)
-            for gradient, a, b in zip(gradients, cuts, cuts[1:], strict=False):
-                assert gradient is not None
-                full[:, k, a:b] = gradient.reshape(batch.size, b - a)
+        units = np.tile(np.eye(total)[:, None], (1, batch.size, 1))
+        units[:, tape.status > _USABLE] = 0.0
+        gradients, degenerate = self.engine.vjp(apart, tape, units, [True] * len(specs))
+        info.record(degenerate)
+        # (outputs, *batch, size_j) → (B, outputs, size_j)
+        parts = [
+            gradient.reshape(total, batch.size, spec.size).swapaxes(0, 1)
+            for gradient, spec in zip(gradients, specs, strict=True)
+            if gradient is not None
+        ]
         return [
             [
-                np.ascontiguousarray(full[:, rows, a:b]).reshape(batch.shape + shape + spec.shape)
-                for a, b, spec in zip(cuts, cuts[1:], specs, strict=False)
+                np.ascontiguousarray(part[:, rows]).reshape(batch.shape + shape + spec.shape)
+                for part, spec in zip(parts, specs, strict=True)
             ]
             for rows, shape in self._slices
         ]
