@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from cvxpylayers._program import Cones, Status
 from tests.conic import MIXES, random_conic
 from tests.programs import differentiate, pick
 from tests.test_engine_derivatives import assert_adjoint
+from tests.test_engine_hessian import assert_second_derivative
 
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
 
@@ -21,3 +24,10 @@ def test_adjoint_identity(cones: Cones, rank: int | None, unique: bool) -> None:
     native = NativeEngine(d.compiled, {})
     keep = np.flatnonzero(native.solve(d.batch, {}, tape=False).status == Status.SOLVED)
     assert_adjoint(differentiate(native, pick(d.batch, keep)))
+
+
+@mixes
+@pytest.mark.parametrize("options", [{}, {"derivative": "smoothed", "smoothing": 0.1}], ids=["exact", "smoothed"])
+def test_second_derivatives(cones: Cones, options: dict[str, Any]) -> None:
+    d = random_conic(np.random.default_rng(81), 8, cones, 3)
+    assert_second_derivative(NativeEngine(d.compiled, {"fallback": False, **options}), d.batch, 3e-5)

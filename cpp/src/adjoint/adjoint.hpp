@@ -54,7 +54,7 @@ class Adjoint {
         kkt_(plan, arena),
         cones_(plan, arena) {
     for (V** v : {&x, &a, &r1, &t1_, &l1_, &c1_, &w1_, &v1_}) *v = arena.take<V>(plan.n);
-    for (V** v : {&z, &s, &y, &r2, &t2_, &l2_, &c2_, &w2_, &v2_, &H_, &weight_}) *v = arena.take<V>(plan.m);
+    for (V** v : {&z, &s, &y, &r2, &t2_, &l2_, &c2_, &w2_, &v2_, &H_, &weight_, &g_}) *v = arena.take<V>(plan.m);
     active_ = arena.take<M>(plan.m);
   }
 
@@ -91,8 +91,10 @@ class Adjoint {
     classify();
   }
 
-  // (a, y) = the operator on (r1, r2); r2 counts on active rows only. Overwrites r1, r2.
-  void solve() {
+  // (a, y) = the operator on (r1, r2); r2 counts on active rows only. Overwrites r1, r2. `kept`, m long, receives what second
+  // derivatives need of this solve, in equilibrated units and in the frames: y on the central path, and at a solution v = y + A a - r2,
+  // of which y = (I - D) v and A a - r2 = D v.
+  void solve(V* kept = nullptr) {
     V norm = V{};
     for (Index j = 0; j < plan_.n; ++j) {
       r1[j] *= scaling_.c * scaling_.D[j];
@@ -101,24 +103,47 @@ class Adjoint {
     }
     cones_.forward(r2);  // a block has one scaling, so that rotation and scaling commute
     for (Index i = 0; i < plan_.m; ++i) {
-      r2[i] = select(active_[i], scaling_.E[i] * r2[i], V{});
+      r2[i] *= scaling_.E[i];
+      if (kept) kept[i] = smoothed_ ? V{} : -r2[i];
+      r2[i] = select(active_[i], r2[i], V{});
       norm = max(norm, abs(r2[i]));
       y[i] = V{};
     }
     if (const M lanes = valid_ & ~ill_ & ~singular_; any(lanes)) refine(norm, lanes, [&] { return residual(); });
     if (any(ill_)) refine(norm, ill_, [&] { return exact_residual(); });
     if (any(singular_)) pseudosolve(norm, singular_);
-    const V c_inverse = 1.0 / scaling_.c;
+    if (kept) {
+      if (!smoothed_) program.products(a, y, t1_, t2_, l1_);
+      for (Index i = 0; i < plan_.m; ++i) kept[i] += smoothed_ ? y[i] : y[i] + t2_[i];
+    }
     for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
-    for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
-    cones_.back(y);
+    to_user_units(y);
   }
 
-  // Of a second derivative: r2 += Ḣ v where (·, ż) is the tangent of the point. On the central path H = s/z with s z = μ, so
-  // Ḣ = -2 H ż/z; at a solution the active set does not move.
-  void add_curvature(const V* z_tangent, const V* v) {
-    if (!smoothed_) return;
-    for (Index i = plan_.zero; i < plan_.m; ++i) r2[i] -= 2.0 * s[i] / (z[i] * z[i]) * z_tangent[i] * v[i];
+  // Of a second derivative, from what was kept of the solves for the tangent of the solution and for (a, y): (r1, r2) gets what the
+  // moving matrix adds. On the central path, where s = -μ∇f*(z), that is Ḣ y = μ∇³f*(z)[ż, y] to r2. At a solution y = (I - D) v and
+  // A a - r2 = D v move by g = Ḋ v = D²Π(w)[ẇ, v]: the solve is for ẏ + g, of which `drop_curvature` leaves ẏ. The tangent of w = s - z
+  // is what was kept of its solve, with a minus.
+  void add_curvature(const V* tangent, const V* pulled) {
+    for (Index i = 0; i < plan_.m; ++i) {
+      w2_[i] = scaling_.E[i] * s[i];
+      v2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
+      if (!smoothed_) w2_[i] -= v2_[i];
+      l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
+    }
+    cones_.forward(w2_);
+    cones_.forward(v2_);
+    smoothed_ ? cones_.bend_barrier(w2_, v2_, l2_, pulled, g_) : cones_.bend_projection(w2_, l2_, pulled, g_);
+    for (Index j = 0; j < plan_.n; ++j) c1_[j] = V{};
+    program.products(c1_, g_, t1_, t2_, l1_);
+    if (!smoothed_)
+      for (Index j = 0; j < plan_.n; ++j) r1[j] += l1_[j] / (scaling_.c * scaling_.D[j]);
+    cones_.back(g_);
+    for (Index i = 0; i < plan_.m; ++i) r2[i] += scaling_.E_inverse[i] * g_[i];
+  }
+  void drop_curvature() {
+    if (!smoothed_)
+      for (Index i = 0; i < plan_.m; ++i) y[i] -= scaling_.E[i] / scaling_.c * g_[i];
   }
 
  private:
@@ -130,6 +155,13 @@ class Adjoint {
       kkt_.delta[i] = select(active_[i], H_[i] * e2 + delta, splat<V>(1.0));
     }
     kkt_.factorize(program.P, program.A, delta);
+  }
+
+  // A dual vector out of the frames and the equilibrated units.
+  void to_user_units(V* v) const {
+    const V c_inverse = 1.0 / scaling_.c;
+    for (Index i = 0; i < plan_.m; ++i) v[i] *= scaling_.E[i] * c_inverse;
+    cones_.back(v);
   }
 
   void classify() {
@@ -287,6 +319,7 @@ class Adjoint {
   Cones<V> cones_;
   V *H_, *weight_;                  // per active row: D/(1 - D) and 1/(1 - D)
   M* active_;                       // per row: D < 1
+  V* g_;                            // of `add_curvature`
   V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w1_, *w2_, *v1_, *v2_;
   M valid_{}, ill_{}, singular_{};
   bool smoothed_ = false;

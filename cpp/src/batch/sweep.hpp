@@ -22,9 +22,12 @@ struct SweepMemory {
   Adjoint<V> adjoint;
   Stage stage;
   Pair<V> tangent, pulled;  // of a second derivative: (ẋ, ż) and (a, y)
+  V *kept_tangent, *kept_pulled;
 
   SweepMemory(const Compiled& compiled, Arena& arena)
-      : adjoint(compiled.plan, arena), stage(compiled, arena), tangent(compiled.plan, arena), pulled(compiled.plan, arena) {}
+      : adjoint(compiled.plan, arena), stage(compiled, arena), tangent(compiled.plan, arena), pulled(compiled.plan, arena) {
+    for (V** v : {&kept_tangent, &kept_pulled}) *v = arena.take<V>(compiled.plan.m);
+  }
 };
 
 template <class V>
@@ -79,20 +82,21 @@ class Sweep {
 
   // With (ẋ, ż) the tangent of the solution and K (a, y) = (x̄, z̄), K = [P, A'; A, -H], the tangent of (a, y) solves
   //
-  //     K (ȧ, ẏ) = -(Ṗ a + Ȧ'y,  Ȧ a - Ḣ y),
+  //     K (ȧ, ẏ) = -(Ṗ a + Ȧ'y,  Ȧ a - Ḣ y)
   //
-  // and the cotangents of the data follow by the product rule.
+  // (Ḣ where the cone curves: Adjoint::add_curvature), and the cotangents of the data follow by the product rule.
   void hvp(std::int64_t direction, double* partial) {
     const auto& [tangent, pulled] = std::tie(memory_.tangent, memory_.pulled);
     push_data(direction, adjoint_.x, adjoint_.z, true);
-    adjoint_.solve();
+    adjoint_.solve(memory_.kept_tangent);
     copy_solution(tangent);
     pull_outputs(direction);
-    adjoint_.solve();
+    adjoint_.solve(memory_.kept_pulled);
     copy_solution(pulled);
     push_data(direction, pulled.x, pulled.z, false);
-    adjoint_.add_curvature(tangent.z, pulled.z);
+    adjoint_.add_curvature(memory_.kept_tangent, memory_.kept_pulled);
     adjoint_.solve();
+    adjoint_.drop_curvature();
     write_gradients(direction, partial, [&](const Place& where) {
       return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, adjoint_.z) +
              bilinear(where, pulled.x, pulled.z, tangent.x, tangent.z);

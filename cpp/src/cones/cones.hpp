@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <new>
 
+#include "cones/curvature.hpp"
 #include "cones/exponential.hpp"
 #include "cones/power.hpp"
 #include "cones/second_order.hpp"
@@ -89,6 +90,21 @@ class Cones {
     }
     for_each([&](const ConeBlock& c, auto& block) { tied |= block.differentiate(s + c.first, z + c.first, h + c.first, tie, lanes); });
     return tied;
+  }
+
+  // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`.
+  void bend_projection(const V* w, const V* h_, const V* k, V* g) const {
+    for (Index i = 0; i < plan_.orthant_end; ++i) g[i] = V{};
+    for_each([&](const ConeBlock& c, const auto& block) {
+      CVXL_ISA::bend_projection(block, c, w + c.first, h_ + c.first, k + c.first, g + c.first);
+    });
+  }
+  void bend_barrier(const V* s, const V* z, const V* h_, const V* k, V* g) const {
+    for (Index i = 0; i < plan_.zero; ++i) g[i] = V{};
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) g[i] = -2.0 * s[i] / (z[i] * z[i]) * h_[i] * k[i];
+    for_each([&](const ConeBlock& c, const auto& block) {
+      CVXL_ISA::bend_barrier(block, c, s + c.first, z + c.first, h_ + c.first, k + c.first, g + c.first);
+    });
   }
 
   // s = Π(w), z = s - w in the given lanes, where (s, z) is close to that.

@@ -58,6 +58,13 @@ struct Exponential {
     const V y = max(s[1], splat<V>(1e-100)), rho = min(s[0] / y, splat<V>(300.0)), e = exp(rho), bend = t[0] - rho * t[1];
     return e * bend * bend / (y * sqrt(1.0 + e * e * (1.0 + (1.0 - rho) * (1.0 - rho))));
   }
+  // Of the curve of unit vectors p in the boundary, n its inward normal and t its unit tangent; and its derivative along the curve.
+  std::pair<V, V> geodesic_curvature(const Vector3<V>& p, const Vector3<V>& n, const Vector3<V>& t) const {
+    const V y = max(p[1], splat<V>(1e-100)), rho = min(p[0] / y, splat<V>(300.0)), e = exp(rho), bend = t[0] - rho * t[1], rest = 1.0 - rho;
+    const V norm2 = 1.0 + e * e * (1.0 + rest * rest), first = e / (y * sqrt(norm2)), kappa = first * bend * bend, turn = bend / y;
+    const V logarithmic = turn - t[1] / y - e * e * turn * (1.0 + rest * rest - rest) / norm2;
+    return {kappa, kappa * logarithmic + 2.0 * first * bend * (kappa * (n[0] - rho * n[1]) - turn * t[1])};
+  }
   // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
   // With ρ = x/y, s = y (ρ, 1, e^ρ) and z = λ (-e^ρ, (ρ-1)e^ρ, 1): two equations of s - z = w give y and λ, a few steps of Newton's
   // method on the third give ρ (as in Friberg 2023).

@@ -77,6 +77,16 @@ struct Power {
     const V bend = t[0] * x - t[1] * y;
     return alpha * beta * bend * bend / sqrt(alpha * alpha * x * x + beta * beta * y * y + w * w);
   }
+  // Of the curve of unit vectors p in the boundary, n its inward normal and t its unit tangent; and its derivative along the curve.
+  std::pair<V, V> geodesic_curvature(const Vector3<V>& p, const Vector3<V>& n, const Vector3<V>& t) const {
+    const double a2 = alpha * alpha, b2 = (1.0 - alpha) * (1.0 - alpha);
+    const V tiny = splat<V>(1e-100), x = 1.0 / max(p[0], tiny), y = 1.0 / max(p[1], tiny), w = 1.0 / max(abs(p[2]), tiny);
+    const V norm2 = a2 * x * x + b2 * y * y + w * w, first = alpha * (1.0 - alpha) / sqrt(norm2), bend = t[0] * x - t[1] * y;
+    const V kappa = first * bend * bend, outward = select(p[2] < 0.0, -t[2], t[2]);
+    const V bend_slope = kappa * (n[0] * x - n[1] * y) - t[0] * t[0] * x * x + t[1] * t[1] * y * y;
+    const V norm_slope = -(a2 * x * x * x * t[0] + b2 * y * y * y * t[1] + w * w * w * outward);
+    return {kappa, 2.0 * first * bend * bend_slope - kappa * norm_slope / norm2};
+  }
   // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
   // With r = |s₂|, μ = r(|w₂| - r): s₀ = (w₀ + √(w₀² + 4αμ))/2, s₁ likewise with 1-α, and r = s₀^α s₁^(1-α) by Newton's method (as in
   // Hien 2015); z = μ (α/s₀, (1-α)/s₁, ∓1/r).

@@ -15,7 +15,7 @@ from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._engines.margin import margin
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
-from cvxpylayers.errors import DerivativeError, OptionError
+from cvxpylayers.errors import OptionError
 
 _SMOOTHING = 1e-4  # the kernel's default
 
@@ -154,26 +154,15 @@ class NativeEngine(Engine):
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, three refined solves per direction.
 
-        At a solution the active set does not move: all curvature is that of the products of data and solution. At a point of the
-        central path (``derivative="smoothed"``) the complementarity equations contribute theirs.
-
-        Raises:
-            DerivativeError: there are cones beyond the orthant.
+        Where all inequalities are rows, the active set of a solution does not move and all curvature is that of the products of data
+        and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
         """
-        self.require_second_order()
         lead = () if directions is None else (directions,)
         gradients, degenerate = _rooms(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
         tangents = [None if a is None else _aligned(a, batch, lead) for a in arrays]
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
-
-    def require_second_order(self) -> None:
-        """Raise ``DerivativeError`` where there are cones beyond the orthant."""
-        if not self.compiled.structure.cones.polyhedral:
-            raise DerivativeError(
-                "Second derivatives are those of linear and quadratic programs so far; this problem has other cones."
-            )
 
     def publish(self) -> int | None:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""

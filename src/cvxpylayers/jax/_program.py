@@ -57,9 +57,7 @@ class Program:
 
     def require_second_order(self) -> None:
         """Raise ``DerivativeError`` where the engine has no second derivatives."""
-        if isinstance(self.engine, NativeEngine):
-            self.engine.require_second_order()
-        elif type(self.engine).hvp is Engine.hvp:
+        if type(self.engine).hvp is Engine.hvp:
             raise DerivativeError(f"Engine {self.engine.name} has no second derivatives; use the native engine, solver=None.")
 
     def settings(self, options: Options) -> dict[str, Any]:
