@@ -154,7 +154,7 @@ class NativeEngine(Engine):
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, three refined solves per direction.
 
-        Where all inequalities are rows, the active set of a solution does not move and all curvature is that of the products of data
+        Where all inequalities are rows, the active set of a solution does not move: all curvature is that of the products of data
         and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
         """
         lead = () if directions is None else (directions,)
