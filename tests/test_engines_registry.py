@@ -38,8 +38,10 @@ def test_solvers_of_cvxpy_without_an_adapter_are_engines_too() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(OptionError, match=r"CVXPY knows the solver 'MOSEK', but finds no package for it; installed are CLARABEL"):
-        CvxpyLayer(*quadratic()[:3], solver=cp.MOSEK)
+    for name, line in {cp.MOSEK: "pip install mosek", "mpax": "pip install mpax", "CUCLARABEL": "pip install juliacall"}.items():
+        words = f"CVXPY knows the solver '{name.upper()}', but finds no package for it; install it with: {line}"
+        with pytest.raises(MissingPackageError, match=words):
+            CvxpyLayer(*quadratic()[:3], solver=name)
     with pytest.raises(OptionError, match=r"No engine 'CLARABLE'; .* Did you mean 'CLARABEL'\?"):
         CvxpyLayer(*quadratic()[:3], solver="clarable")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, TypeAlias
@@ -17,7 +17,7 @@ import numpy as np
 
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._program import CompiledProblem
-from cvxpylayers.errors import OptionError, UnsupportedConeError
+from cvxpylayers.errors import MissingPackageError, OptionError, UnsupportedConeError
 
 Solver: TypeAlias = str | type[Engine] | Engine | Callable[..., Any] | None
 
@@ -38,6 +38,20 @@ _ENGINES: Final[Mapping[str, tuple[str, str]]] = {
     )
 }
 _LARGE: Final = 20_000
+# What to type for solvers that CVXPY calls.
+_INSTALL: Final = {
+    "COPT": "pip install coptpy",
+    "CPLEX": "pip install cplex",
+    "CUCLARABEL": "pip install juliacall cupy-cuda12x, and CuClarabel from Julia's package manager",
+    "CVXOPT": "pip install cvxopt",
+    "DIFFCP": "pip install diffcp",
+    "GUROBI": "pip install gurobipy",
+    "MOSEK": "pip install mosek",
+    "MPAX": "pip install mpax",
+    "PROXQP": "pip install proxsuite",
+    "SDPA": "pip install sdpa-python",
+    "XPRESS": "pip install xpress",
+}
 _WORDS: Final = {
     "soc": "second-order cones",
     "psd": "positive semidefinite cones",
@@ -62,7 +76,7 @@ def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
     solves single instances (``_engines.function``).
 
     Raises:
-        OptionError: no such engine, or one of CVXPY's that is not installed.
+        OptionError: no such engine. MissingPackageError: one of CVXPY's that is not installed.
     """
     if isinstance(solver, Engine):
         return type(solver), solver.options
@@ -126,6 +140,10 @@ def _where(need: str, compiled: CompiledProblem) -> str:
     return f" (first for {source})" if source else ""
 
 
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(map(repr, words))
+
+
 def _named(name: str) -> type[Engine]:
     if name in _ENGINES:
         module, attribute = _ENGINES[name]
@@ -141,13 +159,14 @@ def _named(name: str) -> type[Engine]:
     if name in installed():
         return cvxpy_engine(name)
     if name in known():
-        raise OptionError(f"CVXPY knows the solver {name!r}, but finds no package for it; installed are {', '.join(installed())}.")
-    ours = ", ".join(map(repr, names()))
+        line = f"install it with: {_INSTALL[name]}" if name in _INSTALL else "its documentation says how to install it"
+        raise MissingPackageError(
+            f"CVXPY knows the solver {name!r}, but finds no package for it; {line}. Here are {_list(installed())}."
+        )
     near = difflib.get_close_matches(name, [*names(), *known()], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise OptionError(
-        f"No engine {name!r}; use solver=None for the default, {ours}, a solver of CVXPY, an Engine class or a function.{hint}"
-    )
+    choice = f"solver=None for the default, {_list(names())}, a solver of CVXPY, an Engine class or a function"
+    raise OptionError(f"No engine {name!r}; use {choice}.{hint}")
 
 
 @lru_cache(maxsize=1)
