@@ -18,9 +18,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="batch 128 only, few repeats: under five minutes")
     parser.add_argument("--family", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
-    parser.add_argument(
-        "--contender", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME", help=", ".join(CONTENDERS)
-    )
+    standard = [name for name, entry in CONTENDERS.items() if entry.standard]
+    parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=standard, metavar="NAME", help=", ".join(CONTENDERS))
     parser.add_argument("--batch", nargs="+", type=int, metavar="B", help="batch sizes, ascending (1 16 128 1024; quick: 128)")
     parser.add_argument(
         "--limit", type=float, metavar="S", help="skip a contender whose one call would take longer (120; quick: 2)"

@@ -61,6 +61,11 @@ class Case:
         full[..., np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices] = values
         return np.ascontiguousarray(full[..., rows, :])
 
+    def sparse(self, part: str, dense: Array) -> Array:
+        """The entries of P or A (…, rows, n) that the pattern stores."""
+        indptr, indices = self.arrays[f"{part}_indptr"], self.arrays[f"{part}_indices"]
+        return dense[..., np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices]
+
 
 class Contender(ABC):
     """Built once per case, untimed."""
@@ -210,11 +215,7 @@ class Qpth(Contender):
         P, q, G, h, A, b = (np.zeros(a.shape) if a.grad is None else a.grad.numpy() for a in result)
         if A.size:
             G, h = np.concatenate([A, G], axis=-2), np.concatenate([b, h], axis=-1)
-        return {"P": self._sparse("P", P), "q": q, "A": self._sparse("A", G), "b": h}
-
-    def _sparse(self, part: str, dense: Array) -> Array:
-        indptr, indices = self.case.arrays[f"{part}_indptr"], self.case.arrays[f"{part}_indices"]
-        return dense[..., np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices]
+        return {"P": self.case.sparse("P", P), "q": q, "A": self.case.sparse("A", G), "b": h}
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,18 @@ class Entry:
     build: Callable[[Case], Contender]
     packages: tuple[str, ...]
     title: str
+    standard: bool = True  # measured if nothing else is asked for
+
+
+def _in_jax(build: str, *arguments: Any, **options: Any) -> Callable[[Case], Contender]:
+    """A contender of ``benchmarks.jax_contenders``, imported by the worker that builds it."""
+
+    def make(case: Case) -> Contender:
+        from benchmarks import jax_contenders
+
+        return getattr(jax_contenders, build)(case, *arguments, **options)  # type: ignore[no-any-return]
+
+    return make
 
 
 OURS = "ours"
@@ -246,4 +259,11 @@ CONTENDERS = {
     "moreau-auto": Entry(".venvs/peers", lambda case: Moreau(case, "auto"), ("moreau",), "Moreau, auto"),
     "moreau-ipm": Entry(".venvs/peers", lambda case: Moreau(case, "ipm"), ("moreau",), "Moreau, IPM"),
     "qpth": Entry(".venvs/qpth", Qpth, ("qpth", "torch"), "qpth"),
+    "ours-jax": Entry(".venv", _in_jax("JaxLayer", compiled=True), ("cvxpylayers", "jax"), "this package, JAX", standard=False),
+    "1x-jax": Entry(
+        ".venvs/jax", _in_jax("JaxLayer", compiled=False), ("cvxpylayers", "diffcp", "jax"), "cvxpylayers 1.x, JAX", standard=False
+    ),
+    "qpax": Entry(".venvs/jax", _in_jax("JaxQp", "qpax"), ("qpax", "jax"), "qpax", standard=False),
+    "jaxopt-osqp": Entry(".venvs/jax", _in_jax("JaxQp", "osqp"), ("jaxopt", "jax"), "jaxopt, OSQP", standard=False),
+    "jaxopt-box": Entry(".venvs/jax", _in_jax("JaxQp", "box-osqp"), ("jaxopt", "jax"), "jaxopt, BoxOSQP", standard=False),
 }

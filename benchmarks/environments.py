@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = {".venvs/peers": "peers.txt", ".venvs/qpth": "qpth.txt"}
+REQUIREMENTS = {".venvs/peers": "peers.txt", ".venvs/qpth": "qpth.txt", ".venvs/jax": "jax_peers.txt"}
 
 
 def python_of(environment: str) -> Path:

@@ -21,8 +21,14 @@ COLORS = {
     "moreau-auto": "#00798c",
     "moreau-ipm": "#66b2c2",
     "qpth": "#edae49",
+    "ours-jax": "#8d1f33",
+    "1x-jax": "#4d4d4d",
+    "qpax": "#00798c",
+    "jaxopt-osqp": "#66b2c2",
+    "jaxopt-box": "#8cb369",
 }
 MARKERS = {OURS: "o", "1x": "s", "1x-clarabel": "s", "1x-moreau": "D", "moreau-auto": "^", "moreau-ipm": "v", "qpth": "P"}
+MARKERS |= {"ours-jax": "o", "1x-jax": "s", "qpax": "^", "jaxopt-osqp": "v", "jaxopt-box": "D"}
 
 
 def _duration(value: float, _: object = None) -> str:

@@ -101,8 +101,8 @@ class Results:
         return solved and (mode == "forward" or (found.gradient is not None and found.gradient <= GRADIENT_TOLERANCE))
 
     def best(self, family: str, batch: int, mode: str, among: Iterable[str] | None = None) -> tuple[str, float] | None:
-        """The fastest correct contender other than ours, and its time."""
-        names = [n for n in (self.contenders if among is None else among) if n != OURS and n in self.contenders]
+        """The fastest correct contender that is not of this package, and its time."""
+        names = [n for n in (self.contenders if among is None else among) if not n.startswith(OURS) and n in self.contenders]
         times = [(t, n) for n in names if self.correct(family, n, mode) and (t := self.time(family, batch, n, mode)) is not None]
         return (min(times)[1], min(times)[0]) if times else None
 
