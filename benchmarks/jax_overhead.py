@@ -1,7 +1,7 @@
 """What a jitted call costs beyond the kernel, and against PyTorch: ``python -m benchmarks.jax_overhead``.
 
-For tiny and moderate batches the medians of interleaved calls: the kernel alone on prepared NumPy arrays, the jitted JAX function, and
-the PyTorch layer; forward, and forward with gradients.
+For tiny and moderate batches the medians of interleaved calls: the kernel alone on prepared NumPy arrays, the jitted JAX function,
+and the PyTorch layer; forward, and forward with gradients.
 """
 
 from __future__ import annotations
