@@ -1,5 +1,6 @@
 """Families of parametrized conic and geometric programs; promises as in ``benchmarks.families``.
 
+Parameters have no attributes: releases differ in what they call the gradient of a symmetric one.
 ``CONIC`` holds the benchmark sizes, ``CONIC_SMALL`` sizes for tests, ``ALL`` every family of the benchmark.
 """
 
@@ -81,7 +82,7 @@ def psd_projection(k: int = 6) -> Family:
     """Semidefinite: the nearest correlation-like matrix, X ⪰ 0 with unit trace; the matrix batched."""
 
     def make() -> Parametrized:
-        X, S = cp.Variable((k, k), symmetric=True), cp.Parameter((k, k), symmetric=True)
+        X, S = cp.Variable((k, k), symmetric=True), cp.Parameter((k, k))
         return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(X - S)), [X >> 0, cp.trace(X) == 1]), [S], [X])
 
     return Family(f"psd_projection_{k}", make, lambda rng, B: (_symmetric(rng, B, k),))
@@ -91,7 +92,7 @@ def cut_relaxation(k: int = 8) -> Family:
     """Semidefinite: the relaxation of max-cut, min ⟨C, X⟩ with X ⪰ 0 and unit diagonal; weights batched."""
 
     def make() -> Parametrized:
-        X, C = cp.Variable((k, k), symmetric=True), cp.Parameter((k, k), symmetric=True)
+        X, C = cp.Variable((k, k), symmetric=True), cp.Parameter((k, k))
         return Parametrized(cp.Problem(cp.Minimize(cp.trace(C @ X)), [X >> 0, cp.diag(X) == 1]), [C], [X])
 
     return Family(f"cut_relaxation_{k}", make, lambda rng, B: (_symmetric(rng, B, k),), quadratic=False)
