@@ -137,6 +137,22 @@ def test_closed_forms_and_their_derivatives(name: str, solver: type[Engine] | No
     np.testing.assert_allclose(pushed, sum(t * s for t, s in zip(tangents, slopes, strict=True)), rtol=1e-8)
 
 
+@pytest.mark.parametrize("name", CLOSED)
+def test_second_derivatives_of_closed_forms(name: str) -> None:
+    make, solution = CLOSED[name]
+    layer, rng, h = make(None), np.random.default_rng(1), 1e-4
+    count = len(layer.compiled.parameters)
+    values, steps = rng.uniform(0.5, 2.0, (count, 4)), rng.normal(size=(count, 4))
+    batch, u = layer.batch(list(values)), rng.normal(size=(4, 1))
+    tape = layer.solve(list(values), tape=True).tape
+    found, _ = layer.engine.hvp(batch, tape, u, [step[:, None] for step in steps], [True] * count)
+    for i, gradient in enumerate(found):
+        e = h * np.eye(count)[i][:, None]
+        ends = [solution(*(values + a * e + b * h * steps)) for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
+        mixed = (ends[0] - ends[1] - ends[2] + ends[3]) / (4 * h * h)
+        np.testing.assert_allclose(gradient[:, 0], u[:, 0] * mixed, rtol=1e-5, atol=1e-6)
+
+
 # ---- the chain rule ----------------------------------------------------------------------------------------------------------
 
 
