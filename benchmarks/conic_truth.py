@@ -112,7 +112,7 @@ def rows(count: int) -> Iterator[tuple[str, str, Iterator[Tally]]]:
     for pair in combinations(KINDS[1:], 2):
         yield "pairs", " and ".join(pair), row(pair)
     yield "together", "all", row(KINDS)
-    for decades in (1.0, 2.0):
+    for decades in (1.0, 2.0, 4.0):
         yield "scaled", f"all, scales 1e±{decades:.0f}", row(KINDS, decades)
 
 
