@@ -16,7 +16,6 @@ class TestNative(EngineContract):
 
 class TestClarabel(EngineContract):
     solver = "CLARABEL"
-    accuracy = CONIC
 
 
 class TestScs(EngineContract):

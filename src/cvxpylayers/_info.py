@@ -150,6 +150,16 @@ class SolveInfo:
         if degenerate.any():
             self.degenerate[...] |= degenerate.reshape(self.degenerate.shape)
 
+    def table(self, most: int = 20) -> str:
+        """One line per instance, at most ``most`` of them, those without a solution first."""
+        rows = sorted(np.ndindex(self.codes.shape), key=lambda i: (bool(self.solved[i]), i))
+        lines = [f"{'instance':<12}{'status':<22}{'iterations':>10}{'primal':>10}{'dual':>10}{'gap':>10}{'objective':>14}"]
+        for i in rows[:most]:
+            place, status = ", ".join(map(str, i)) or "-", str(Status(int(self.codes[i])))
+            errors = "".join(f"{residual[i]:>10.1e}" for residual in (self.primal_residual, self.dual_residual, self.gap))
+            lines.append(f"{place:<12}{status:<22}{self.iterations[i]:>10}{errors}{self.objective[i]:>14.6g}")
+        return "\n".join([*lines, f"… {len(rows) - most} more"] if len(rows) > most else lines)
+
     def __repr__(self) -> str:
         parts = [repr(self.status)]
         if (solved := self.solved).any():

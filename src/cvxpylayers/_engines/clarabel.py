@@ -9,7 +9,7 @@ import clarabel
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS
 from cvxpylayers._engines.instance import SETTINGS, solve_instance, solve_program
-from cvxpylayers._engines.judge import Outcome
+from cvxpylayers._engines.judge import Claim, Outcome, settle
 from cvxpylayers._engines.per_instance import PerInstance
 from cvxpylayers._typing import Float64, Shaped
 
@@ -19,8 +19,9 @@ __all__ = ["ClarabelEngine", "Outcome", "solve_instance"]
 class ClarabelEngine(PerInstance):
     """Every cone, each instance by itself on a pool of threads; derivatives by the native kernel.
 
-    Options: ``tolerance``, ``max_iterations``, ``time_limit``, ``threads``, and every setting of Clarabel under its own name. Every
-    instance is set up anew: Clarabel's data updates keep the equilibration of the first data, and results would depend on it.
+    Options: ``tolerance``, ``max_iterations``, ``time_limit``, ``threads``, ``polish`` (refine the solution), and every setting of
+    Clarabel under its own name. Every instance is set up anew: Clarabel's data updates keep the equilibration of the first data,
+    and results would depend on it.
     """
 
     name: ClassVar[str] = "CLARABEL"
@@ -28,14 +29,23 @@ class ClarabelEngine(PerInstance):
     @classmethod
     def option_names(cls) -> frozenset[str]:
         """The common options and Clarabel's own settings."""
-        return SETTINGS | DERIVATIVE_OPTIONS | {"tolerance", "max_iterations", "threads"}
+        return SETTINGS | DERIVATIVE_OPTIONS | {"tolerance", "max_iterations", "threads", "polish"}
 
     def _outcome(self, values: Shaped[Float64, " values"], settings: Mapping[str, Any]) -> Outcome:
-        own = {name: value for name, value in settings.items() if name not in DERIVATIVE_OPTIONS}
+        own = {name: value for name, value in settings.items() if name not in DERIVATIVE_OPTIONS and name != "polish"}
         if "max_iterations" in own:
             own["max_iter"] = own.pop("max_iterations")
-        return solve_program(self._assemble(values), **own)
+        program = self._assemble(values)
+        found = solve_program(program, **own)
+        if not (found.status.solved and settings.get("polish", True)):
+            return found
+        claim = Claim(found.x, found.z, found.status, found.iterations)
+        return min(found, settle(program, claim, tolerance=own.get("tolerance", 1e-8)), key=_worst)
 
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""
         return {"name": self.name, "version": clarabel.__version__}
+
+
+def _worst(outcome: Outcome) -> float:
+    return max(outcome.primal_residual, outcome.dual_residual, outcome.gap)

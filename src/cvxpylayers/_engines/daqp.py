@@ -47,7 +47,6 @@ class DaqpEngine(Adapter):
         H, A = program.P.toarray(order="C"), program.A.toarray(order="C")
         if "eps_prox" not in settings and np.linalg.eigvalsh(H)[0] <= 1e-10 * max(1.0, np.abs(H).max(initial=0.0)):
             settings["eps_prox"] = 1e-5
-        # An inequality that parameters leave empty is no constraint, and DAQP cannot scale it; it is checked here.
         lower, sense = np.where(equal, program.b, -np.inf), np.where(equal, _EQUALITY, 0).astype(np.int32)
         x, _, flag, info = self._solver.solve(H, program.q.copy(), A, program.b.copy(), lower, sense, **settings)
         z = np.asarray(info["lam"], dtype=np.float64)[-m:] if m else np.zeros(0)

@@ -1,4 +1,4 @@
-"""Moreau: every cone, whole batches in its own threads, on the CPU or a CUDA device."""
+"""Moreau (interior point, active set): every cone, one instance at a time, on the CPU or a CUDA device."""
 
 from __future__ import annotations
 

@@ -48,7 +48,6 @@ class OsqpEngine(Adapter):
         "eps_abs": 1e-7,
         "eps_rel": 1e-7,
         "max_iter": 100_000,
-        "polishing": True,
         "adaptive_rho": 1,  # OSQP_ADAPTIVE_RHO_UPDATE_ITERATIONS
     }
 

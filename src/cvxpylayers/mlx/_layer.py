@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._explain import Explanation
-from cvxpylayers._info import SolveInfo
+from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers.mlx._function import solve
 
@@ -70,7 +70,7 @@ class CvxpyLayer:
         self,
         *params: mx.array,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> tuple[mx.array, ...]:
         """Solve for one array per parameter, of shape (*batch_i, *parameter shape); batch axes broadcast as in NumPy.
@@ -87,7 +87,7 @@ class CvxpyLayer:
         self,
         *params: mx.array,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> tuple[tuple[mx.array, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it."""

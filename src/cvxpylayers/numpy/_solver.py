@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._explain import Explanation
-from cvxpylayers._info import SolveInfo
+from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Call, Layer, OnFailure
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputTypeError, SolverError
@@ -72,7 +72,7 @@ class CvxpyLayer:
         self,
         *params: ArrayLike,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> tuple[Array, ...]:
         """Solve for one array per parameter, of shape (*batch_i, *parameter shape); batch axes broadcast against each other.
@@ -90,7 +90,7 @@ class CvxpyLayer:
         self,
         *params: ArrayLike,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> tuple[tuple[Array, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it."""
@@ -102,7 +102,7 @@ class CvxpyLayer:
         self,
         *params: ArrayLike,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
     ) -> Linearization:
         """Solve, and keep what derivatives need: ``outputs``, ``info``, and ``vjp``, ``jvp`` and ``jacobian`` at this point."""
