@@ -9,7 +9,7 @@ import pytest
 from benchmarks.families import SMALL, Family
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native import NativeEngine
-from cvxpylayers._program import Batch, Status
+from cvxpylayers._program import Batch, Status, Tape
 from tests.kinds import KINDS
 from tests.programs import Array, Kind, batch_of, draw, engine, family_batch, same_bits, tape_of
 
@@ -137,3 +137,23 @@ def test_symmetric_where_degenerate(kind: Kind) -> None:
     terms = np.concatenate(u, axis=1) * right, np.concatenate(v, axis=1) * left
     gap = np.abs(terms[0].sum(1) - terms[1].sum(1))
     assert np.all(gap <= 1e-10 * (np.abs(terms[0]).sum(1) + np.abs(terms[1]).sum(1)))
+
+
+def test_threads_and_neighbours_change_no_bit() -> None:
+    problem, programs = draw(KINDS["dense_qp"], 150, seed=66)
+    batch, rng = batch_of(problem, programs, "A"), np.random.default_rng(0)
+    tape = tape_of(engine(problem).solve(batch, {}, tape=True))
+    outputs = rng.normal(size=(150, problem.R.shape[0]))
+    tangents = [rng.normal(size=a.shape) for a in batch.arrays]
+    first, second = (engine(problem, threads=t).hvp(batch, tape, outputs, tangents, [True] * 5)[0] for t in (1, 2))
+    assert all(a is not None and b is not None and same_bits(a, b) for a, b in zip(first, second, strict=True))
+    some = np.array([3, 77, 140])
+    part = Batch(tuple(a if a.ndim == 1 else a[some] for a in batch.arrays), (3,))
+    few = Tape(tape.x[some], tape.z[some], tape.s[some], tape.status[some])
+    moved_part = [t if t.ndim == 1 else t[some] for t in tangents]
+    alone, _ = engine(problem).hvp(part, few, outputs[some], moved_part, [True] * 5)
+    assert all(
+        g is not None and f is not None and same_bits(g, f[some])
+        for p, (g, f) in enumerate(zip(alone, first, strict=True))
+        if p != 2
+    )
