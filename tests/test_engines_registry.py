@@ -113,3 +113,12 @@ def test_functions_take_options_by_their_own_names() -> None:
     assert "engine: solve" in repr(layer)
     with pytest.raises(OptionError, match="Unknown solver option 'step'; did you mean 'steps'"):
         layer(*case.values, solver_args={"step": 3})
+
+
+@pytest.mark.parametrize("solver", ["CLARABEL", "SCS", "OSQP", "HIGHS"])
+def test_a_time_limit_ends_instances_not_batches(solver: str) -> None:
+    case = linear()
+    layer = CvxpyLayer(*case[:3], solver=solver, solver_args={"polish": False})
+    _, info = layer.solve(*case.values, solver_args={"time_limit": 1e-7}, on_failure="nan")
+    assert [str(status) for status in info.status] == ["max_iterations"] * 3
+    assert layer.solve(*case.values, solver_args={"time_limit": 60.0})[1].solved.all()
