@@ -62,3 +62,14 @@ def test_the_installed_package_solves_and_differentiates() -> None:
     projection[:, 0].sum().backward()
     expected = torch.tensor([[0.5, -0.5, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(point.grad, expected, rtol=0, atol=1e-8)
+
+
+def test_compiled_programs_of_jax_call_the_kernel() -> None:
+    jax = pytest.importorskip("jax")
+    from cvxpylayers.jax import CvxpyLayer
+
+    y, x = cp.Parameter(3), cp.Variable(3)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - y)), [cp.sum(x) == 1, x >= 0]), [y], [x])
+    compiled = jax.jit(layer.__call__).lower(jax.numpy.ones((2, 3))).compile()
+    assert 'custom_call_target="cvxpylayers_solve"' in compiled.as_text()
+    assert abs(compiled(jax.numpy.ones((2, 3)))[0] - 1 / 3).max() < 1e-6
