@@ -136,7 +136,9 @@ class CvxpyLayer:
         ``degeneracy`` adds ``info.degenerate``, where the solution is not differentiable, at the price of a derivative.
         """
         layer, solver_args = self._layer.choose(solver_args)
-        mode, options = layer.settle(solver_args, warm_start, on_failure)
+        if warm_start:
+            warnings.warn("In JAX every solve starts cold; warm_start has no effect.", UserWarning, stacklevel=2)
+        mode, options = layer.settle(solver_args, False, on_failure)
         program = self._program if layer is self._layer else Program(layer)
         arrays = self._ordered(params, named)
         outputs, info = _solve(program, tuple(sorted(options.items())), mode != "warn", degeneracy, arrays)
