@@ -127,7 +127,7 @@ def test_on_failure_is_checked(where: str) -> None:
 
 def test_a_layer_that_keeps_nothing_says_how_to_start_warm(nnls: CvxpyLayer) -> None:
     arrays = [np.ones((3, 2)), np.ones(3)]
-    with pytest.warns(UserWarning, match="warm_start=True has no effect here; pass a cvxpylayers.WarmStart"):
+    with pytest.warns(UserWarning, match="start cold here, warm_start=True has no effect"):
         nnls._layer.solve(arrays, warm_start=True)
 
 

@@ -186,7 +186,8 @@ class Layer:
         mode = self.on_failure if on_failure is None else _mode(on_failure)
         options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
         if warm_start:
-            warnings.warn("warm_start=True has no effect here; pass a cvxpylayers.WarmStart.", UserWarning, stacklevel=3)
+            message = "Solves start cold here, warm_start=True has no effect; a cvxpylayers.WarmStart does it by hand."
+            warnings.warn(message, UserWarning, stacklevel=3)
         return mode, options
 
     def run(

@@ -1,0 +1,31 @@
+"""The examples run, at small size, and show what they promise to show."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SMALL = {
+    "denoising": (["--n", "16", "--steps", "60"], r"test error ([\d.]+)"),
+    "decision_focused": (["--epochs", "25", "--samples", "200"], r"test regret ([\d.]+) %"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_second_way_is_better(name: str, tmp_path: Path) -> None:
+    arguments, pattern = SMALL[name]
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments, "--out", str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    first, second = map(float, re.findall(pattern, found.stdout))
+    assert second < first
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_examples_are_short(name: str) -> None:
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 80
