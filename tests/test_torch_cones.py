@@ -8,7 +8,6 @@ import cvxpy as cp
 import pytest
 import torch
 
-from cvxpylayers import errors
 from cvxpylayers.torch import CvxpyLayer
 
 F64 = torch.float64
@@ -21,7 +20,6 @@ FAMILIES: dict[str, Build] = {
     "exponential": lambda x, p: [cp.log_sum_exp(x) <= 0.1 * p[1]],
     "power": lambda x, p: [cp.PowCone3D(x[0] + 1, x[1] + 1, x[2], 0.3), x <= 0.5],
 }
-POLYHEDRAL = {"zero", "nonneg"}
 
 
 def layer_of(family: str, **options: object) -> CvxpyLayer:
@@ -41,13 +39,13 @@ def test_first_derivatives(family: str) -> None:
     assert torch.autograd.gradcheck(lambda p: layer(p)[0], points(), check_forward_ad=True, eps=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("family", sorted(POLYHEDRAL))
+@pytest.mark.parametrize("family", FAMILIES)
 def test_second_derivatives(family: str) -> None:
     layer = layer_of(family)
     assert torch.autograd.gradgradcheck(lambda p: layer(p)[0].sin(), points(), check_fwd_over_rev=True, atol=2e-5)
 
 
-@pytest.mark.parametrize("family", sorted(POLYHEDRAL))
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"exponential"}))  # its centring is not accurate enough yet
 def test_smoothed_second_derivatives(family: str) -> None:
     """Smoothed gradients are those of the central path; their derivatives those of its curvature."""
     layer = layer_of(family, derivative="smoothed", smoothing=1e-2)
@@ -60,13 +58,6 @@ def test_smoothed_second_derivatives(family: str) -> None:
     step = 1e-4
     ahead, behind = (gradient((p.detach() + s * direction).requires_grad_()).detach() for s in (step, -step))
     torch.testing.assert_close(found, (ahead - behind) / (2 * step), atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - POLYHEDRAL))
-def test_curved_cones_refuse_second_derivatives_in_words(family: str) -> None:
-    layer, p = layer_of(family), points()
-    with pytest.raises(errors.DerivativeError):
-        torch.autograd.grad(torch.autograd.grad(layer(p)[0].sum(), p, create_graph=True)[0].sum(), p)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
