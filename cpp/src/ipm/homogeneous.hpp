@@ -204,7 +204,7 @@ class HomogeneousSolver {
     assemble(st_.s, one, st_.tau * st_.kappa, dtau, dkappa);
     const V affine = longest(dtau, dkappa), keep = 1.0 - (1.0 - affine) * (1.0 - affine) * (1.0 - affine);
     const V sigma = 1.0 - keep;
-    // Second-order terms belong to a full step; where the first is short they are weighted by what it would see of them.
+    // Where a lane starts it may be far from centred: then second-order terms count as much as the affine step was possible (Clarabel).
     const V second = select(st_.outcome.iterations == 0.0, affine, one);
     st_.cones.complement(st_.s, st_.z, st_.ds, st_.dz, second, sigma * st_.mu, st_.c);
     const V d_kappa = st_.tau * st_.kappa + second * dtau * dkappa - sigma * st_.mu;
