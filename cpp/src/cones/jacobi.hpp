@@ -31,10 +31,10 @@ CVXL_INLINE void rotate_columns(V* p, V* q, Index rows, V c, V s) {
   }
 }
 
-// Orthogonalizes the columns of B (k × k, by columns) by rotations from the right, applied to the columns of C (or null) as well, until
-// the squares of all cosines are below `negligible_cosine2`. K, if given, is k at compile time.
+// Orthogonalizes the columns of B (k × k, by columns) by rotations from the right, applied to the columns of C (or null) as well. K, if
+// given, is k at compile time.
 template <Index K = 0, class V>
-CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order, double negligible_cosine2 = 1e-31) {
+CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order) {
   const Index k = K > 0 ? K : order;
   for (int sweep = 0; sweep < jacobi_sweeps; ++sweep) {
     Mask<lanes_of<V>> busy{};
@@ -47,7 +47,7 @@ CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order, double negligibl
           b += x[i] * y[i];
           d += y[i] * y[i];
         }
-        const auto negligible = ~(b * b > negligible_cosine2 * a * d);
+        const auto negligible = ~(b * b > 1e-31 * a * d);
         busy |= ~negligible;
         if (all(negligible)) continue;
         V c, s;

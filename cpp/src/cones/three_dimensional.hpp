@@ -44,7 +44,7 @@ class ThreeDimensional {
       B[3 + i] = weight[1] * select(secant, delta[i], hessian_.inverse[3 * i + 1]);
       B[6 + i] = weight[2] * select(secant, axis[i], hessian_.inverse[3 * i + 2]);
     }
-    orthogonalize_columns<3>(B, static_cast<V*>(nullptr), 3, 1e-24);
+    orthogonalize_columns<3>(B, static_cast<V*>(nullptr), 3);
     for (int k = 0; k < 3; ++k) {
       const V* column = B + 3 * k;
       h[k] = column[0] * column[0] + column[1] * column[1] + column[2] * column[2];
