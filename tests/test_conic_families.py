@@ -44,13 +44,7 @@ def test_solutions_are_cvxpys_and_away_from_kinks(family: Family) -> None:
         assert np.abs(spectrum(layer.compiled.structure.cones, call.tape.s[i] - call.tape.z[i])).min(initial=1.0) > 1e-5
 
 
-POLISHED = [
-    pytest.param(f, id=name, marks=[pytest.mark.xfail(reason="5 of 128 are left unpolished, 1e-5 off")] * name.startswith("robust"))
-    for name, f in CONIC_SMALL.items()
-]
-
-
-@pytest.mark.parametrize("family", POLISHED)
+@pytest.mark.parametrize("family", CONIC_SMALL.values(), ids=CONIC_SMALL)
 def test_the_native_engine_agrees(family: Family) -> None:
     """Solutions, and gradients where the solution is not within rounding of a kink."""
     problem, parameters, variables = family.make()

@@ -92,19 +92,19 @@ class HomogeneousSolver {
     st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual);
     if (any(st_.polish)) st_.cones.differentiate(st_.s, st_.z, 0.0, st_.polish);
     st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
-    const V one = splat<V>(1.0);
+    const V one = splat<V>(1.0), rho = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
       st_.off[i] = st_.convexity | (st_.polish & (h > 1.0 - 1e-13));
       st_.H[i] = select(st_.off[i], V{}, select(st_.polish, h / (1.0 - h), h));
-      const V regularized = st_.H[i] + st_.settings.regularization;
+      const V regularized = st_.H[i] + rho;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
       const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
       st_.kkt.e[i] = select(st_.off[i], V{}, sqrt(e2));
       st_.kkt.delta[i] = select(st_.off[i], one, regularized * e2);
     }
-    return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, splat<V>(st_.settings.regularization));
+    return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, rho);
   }
 
   // K (x, z) = (r1, r2) without regularization, by refinement; r2 and z in the frames.
@@ -430,6 +430,8 @@ class HomogeneousSolver {
   }
 
   static constexpr int refinements = 3;
+  // Active rows are exact equalities there: condensed, they add 1/δ, whose rounding must stay below ρ = δ where P leaves it alone.
+  static constexpr double polish_regularization = 1e-7;
   static constexpr double first_polish = 1e-3;
   static constexpr double polished_enough = 1e-13;
 
