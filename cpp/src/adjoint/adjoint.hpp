@@ -260,7 +260,7 @@ class Adjoint {
     for (Index i = 0; i < plan_.m; ++i) r2[i] -= select(lanes, t2_[i], V{});
     M busy = lanes;
     for (int pass = 0; pass < passes && any(busy); ++pass) {
-      busy &= exact_residual() > roundoff * norm;
+      busy &= exact_residual() > 1e-3 * roundoff * norm;  // later than rounding asks: the end depends on r, the operator must not
       solve_exactly(t1_, t2_, busy);
       add(a, c1_, y, c2_, busy);
     }

@@ -4,7 +4,8 @@
 //     Px + q + A'z = 0,   Ax + s = b,   z = -μ∇f(s)     (s_i z_i = μ on nonnegative rows; f the barrier of K).
 //
 // The derivative of the solution at μ > 0 is that of this point: smooth in the data, and close to the exact one where that exists.
-// Nonnegative rows start at s z = μ with s - z as it is, close by wherever the solution is well determined; where it is not, the
+// With exponential and power cones all rows start at the central point of K, and steps stay close to the central path; without,
+// nonnegative rows start at s z = μ with s - z as it is, close by wherever the solution is well determined; where it is not, the
 // way to the analytic centre of a face is the usual damped Newton path.
 
 #include "cones/cones.hpp"
@@ -39,6 +40,7 @@ class Centre {
     }
     begin(mu, lanes);
     alpha_ = splat<V>(1.0);
+    slope_ = splat<V>(-1.0);
     M busy = lanes;
     for (int pass = 0; pass < passes && any(busy); ++pass) busy &= ~step(mu, busy);
     for (Index j = 0; j < plan_.n; ++j) x[j] *= scaling_.D[j];
@@ -57,6 +59,7 @@ class Centre {
       s[i] = V{};
       z[i] = u2_[i];
     }
+    if (!cones_.symmetric()) return;
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
       const V w = v2_[i] - u2_[i], root = sqrt(w * w + 4.0 * mu), large = 0.5 * (abs(w) + root);
       s[i] = select(w > 0.0, large, mu / large);
@@ -70,7 +73,22 @@ class Centre {
     for (Index i = plan_.zero; i < plan_.m; ++i) gap += s[i] * z[i];
     // A step that had to be short asks for one that goes for the centre.
     const V sigma = select(alpha_ < 0.3, splat<V>(0.8), splat<V>(0.1));
-    const V target = max(mu, sigma * gap / std::max(cones_.degree(), 1.0));
+    V target = max(mu, sigma * gap / std::max(cones_.degree(), 1.0));
+    program.products(x, z, rx_, rz_, t1_);
+    V residual = V{};
+    for (Index j = 0; j < plan_.n; ++j) {
+      rx_[j] = -(rx_[j] + program.q[j] + t1_[j]);
+      residual = max(residual, abs(rx_[j]));
+    }
+    for (Index i = 0; i < plan_.m; ++i) {
+      rz_[i] += s[i] - program.b[i];
+      residual = max(residual, abs(rz_[i]));
+    }
+    if (!cones_.symmetric()) {  // the gap waits for the residuals: close to the boundary there is no way to remove them
+      const V average = gap / cones_.degree();
+      slope_ = select(slope_ < 0.0, average / max(residual, splat<V>(1e-300)), slope_);
+      target = max(target, residual * slope_);
+    }
     cones_.scale(s, z, target, ~M{});
     cones_.rotate_matrix(program.A, rotated_);
     for (Index i = 0; i < plan_.m; ++i) {
@@ -80,11 +98,9 @@ class Centre {
     }
     kkt_.factorize(program.P, rotated_, splat<V>(regularization));
 
-    program.products(x, z, rx_, rz_, t1_);
-    for (Index j = 0; j < plan_.n; ++j) rx_[j] = -(rx_[j] + program.q[j] + t1_[j]);
     for (Index i = 0; i < plan_.m; ++i) t2_[i] = u2_[i] = V{};
     cones_.complement(s, z, t2_, u2_, V{}, target, c_);
-    for (Index i = 0; i < plan_.m; ++i) rz_[i] = c_[i] - (rz_[i] + s[i] - program.b[i]);
+    for (Index i = 0; i < plan_.m; ++i) rz_[i] = c_[i] - rz_[i];
     solve_refined();
 
     // ds = -(c + H dz), H dz = T'(h T dz).
@@ -92,7 +108,7 @@ class Centre {
     apply_scaling(ds_);
     for (Index i = 0; i < plan_.m; ++i) ds_[i] = i < plan_.zero ? V{} : -(c_[i] + ds_[i]);
     alpha_ = min(splat<V>(1.0), 0.99 / max(cones_.reach(s, ds_, z, dz_), splat<V>(1e-100)));
-    if (!cones_.symmetric()) alpha_ = cones_.backtrack(s, ds_, z, dz_, alpha_, lanes);
+    if (!cones_.symmetric()) alpha_ = stay_central(cones_.backtrack(s, ds_, z, dz_, alpha_, lanes), lanes);
 
     V change = V{}, size = splat<V>(1.0), relative = V{}, s_size = V{}, z_size = V{}, s_change = V{}, z_change = V{};
     for (Index j = 0; j < plan_.n; ++j) {
@@ -116,6 +132,20 @@ class Centre {
     relative = max(relative, max(s_change * z_size, z_change * s_size) / mu);
     // Newton's method squares what is left: a step this small ends at rounding.
     return (target <= mu * (1.0 + 1e-12)) & (alpha_ >= 1.0) & (change <= settled * size) & (relative <= settled);
+  }
+
+  // Shortens α until the barriers of the new point exceed the least possible at its gap by less than one.
+  V stay_central(V alpha, M lanes) {
+    M off = lanes;
+    for (int trial = 0; trial < 60 && any(off); ++trial) {
+      V gap = V{};
+      for (Index i = plan_.zero; i < plan_.m; ++i) gap += (s[i] + alpha * ds_[i]) * (z[i] + alpha * dz_[i]);
+      const double degree = cones_.degree();
+      const V excess = degree * log(max(gap / degree, splat<V>(1e-300))) + cones_.barrier(s, ds_, z, dz_, alpha);
+      off &= ~(excess < 1.0);
+      alpha *= select(off, splat<V>(0.8), splat<V>(1.0));
+    }
+    return alpha;
   }
 
   void apply_scaling(V* v) {
@@ -155,7 +185,7 @@ class Centre {
   Cones<V> cones_;
   Kkt<V> kkt_;
   V* rotated_;
-  V alpha_{};  // of the last step
+  V alpha_{}, slope_{};  // the last step; gap over residual at the start
   V *rx_, *rz_, *c_, *dx_, *ds_, *dz_, *t1_, *t2_, *u1_, *u2_, *v1_, *v2_;
 };
 
