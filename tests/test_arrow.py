@@ -18,7 +18,8 @@ FRONT_ENDS = ("torch", "jax", "mlx", "numpy")
 ARROW = [
     [{name} for name in FRONT_ENDS],
     [{"_layer"}],
-    [{"_arrays", "_explain", "_info", "_options"}, {"_canon"}, {"_engines"}],
+    [{"_assembly"}],
+    [{"_arrays", "_columns", "_explain", "_failure", "_info", "_options"}, {"_canon"}, {"_engines"}],
     [{"_program", "_codec", "errors", "_typing"}],
 ]
 PLACE = {name: (row, column) for row, groups in enumerate(ARROW) for column, group in enumerate(groups) for name in group}
@@ -61,7 +62,7 @@ def test_no_import_points_up(path: Path) -> None:
 def test_only_the_bridge_and_the_edges_know_cvxpy() -> None:
     caller = Path("_engines/cvxpy_solver.py")  # its engine is whatever CVXPY can call
     knowing = {stage(path) for path in MODULES if path != caller and any(name.split(".")[0] == "cvxpy" for name in imports(path))}
-    assert knowing <= {"_canon", "_layer", *FRONT_ENDS, *OUTSIDE}
+    assert knowing <= {"_canon", "_layer", "_assembly", *FRONT_ENDS, *OUTSIDE}
 
 
 def test_importing_the_package_imports_no_framework_that_cvxpy_does_not() -> None:

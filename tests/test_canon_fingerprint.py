@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import torch
 
 from cvxpylayers import ProblemError
-from cvxpylayers import _layer as layers
+from cvxpylayers import _assembly as assembly
 from cvxpylayers._canon import Recent, fingerprint
 from cvxpylayers.torch import CvxpyLayer
 
@@ -95,11 +95,11 @@ def test_what_is_not_known_is_like_nothing() -> None:
 
 
 def test_the_second_layer_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    layers._RECENT.clear()
+    assembly._RECENT.clear()
     first = CvxpyLayer(*build())
     calls: list[int] = []
-    compile_problem = layers.compile_problem
-    monkeypatch.setattr(layers, "compile_problem", lambda *args, **kwargs: (calls.append(1), compile_problem(*args, **kwargs))[1])
+    compile_problem = assembly.compile_problem
+    monkeypatch.setattr(assembly, "compile_problem", lambda *args, **kwargs: (calls.append(1), compile_problem(*args, **kwargs))[1])
     second = CvxpyLayer(*build())
     assert not calls
     inputs = torch.randn(5, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)

@@ -12,6 +12,8 @@ from cvxpylayers._program import CompiledProblem, Cones
 _FLOPS: Final = 15e9
 _ENTRIES: Final = 7e8
 _ITERATIONS: Final = 8  # of a usual quadratic program, polish included
+_SHOWN: Final = ("version", "isa", "lane_width")  # facts of the engine that fit into a repr
+_DERIVED: Final = {"factor_nonzeros", "factor_flops", "arena_bytes"}  # have rows of their own
 
 
 class Explanation(Mapping[str, Any]):
@@ -65,8 +67,8 @@ def explain(compiled: CompiledProblem, facts: Mapping[str, Any], reason: str) ->
     """Describe ``compiled`` and an engine for it, whose ``describe()`` gave ``facts``; ``reason`` says why that engine."""
     st = compiled.structure
     problem = {
-        "parameters": _listed(compiled.parameters),
-        "outputs": _listed(compiled.outputs),
+        "parameters": _listed(compiled.parameters) or "none",
+        "outputs": _listed(compiled.outputs) or "none",
         "variables": st.n,
         "rows": st.m,
         "cones": cone_words(st.cones),
@@ -91,7 +93,15 @@ def explain(compiled: CompiledProblem, facts: Mapping[str, Any], reason: str) ->
     return Explanation(sections)
 
 
-_DERIVED: Final = {"factor_nonzeros", "factor_flops", "arena_bytes"}
+def summary(compiled: CompiledProblem, facts: Mapping[str, Any]) -> str:
+    """Variables, parameters, cones, sizes and engine in three lines; ``facts`` as for ``explain``."""
+    st = compiled.structure
+    engine = ", ".join([str(facts["name"]), *(f"{key}={facts[key]}" for key in _SHOWN if key in facts)])
+    return (
+        f"({_listed(compiled.parameters)}) → ({_listed(compiled.outputs)})\n"
+        f"n={st.n}, m={st.m}, nnz(P)={st.P.nnz}, nnz(A)={st.A.nnz}; cones: {cone_words(st.cones)}\n"
+        f"engine: {engine}"
+    )
 
 
 def cone_words(cones: Cones) -> str:
@@ -108,7 +118,7 @@ def shape_words(shape: tuple[int, ...]) -> str:
 
 
 def _listed(specs: Any) -> str:
-    return ", ".join(f"{spec.name}{shape_words(spec.shape)}" for spec in specs) or "none"
+    return ", ".join(f"{spec.name}{shape_words(spec.shape)}" for spec in specs)
 
 
 def _words(value: Any) -> str:

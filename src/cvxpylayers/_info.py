@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cvxpylayers._program import Solution, Status
+from cvxpylayers._program import USABLE, Solution, Status
 from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
-
-_USABLE = int(Status.ALMOST_SOLVED)  # a plain int: comparing an array with an enumeration's member is slow
 
 
 class Statuses:
@@ -72,7 +70,7 @@ class WarmStart:
     def of(cls, solution: Solution, shape: tuple[int, ...]) -> WarmStart:
         """The points that a solve has found; none where it failed."""
         assert solution.tape is not None
-        tape, failed = solution.tape, solution.status > _USABLE
+        tape, failed = solution.tape, solution.status > USABLE
         points = [np.where(failed[:, None], np.nan, a).reshape(*shape, a.shape[-1]) for a in (tape.x, tape.z, tape.s)]
         return cls(*points)
 
@@ -138,12 +136,12 @@ class SolveInfo:
     @property
     def solved(self) -> Shaped[Bool, "*batch"]:
         """Which instances have a solution that can be used and differentiated."""
-        return np.asarray(self.codes <= _USABLE)
+        return np.asarray(self.codes <= USABLE)
 
     @property
     def failed(self) -> NDArray[np.intp]:
         """Positions of the instances without a solution, in the batch flattened in C order."""
-        return (self.codes > _USABLE).reshape(-1).nonzero()[0]
+        return (self.codes > USABLE).reshape(-1).nonzero()[0]
 
     def record(self, degenerate: Shaped[Bool, " B"]) -> None:
         """Note the flags (B,) of a derivative of this call; flags of several derivatives are united."""

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
-from itertools import accumulate
-from operator import itemgetter
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import cvxpy as cp
 import numpy as np
 
-from cvxpylayers._arrays import reasons, screen, to_batch
-from cvxpylayers._canon import Recent, compile_problem, fingerprint, rename
+from cvxpylayers._arrays import screen, to_batch
+from cvxpylayers._assembly import Assembly, assemble
+from cvxpylayers._columns import Columns
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.log_space import build, kind_of
 from cvxpylayers._engines.registry import Solver, automatic, check, resolve
-from cvxpylayers._explain import Explanation, cone_words, explain, shape_words
+from cvxpylayers._explain import Explanation, explain, summary
+from cvxpylayers._failure import OnFailure, failure_message, failure_mode
 from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._options import COMMON, normalize, split_solver
-from cvxpylayers._program import Batch, CompiledProblem, Solution, Status, Tape
-from cvxpylayers._typing import Float64, NDArray
-from cvxpylayers.errors import InputError, OptionError, SolverError
+from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
+from cvxpylayers._typing import Bool, Float64, NDArray
+from cvxpylayers.errors import InputError, SolverError
 
-OnFailure = Literal["raise", "nan", "warn"]
-_MODES: Final = get_args(OnFailure)
-_USABLE: Final = int(Status.ALMOST_SOLVED)  # a plain int: comparing an array with an enumeration's member is slow
-_LISTED: Final = 8  # failing instances that a message names
-_AUTOMATIC: Final = (None, "auto")
-_QUOTED: Final = 3  # different words of solvers in a message
-_SILENT: Final[Mapping[int, str]] = MappingProxyType({})
-_SHOWN: Final = ("version", "isa", "lane_width")  # facts of the engine that fit into a repr
+__all__ = ["Call", "Layer", "OnFailure"]
 
-# Loops that build the same layer for every sample pay for one.
-_RECENT: Final[Recent[tuple[CompiledProblem, Engine]]] = Recent(count=16, room=1_000_000, size=lambda pair: pair[0].M.nnz)
+T = TypeVar("T")
 
 
 class Call(NamedTuple):
@@ -61,23 +52,9 @@ class Layer:
         solver_args: Mapping[str, Any] | None = None,
         on_failure: OnFailure = "raise",
     ) -> None:
-        named, arguments = split_solver(solver_args)
-        kind, preset = resolve(solver if named is None else named)
-        options = {**preset, **normalize(arguments, kind.option_names())}
-        mode, chosen = _mode(on_failure), solver in _AUTOMATIC and named in _AUTOMATIC
-        key = _key(fingerprint(problem, parameters, variables, gp, canon_backend), kind, options)
-        if key is not None and (found := _RECENT.get(key)) is not None:
-            compiled, engine = rename(found[0], problem, parameters, variables), found[1].twin()
-        else:
-            compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-            if chosen and (best := automatic(compiled)[0]) is not kind:
-                understood = best.option_names() or options.keys()
-                kind, key, options = best, None, {name: value for name, value in options.items() if name in understood}
-            check(kind, compiled)
-            engine = build(kind, compiled, options)
-            if key is not None:
-                _RECENT.put(key, (compiled, engine.twin()))
-        self._assemble(compiled, engine, mode, verbose, chosen)
+        mode = failure_mode(on_failure)
+        parts = assemble(problem, parameters, variables, solver=solver, gp=gp, canon_backend=canon_backend, solver_args=solver_args)
+        self._set(parts, mode, verbose)
 
     @classmethod
     def of(
@@ -92,18 +69,15 @@ class Layer:
         """The layer of a problem that has been compiled; ``options`` are the engine's own."""
         layer = cls.__new__(cls)
         check(kind, compiled)
-        layer._assemble(compiled, build(kind, compiled, options), on_failure, verbose)
+        layer._set(Assembly(compiled, build(kind, compiled, options), chosen=False), on_failure, verbose)
         return layer
 
-    def _assemble(
-        self, compiled: CompiledProblem, engine: Engine, on_failure: OnFailure, verbose: bool, chosen: bool = False
-    ) -> None:
-        self._chosen = chosen  # the engine, by us
-        self.compiled, self.engine, self.on_failure, self.verbose = compiled, engine, on_failure, verbose
+    def _set(self, parts: Assembly, on_failure: OnFailure, verbose: bool) -> None:
+        self.compiled, self.engine, self._chosen = parts
+        self.on_failure, self.verbose = on_failure, verbose
         self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
-        self.ranks = tuple(len(spec.shape) for spec in compiled.parameters)
-        cuts = list(accumulate((o.size for o in self.compiled.outputs), initial=0))
-        self._slices = tuple((slice(a, b), o.shape) for a, b, o in zip(cuts, cuts[1:], self.compiled.outputs, strict=False))
+        self.ranks = tuple(len(spec.shape) for spec in self.compiled.parameters)
+        self._columns = Columns(self.compiled.outputs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return self  # immutable
@@ -171,9 +145,9 @@ class Layer:
         failed = info.failed
         if len(failed) and mode != "warn":
             solution.outputs[failed] = np.nan
-        outputs = self._cut(solution.outputs, batch)
+        outputs = self._columns.cut(solution.outputs, batch.shape)
         if len(failed) and mode != "nan":
-            message = self.failure(info, batch, solution.notes)
+            message = failure_message(self.compiled.parameters, info, batch, solution.notes)
             if mode == "raise":
                 raise SolverError(message, info, outputs)
             warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -183,7 +157,7 @@ class Layer:
         self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
     ) -> tuple[OnFailure, dict[str, Any]]:
         """The failure mode and the checked engine options of one call."""
-        mode = self.on_failure if on_failure is None else _mode(on_failure)
+        mode = self.on_failure if on_failure is None else failure_mode(on_failure)
         options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
         if warm_start:
             message = "Solves start cold here, warm_start=True has no effect; a cvxpylayers.WarmStart does it by hand."
@@ -223,10 +197,8 @@ class Layer:
         Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
         With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis. Flags go to ``info``.
         """
-        gradients, degenerate = self.engine.vjp(batch, tape, self._join(cotangents, batch, tape, directions), wanted)
-        if info is not None:
-            info.record(degenerate)
-        return gradients
+        rows = self._columns.join(cotangents, tape, directions)
+        return _noted(info, self.engine.vjp(batch, tape, rows, wanted))
 
     def jvp(
         self,
@@ -241,10 +213,8 @@ class Layer:
 
         With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
         """
-        outputs, degenerate = self.engine.jvp(batch, tape, self._flat(tangents), directions=directions)
-        if info is not None:
-            info.record(degenerate)
-        return self._cut(outputs, batch)
+        outputs = _noted(info, self.engine.jvp(batch, tape, self._flat(tangents), directions=directions))
+        return self._columns.cut(outputs, batch.shape)
 
     def hvp(
         self,
@@ -262,21 +232,17 @@ class Layer:
         Raises:
             DerivativeError: the engine has no second derivatives.
         """
-        joint, flat = self._join(cotangents, batch, tape, directions), self._flat(tangents)
-        gradients, degenerate = self.engine.hvp(batch, tape, joint, flat, wanted, directions=directions)
-        if info is not None:
-            info.record(degenerate)
-        return gradients
+        rows = self._columns.join(cotangents, tape, directions)
+        return _noted(info, self.engine.hvp(batch, tape, rows, self._flat(tangents), wanted, directions=directions))
 
     def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
         """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
-        specs, total = self.compiled.parameters, self.compiled.R.shape[0]
+        specs, total = self.compiled.parameters, self._columns.total
         # Axes of stride 0 keep the instances of a shared parameter apart, and copy nothing.
         apart = Batch(tuple(np.broadcast_to(a, (*batch.shape, a.shape[-1])) for a in batch.arrays), batch.shape)
         units = np.tile(np.eye(total)[:, None], (1, batch.size, 1))
-        units[:, tape.status > _USABLE] = 0.0
-        gradients, degenerate = self.engine.vjp(apart, tape, units, [True] * len(specs))
-        info.record(degenerate)
+        self._columns.silence(units, tape)
+        gradients = _noted(info, self.engine.vjp(apart, tape, units, [True] * len(specs)))
         # (outputs, *batch, size_j) → (B, outputs, size_j)
         parts = [
             gradient.reshape(total, batch.size, spec.size).swapaxes(0, 1)
@@ -288,56 +254,17 @@ class Layer:
                 np.ascontiguousarray(part[:, rows]).reshape(batch.shape + shape + spec.shape)
                 for part, spec in zip(parts, specs, strict=True)
             ]
-            for rows, shape in self._slices
+            for rows, shape in self._columns.parts
         ]
-
-    def _join(self, cotangents: Sequence[Float64 | None], batch: Batch, tape: Tape, directions: int | None) -> Float64:
-        """One cotangent per output → columns (*K, B, outputs)."""
-        total = self._slices[-1][0].stop if self._slices else 0
-        lead = () if directions is None else (directions,)
-        joint = np.zeros((*lead, batch.size, total))
-        for cotangent, (columns, _) in zip(cotangents, self._slices, strict=True):
-            if cotangent is not None:
-                joint[..., columns] = cotangent.reshape(*cotangent.shape[: len(lead)], batch.size, columns.stop - columns.start)
-        # 0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter.
-        joint[..., tape.status > _USABLE, :] = 0.0
-        return joint
 
     def _flat(self, tangents: Sequence[NDArray[np.generic] | None]) -> list[Float64 | None]:
         """Tangents of parameters (…, *shape) → (…, size)."""
         pairs = zip(self.compiled.parameters, tangents, strict=True)
         return [None if t is None else to_batch((spec,), (t,)).arrays[0] for spec, t in pairs]
 
-    def _cut(self, outputs: Float64, batch: Batch) -> tuple[Float64, ...]:
-        """Columns (*K, B, outputs) → one contiguous array (*K, *batch, *shape) per output."""
-        lead = outputs.shape[:-2] + batch.shape
-        return tuple(np.ascontiguousarray(outputs[..., columns]).reshape(lead + shape) for columns, shape in self._slices)
-
-    def failure(self, info: SolveInfo, batch: Batch | None = None, notes: Mapping[int, str] = _SILENT) -> str:
-        """Which instances failed, how, and what to do about it; ``batch`` adds what is wrong with invalid input.
-
-        ``notes`` are the words of solvers, by instance.
-        """
-        failed, codes, shape = info.failed, info.codes.reshape(-1), info.codes.shape
-        lines = [f"{len(failed)} of {codes.size} instances have no solution:" if shape else "The instance was not solved:"]
-        for status in sorted({Status(int(code)) for code in codes[failed]}):
-            members = failed[codes[failed] == status]
-            where = " at " * bool(shape) + ", ".join(self._place(shape, batch, i, status) for i in members[:_LISTED])
-            more = f", … ({len(members)} in all)" if len(members) > _LISTED else ""
-            lines.append(f"  {status}{where}{more}. {status.help}")
-        said = dict.fromkeys(notes[i] for i in failed.tolist() if i in notes)
-        lines += [f"  The solver: {words.rstrip('.')}." for words in list(said)[:_QUOTED]]
-        others = "lets the other instances through" if shape else "goes on without it"
-        lines.append(f'on_failure="nan" or "warn" {others}; layer.solve(...) returns the status{"es" * bool(shape)}.')
-        return "\n".join(lines)
-
-    def _place(self, shape: tuple[int, ...], batch: Batch | None, instance: np.intp, status: Status) -> str:
-        index = tuple(int(k) for k in np.unravel_index(instance, shape)) if shape else ()
-        place = f"index {index[0] if len(index) == 1 else index}" if index else ""
-        why = []
-        if batch is not None and status is Status.INVALID_INPUT:
-            why = reasons(self.compiled.parameters, batch, int(instance))
-        return f"{place} ({'; '.join(why)})" if why else place
+    def failure(self, info: SolveInfo, batch: Batch | None = None) -> str:
+        """Which instances failed, how, and what to do about it; ``batch`` adds what is wrong with invalid input."""
+        return failure_message(self.compiled.parameters, info, batch)
 
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
@@ -346,29 +273,12 @@ class Layer:
 
     def describe(self) -> str:
         """Variables, parameters, cones, sizes and engine, for ``repr``."""
-        c, s = self.compiled, self.compiled.structure
-        inputs = ", ".join(f"{p.name}{shape_words(p.shape)}" for p in c.parameters)
-        outputs = ", ".join(f"{o.name}{shape_words(o.shape)}" for o in c.outputs)
-        facts = self.engine.describe()
-        engine = ", ".join([str(facts["name"]), *(f"{key}={facts[key]}" for key in _SHOWN if key in facts)])
-        return (
-            f"({inputs}) → ({outputs})\n"
-            f"n={s.n}, m={s.m}, nnz(P)={s.P.nnz}, nnz(A)={s.A.nnz}; cones: {cone_words(s.cones)}\n"
-            f"engine: {engine}; on_failure={self.on_failure!r}"
-        )
+        return f"{summary(self.compiled, self.engine.describe())}; on_failure={self.on_failure!r}"
 
 
-def _key(digest: str | None, kind: type[Engine], options: Mapping[str, Any]) -> Hashable | None:
-    """What two layers share that can share their engine; None where that cannot be told."""
-    key = digest, kind, tuple(sorted(options.items(), key=itemgetter(0)))
-    try:
-        hash(key)
-    except TypeError:
-        return None
-    return key if digest is not None else None
-
-
-def _mode(on_failure: str) -> OnFailure:
-    if on_failure not in _MODES:
-        raise OptionError(f"on_failure must be one of {', '.join(map(repr, _MODES))}; got {on_failure!r}.")
-    return on_failure  # type: ignore[return-value]
+def _noted(info: SolveInfo | None, found: tuple[T, Bool]) -> T:
+    """What a derivative gave, its flags written down."""
+    values, degenerate = found
+    if info is not None:
+        info.record(degenerate)
+    return values

@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -52,6 +52,9 @@ class Status(enum.IntEnum):
         """Whether the instance has a solution that can be used and differentiated."""
         return self <= Status.ALMOST_SOLVED
 
+
+# Instances up to this status have a solution; a plain int, because comparing an array with an enumeration's member is slow.
+USABLE: Final = int(Status.ALMOST_SOLVED)
 
 _HELP = {
     Status.SOLVED: "Optimal to the requested tolerance.",
