@@ -235,7 +235,8 @@ def _in_jax(build: str, *arguments: Any, **options: Any) -> Callable[[Case], Con
     def make(case: Case) -> Contender:
         from benchmarks import jax_contenders
 
-        return getattr(jax_contenders, build)(case, *arguments, **options)  # type: ignore[no-any-return]
+        contender: Contender = getattr(jax_contenders, build)(case, *arguments, **options)
+        return contender
 
     return make
 

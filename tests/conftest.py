@@ -11,11 +11,11 @@ from jaxtyping import install_import_hook
 CHECKED = ("_arrays", "_info", "_program", "_engines", "_canon.layout", "_canon.cvxpy_bridge")
 install_import_hook([f"cvxpylayers.{name}" for name in CHECKED], "beartype.beartype")  # before the package is first imported
 
-import cvxpy as cp  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import cvxpy as cp
+import pytest
+import torch
 
-from cvxpylayers.torch import CvxpyLayer  # noqa: E402
+from cvxpylayers.torch import CvxpyLayer
 
 ENGINES = [pytest.param(None, id="native"), pytest.param("CLARABEL", id="clarabel")]
 

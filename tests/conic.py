@@ -149,10 +149,10 @@ def _blocks(cones: Cones) -> Iterator[_Cone]:
     for _ in range(cones.nonneg):
         yield _Cone(1, lambda r: r.uniform(0.5, 1.5, 1), lambda r: r.uniform(0.5, 1.5, 1))
     for k in cones.soc:
-        draw = lambda r, k=k: _soc_inside(r, k)  # noqa: E731
+        draw = lambda r, k=k: _soc_inside(r, k)
         yield _Cone(k, draw, draw, ((1, lambda r, k=k: _soc_edge(r, k)),) if k > 1 else ())
     for k in cones.psd:
-        draw = lambda r, k=k: _psd_inside(r, k)  # noqa: E731
+        draw = lambda r, k=k: _psd_inside(r, k)
         splits = tuple(
             ((k - rank) * (k - rank + 1) // 2, lambda r, k=k, rank=rank: _psd_edge(r, k, rank)) for rank in range(k - 1, 0, -1)
         )

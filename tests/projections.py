@@ -48,7 +48,7 @@ Block = Callable[[Float64, Float64, Float64], tuple[Float64, Float64]]
 def _blocks(cones: Cones) -> Iterator[tuple[int, Block]]:
     yield cones.nonneg, lambda w, s, z: (np.maximum(w, 0.0), np.diag((w > 0) * 1.0))
     yield from ((k, lambda w, s, z: soc(w)) for k in cones.soc)
-    yield from ((k * (k + 1) // 2, lambda w, s, z, k=k: psd(w, k)) for k in cones.psd)  # type: ignore[misc]
+    yield from ((k * (k + 1) // 2, lambda w, s, z, k=k: psd(w, k)) for k in cones.psd)
     yield from ((3, surface(exponential)) for _ in range(cones.exp))
     yield from ((3, surface(power(alpha))) for alpha in cones.power)
 

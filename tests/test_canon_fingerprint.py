@@ -91,7 +91,7 @@ def test_what_is_not_known_is_like_nothing() -> None:
 
     x, a = cp.Variable(), cp.Parameter()
     assert fingerprint(cp.Problem(cp.Minimize(Own(x) + a * x)), [a], [x], False, None) is None
-    assert fingerprint("no problem", [a], [x]) is None  # type: ignore[arg-type]
+    assert fingerprint("no problem", [a], [x]) is None
 
 
 def test_the_second_layer_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

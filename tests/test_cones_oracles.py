@@ -129,7 +129,7 @@ def test_dense_derivatives_agree_with_implicit_ones_in_high_precision(cones: Con
         np.testing.assert_allclose(pushed, np.array([float(v) for v in slope]), atol=1e-10, rtol=1e-9)
 
 
-def _exact(st, M, theta, step, h, x, z, s) -> list[mpmath.mpf]:  # type: ignore[no-untyped-def]
+def _exact(st, M, theta, step, h, x, z, s) -> list[mpmath.mpf]:
     """(x, z) at θ + h step in the current precision; blocks keep the face they are on."""
     values = np.array([mpmath.mpf(v) for v in M @ np.append(theta, 1.0)]) + h * (M[:, :-1] @ step)
     P, q, A, b, _ = np.split(values, np.cumsum([st.P.nnz, st.n, st.A.nnz, st.m]))
@@ -144,7 +144,7 @@ def _exact(st, M, theta, step, h, x, z, s) -> list[mpmath.mpf]:  # type: ignore[
     v = mpmath.matrix([*map(float, x), *map(float, z)])
     signs = [float(np.sign(s[r + 2])) for r in blocks]
 
-    def surface(alpha, sign, a):  # type: ignore[no-untyped-def]
+    def surface(alpha, sign, a):
         """g, ∇g and ∇²g."""
         x, y, w = a
         if alpha is None:

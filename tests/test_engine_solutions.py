@@ -60,7 +60,7 @@ def test_reported_residuals_are_those_of_the_point(kind: Kind) -> None:
     tape = tape_of(solution)
     for i, p in enumerate(programs):
         x, z, s = tape.x[i], tape.z[i], tape.s[i]
-        norm = lambda v: np.max(np.abs(v), initial=0.0)  # noqa: E731
+        norm = lambda v: np.max(np.abs(v), initial=0.0)
         primal = norm(p.A @ x + s - p.b) / max(1.0, norm(p.b) + norm(x) + norm(s))
         dual = norm(p.P @ x + p.A.T @ z + p.q) / max(1.0, norm(p.q) + norm(x) + norm(z))
         assert solution.primal_residual[i] == pytest.approx(primal, abs=1e-13)

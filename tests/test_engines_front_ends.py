@@ -35,7 +35,7 @@ def through_jax(case: Case, solver: str) -> tuple[list[Array], list[Array]]:
     with jax.enable_x64(True):
         layer = CvxpyLayer(*case[:3], solver=solver)
         outputs = jax.jit(lambda *p: layer(*p))(*case.values)
-        loss = lambda *p: sum((o**2).sum() for o in layer(*p))  # noqa: E731
+        loss = lambda *p: sum((o**2).sum() for o in layer(*p))
         gradients = jax.grad(loss, argnums=tuple(range(len(case.values))))(*case.values)
     return [np.asarray(o) for o in outputs], [np.asarray(g) for g in gradients]
 
@@ -47,7 +47,7 @@ def through_mlx(case: Case, solver: str) -> tuple[list[Array], list[Array]]:
     layer = CvxpyLayer(*case[:3], solver=solver)
     with mx.stream(mx.cpu):
         values = [mx.array(v, dtype=mx.float64) for v in case.values]
-        loss = lambda *p: sum((o * o).sum() for o in layer(*p))  # noqa: E731
+        loss = lambda *p: sum((o * o).sum() for o in layer(*p))
         gradients = mx.grad(loss, argnums=tuple(range(len(values))))(*values)
         alone = len(values) == 1  # then MLX gives the gradient without a tuple around it
         return [np.array(o) for o in layer(*values)], [np.array(g) for g in ([gradients] if alone else gradients)]

@@ -35,7 +35,7 @@ def exact(program: ConeProgram) -> tuple[Array, Array]:
 def rough(program: ConeProgram, size: float = 1e-4) -> tuple[Array, Array]:
     """A point that is wrong by about ``size``, as a first-order solver leaves it."""
     noise = np.random.default_rng(0)
-    return tuple(v + size * noise.uniform(-1, 1, size=v.shape) for v in exact(program))  # type: ignore[return-value]
+    return tuple(v + size * noise.uniform(-1, 1, size=v.shape) for v in exact(program))
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)

@@ -86,7 +86,7 @@ def test_double_precision_inside_without_x64(layer: CvxpyLayer) -> None:
     ridge = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [x >= 0]), [A, b], [x])
     rng = np.random.default_rng(0)
     at = [(rng.normal(size=s) * [1, 1e3, 1e-3][: s[-1] if len(s) > 1 else 1]).astype(np.float32) for s in ((6, 3), (6,))]
-    loss = lambda *p: jnp.sum(ridge(*p)[0])  # noqa: E731
+    loss = lambda *p: jnp.sum(ridge(*p)[0])
     single = jax.grad(loss, (0, 1))(*at)
     with jax.enable_x64(True):
         double = jax.grad(loss, (0, 1))(*(a.astype(np.float64) for a in at))

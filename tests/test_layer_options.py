@@ -77,7 +77,7 @@ def test_mistakes_say_what_to_type(given: dict[str, Any], words: list[str]) -> N
 
 def test_options_are_a_mapping() -> None:
     with pytest.raises(InputTypeError, match=r"solver_args must be a dict.*got list"):
-        normalize(["tolerance"], VALID)  # type: ignore[arg-type]
+        normalize(["tolerance"], VALID)
 
 
 def test_what_decides_the_kernel_belongs_to_the_constructor() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 mx: Any = pytest.importorskip("mlx.core")
 
-from cvxpylayers import InputError, InputTypeError, SolverError  # noqa: E402
-from cvxpylayers.mlx import CvxpyLayer  # noqa: E402
-from cvxpylayers.numpy import CvxpyLayer as NumpyLayer  # noqa: E402
+from cvxpylayers import InputError, InputTypeError, SolverError
+from cvxpylayers.mlx import CvxpyLayer
+from cvxpylayers.numpy import CvxpyLayer as NumpyLayer
 
 Array = np.ndarray[Any, Any]
 

@@ -108,7 +108,7 @@ def test_the_jacobian_holds_every_vjp_and_jvp(qp: CvxpyLayer) -> None:
             np.einsum("bo,boq->bq", c.reshape(3, -1), block[j].reshape(3, c.size // 3, -1))
             for c, block in zip(cotangents, jacobian, strict=True)
         ]
-        total = sum(rows).reshape(3, *own)  # type: ignore[union-attr]
+        total = sum(rows).reshape(3, *own)
         np.testing.assert_allclose(total if values[j].shape == total.shape else total.sum(0), gradients[j], atol=1e-10)
     tangents = [RNG.normal(size=(3, *own)) for own in shapes]
     for pushed, blocks in zip(point.jvp(*tangents), jacobian, strict=True):
@@ -116,7 +116,7 @@ def test_the_jacobian_holds_every_vjp_and_jvp(qp: CvxpyLayer) -> None:
             np.einsum("boq,bq->bo", block.reshape(3, pushed.size // 3, -1), t.reshape(3, -1))
             for block, t in zip(blocks, tangents, strict=True)
         ]
-        np.testing.assert_allclose(sum(parts).reshape(pushed.shape), pushed, atol=1e-10)  # type: ignore[union-attr]
+        np.testing.assert_allclose(sum(parts).reshape(pushed.shape), pushed, atol=1e-10)
 
 
 def test_one_linearization_serves_the_shortcuts(qp: CvxpyLayer) -> None:

@@ -161,7 +161,7 @@ def test_chunks_are_solved_when_asked_for_and_keep_nothing(nnls: CvxpyLayer) -> 
     calls: list[int] = []
     engine = nnls._layer.engine
     solve = engine.solve
-    engine.solve = lambda batch, *args, **kwargs: (calls.append(batch.size), solve(batch, *args, **kwargs))[1]  # type: ignore[method-assign]
+    engine.solve = lambda batch, *args, **kwargs: (calls.append(batch.size), solve(batch, *args, **kwargs))[1]
     for chunk in nnls.solve_many(A, b, chunk_size=4):
         chunk.outputs[0].sum().backward()  # gradients accumulate
         if len(calls) == 2:

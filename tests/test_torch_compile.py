@@ -28,7 +28,7 @@ def _fresh() -> None:
 
 def compiled(function: Callable[..., torch.Tensor], **options: object) -> Callable[..., torch.Tensor]:
     """One graph or an error; every stage of the compiler but code generation, which needs a C++ compiler and adds minutes."""
-    return torch.compile(function, fullgraph=True, backend="aot_eager", **options)  # type: ignore[no-any-return, call-overload]
+    return torch.compile(function, fullgraph=True, backend="aot_eager", **options)
 
 
 def inputs(batch: int = 4, grad: bool = False) -> list[torch.Tensor]:

@@ -43,7 +43,7 @@ def test_vmap_is_a_loop(nnls: CvxpyLayer, case: tuple[Any, ...]) -> None:
     pick = [[t.select(d, i) if d is not None else t for t, d in zip((A, b), in_dims, strict=True)] for i in range(5)]
     found = vmap(solved(nnls), in_dims=in_dims, out_dims=out_dim)(A, b)
     assert torch.equal(found, torch.stack([nnls(*one)[0] for one in pick], dim=out_dim))
-    square = lambda *t: nnls(*t)[0].square().sum()  # noqa: E731
+    square = lambda *t: nnls(*t)[0].square().sum()
     gradients = vmap(grad(square, argnums=(0, 1)), in_dims=in_dims)(A, b)
     for k, gradient in enumerate(gradients):
         expected = torch.stack([grad(square, argnums=k)(*one) for one in pick])

@@ -74,9 +74,9 @@ def test_nothing_is_recorded_without_need(nnls: CvxpyLayer) -> None:
 
     def spy(*args: object, tape: bool) -> object:
         calls.append(tape)
-        return solve(*args, tape=tape)  # type: ignore[arg-type]
+        return solve(*args, tape=tape)
 
-    layer.engine.solve = spy  # type: ignore[method-assign]
+    layer.engine.solve = spy
     nnls(*data())
     nnls(*data(grad=True))
     with torch.inference_mode():

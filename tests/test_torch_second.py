@@ -46,7 +46,7 @@ def test_every_order_of_modes_gives_one_hessian(ridge: CvxpyLayer) -> None:
 
 def test_hessians_of_many_instances(ridge: CvxpyLayer) -> None:
     A, b, lam, u = ridge_data()
-    loss = lambda A, b, lam: ridge(A, b, lam, u)[0].sin().sum()  # noqa: E731
+    loss = lambda A, b, lam: ridge(A, b, lam, u)[0].sin().sum()
     found = vmap(hessian(loss, argnums=1), in_dims=(0, None, 0))(A, b, lam)
     one_by_one = torch.stack([hessian(loss, argnums=1)(A[k], b, lam[k]) for k in range(2)])
     torch.testing.assert_close(found, one_by_one, atol=1e-9, rtol=0)

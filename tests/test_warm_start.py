@@ -23,7 +23,7 @@ def layer_of(kind: str = "quadratic", **options: object) -> CvxpyLayer:
     rows = np.random.default_rng(0).normal(size=(4, N))
     objective = 0.5 * cp.sum_squares(x - p) if kind == "quadratic" else p @ x
     problem = cp.Problem(cp.Minimize(objective), [rows @ x <= b, x >= -1, x <= 1, cp.sum(x) == 0])
-    return CvxpyLayer(problem, [p, b], [x], **options)  # type: ignore[arg-type]
+    return CvxpyLayer(problem, [p, b], [x], **options)
 
 
 def moving(steps: int, size: int = 40, step: float = 0.01) -> list[list[torch.Tensor]]:

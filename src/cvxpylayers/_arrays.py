@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,8 @@ _SYMMETRY_SLACK = 1e-6
 # Most negative eigenvalue relative to the largest one or 1 that is taken for rounding.
 _DEFINITE_SLACK = 1e-9
 _DEFINITE = {1: "positive", -1: "negative"}
+
+Entry = TypeVar("Entry", bound=np.generic)
 
 
 @runtime_checkable
@@ -97,7 +99,7 @@ def _misfit(specs: Sequence[ParameterSpec], spec: ParameterSpec, shape: tuple[in
     return f"Parameter {spec.name!r} must have shape {own} or ({batched}); got {shape}.{hint}"
 
 
-def _compact(array: NDArray[np.generic], rank: int) -> NDArray[np.generic]:
+def _compact(array: NDArray[Entry], rank: int) -> NDArray[Entry]:
     """Cut the repeated batch axes (stride 0) to length one."""
     if 0 not in array.strides[:rank]:
         return array
@@ -122,7 +124,7 @@ def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Shaped[Bool, " B"] |
     invalid = None
     for spec, array in zip(specs, batch.arrays, strict=True):
         compact = _compact(array, array.ndim - 1)
-        for _, bad in (*_violations(spec, compact), *_indefinite(spec, compact)):  # type: ignore[arg-type]
+        for _, bad in (*_violations(spec, compact), *_indefinite(spec, compact)):
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
     return None if invalid is None else invalid.reshape(-1)

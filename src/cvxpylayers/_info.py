@@ -40,11 +40,9 @@ class Statuses:
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
-    def __eq__(self, other: object) -> Bool:  # type: ignore[override]
+    def __eq__(self, other: object) -> Bool:  # type: ignore[override]  # compares as an array does
         codes = other.codes if isinstance(other, Statuses) else other
         return np.asarray(self.codes == codes, dtype=bool)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def counts(self) -> dict[Status, int]:
         """How many instances have each status that occurs, most favourable first."""

@@ -113,7 +113,7 @@ class _Walk:
 
 def _constraint_data(constraint: Constraint) -> list[Any]:
     """What makes a constraint beside its arguments; CVXPY's number of it, which comes last, does not."""
-    data = list(constraint.get_data() or [])  # type: ignore[no-untyped-call]
+    data = list(constraint.get_data() or [])  # type: ignore[no-untyped-call]  # CVXPY's has no types
     return data[:-1] if data and isinstance(data[-1], int) and data[-1] == constraint.id else data
 
 

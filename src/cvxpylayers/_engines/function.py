@@ -48,9 +48,13 @@ class FunctionEngine(PerInstance):
         return _rebuild, (self.function, self.compiled, self.options)
 
 
+def function_engine(function: Callable[..., Any]) -> type[FunctionEngine]:
+    """The engine class of a function, or of any object that can be called; equal ones share it."""
+    return _engine(function)
+
+
 @lru_cache(maxsize=64)
-def function_engine(function: Any) -> type[FunctionEngine]:
-    """The engine class of a function, or of any object that can be called."""
+def _engine(function: Any) -> type[FunctionEngine]:
     name = getattr(function, "__name__", type(function).__name__)
     return type(name, (FunctionEngine,), {"name": name, "function": staticmethod(function)})
 

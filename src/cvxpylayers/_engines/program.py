@@ -28,7 +28,7 @@ class ConeProgram:
     cones: Cones
 
     @cached_property
-    def P(self) -> sp.csc_matrix:  # noqa: N802
+    def P(self) -> sp.csc_matrix:
         """P with both triangles."""
         off = sp.triu(self.P_upper, 1, format="csc")
         return sp.csc_matrix(self.P_upper + off.T)

@@ -85,7 +85,7 @@ def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
     if callable(solver) and not isinstance(solver, str):
         from cvxpylayers._engines.function import function_engine
 
-        return function_engine(solver), {}  # type: ignore[arg-type]
+        return function_engine(solver), {}
     return _named("NATIVE" if solver is None else str(solver).upper()), {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    import jax  # noqa: F401
+    import jax
 except ImportError as error:
     raise ImportError("cvxpylayers.jax needs JAX; install it with: pip install 'cvxpylayers[jax]'") from error
 

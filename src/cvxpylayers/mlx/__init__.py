@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    import mlx.core  # noqa: F401
+    import mlx.core
 except ImportError as error:
     raise ImportError("cvxpylayers.mlx needs MLX; install it with: pip install 'cvxpylayers[mlx]'") from error
 

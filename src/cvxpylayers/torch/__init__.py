@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    import torch  # noqa: F401
+    import torch
 except ImportError as error:
     raise ImportError("cvxpylayers.torch needs PyTorch; install it with: pip install 'cvxpylayers[torch]'") from error
 

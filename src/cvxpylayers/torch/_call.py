@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,8 +33,8 @@ def solve(
 ) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
     """The outputs, attached to the graph where a parameter is, and the outcome of every instance."""
     if torch.compiler.is_compiling():  # what happened to an instance is no graph: leave the tracer, and come back with the outputs
-        eager = torch.compiler.disable(solve)  # type: ignore[no-untyped-call]
-        return eager(layer, parameters, solver_args, warm_start, on_failure)  # type: ignore[no-any-return]
+        eager: Callable[..., tuple[tuple[torch.Tensor, ...], SolveInfo]] = torch.compiler.disable(solve)
+        return eager(layer, parameters, solver_args, warm_start, on_failure)
     for spec, p in zip(layer.compiled.parameters, parameters, strict=False):
         if isinstance(p, torch.Tensor) and p.is_meta:
             raise InputError(f"Parameter {spec.name!r} is on the meta device and holds no numbers to solve for.")

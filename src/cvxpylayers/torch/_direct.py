@@ -72,7 +72,8 @@ class Direct(Site):
         return _shaped(gradients, parameters, many)
 
     def recorded(self, function: type[Derivative], many: bool, wanted: Wanted, row: Maybe) -> Tensors:
-        return function.apply(self, many, tuple(wanted), *row)  # type: ignore[no-any-return, no-untyped-call]
+        found: tuple[torch.Tensor, ...] = function.apply(self, many, tuple(wanted), *row)
+        return found
 
 
 def _tape(tape: Tensors) -> Tape:

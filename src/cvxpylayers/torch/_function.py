@@ -34,9 +34,12 @@ def recording(parameters: Tensors) -> bool:
 
 def apply(function: type[Function], *arguments: Any) -> tuple[torch.Tensor, ...]:
     """``function.apply``, which outside of ``torch.func`` spends most of its time on inspecting the signature."""
+    found: tuple[torch.Tensor, ...]
     if torch._C._are_functorch_transforms_active():
-        return function.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
-    return super(Function, function).apply(*unwrap_dead_wrappers(arguments))  # type: ignore[misc, no-any-return]
+        found = function.apply(*arguments)
+    else:
+        found = super(Function, function).apply(*unwrap_dead_wrappers(arguments))  # type: ignore[misc]  # C code, without types
+    return found
 
 
 class Solve(Function):
@@ -62,7 +65,7 @@ class Solve(Function):
 
     @staticmethod
     def vmap(info: Any, dims: tuple[Any, ...], site: Site, *parameters: torch.Tensor) -> tuple[Tensors, int]:
-        return Solve.apply(site, *_vmap.solve(site, parameters, dims[1:])), 0  # type: ignore[no-untyped-call]
+        return Solve.apply(site, *_vmap.solve(site, parameters, dims[1:])), 0
 
 
 class Pull(Derivative):

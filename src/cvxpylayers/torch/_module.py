@@ -72,7 +72,7 @@ class CvxpyLayer(torch.nn.Module):
         return {**vars(self), "_latest": WarmStart()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self._ticket = register(self._layer)
 
     def forward(

@@ -25,7 +25,7 @@ from cvxpylayers.torch._handles import find, handle, portable
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 from cvxpylayers.torch._tensors import kind
 
-_LIBRARY: Final = torch.library.Library("cvxpylayers", "DEF")  # type: ignore[no-untyped-call]
+_LIBRARY: Final = torch.library.Library("cvxpylayers", "DEF")
 _ops: Final = torch.ops.cvxpylayers
 
 
@@ -38,22 +38,22 @@ def traced_solve(
     return tuple(found[: _outputs(ticket)])
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result
 def _handle(ticket: int) -> str:
     return handle(ticket)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result
 def _portable(ticket: int) -> str:
     return portable(handle(ticket))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result
 def _encoded(solver_args: Mapping[str, Any] | None, on_failure: OnFailure | None) -> str:
     return json.dumps({"solver_args": solver_args and dict(solver_args), "on_failure": on_failure})
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result
 def _outputs(ticket: int) -> int:
     return len(find(handle(ticket)).compiled.outputs)
 
@@ -101,7 +101,7 @@ def _apply(function: type[Function], *arguments: Any) -> list[torch.Tensor]:
     if not torch._C._are_functorch_transforms_active():
         return list(apply(function, *arguments))
     with enable_single_level_autograd_function():
-        return list(super(Function, function).apply(*arguments))  # type: ignore[misc]
+        return list(super(Function, function).apply(*arguments))  # type: ignore[misc]  # C code, without types
 
 
 # The solve: what runs, what is known without running, what is differentiated, what is mapped.
@@ -114,7 +114,7 @@ def _solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[
 def _fake_solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[torch.Tensor]:
     compiled = find(layer, keep=True).compiled
     dtype, device = kind(find(layer), parameters)
-    batch = torch.broadcast_shapes(*_batch_axes(compiled.parameters, parameters))  # type: ignore[no-untyped-call]
+    batch = torch.broadcast_shapes(*_batch_axes(compiled.parameters, parameters))
     outputs = [torch.empty((*batch, *o.shape), dtype=dtype, device=device) for o in compiled.outputs]
     if not tape:
         return outputs
@@ -186,9 +186,9 @@ def _each(dims: Sequence[int | None] | None, tensors: Maybe) -> Sequence[int | N
 
 
 def _register(name: str, schema: str, runs: Any, fake: Any, differentiable: Any, mapped: Any) -> None:
-    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
-    _LIBRARY.impl(name, runs, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-    _LIBRARY.impl(name, differentiable, "Autograd")  # type: ignore[no-untyped-call]
+    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.impl(name, runs, "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, differentiable, "Autograd")
     torch.library.register_fake(f"cvxpylayers::{name}", fake, lib=_LIBRARY)
     torch.library.register_vmap(f"cvxpylayers::{name}", mapped, lib=_LIBRARY)
 
