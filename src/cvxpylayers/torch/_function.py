@@ -68,28 +68,41 @@ class Solve(Function):
         return Solve.apply(site, *_vmap.solve(site, parameters, dims[1:])), 0
 
 
-class Pull(Derivative):
-    """(site, many, wanted, *tape, *parameters, *cotangents) → gradients of the wanted parameters."""
+class _Map(Derivative):
+    """A derivative of a site, as it runs and as it is mapped."""
 
-    name, tangents, gradients = "vjp", False, True
+    @classmethod
+    def forward(cls, site: Site, many: bool, wanted: Wanted, *row: torch.Tensor | None) -> Tensors:
+        return tuple(getattr(site, cls.name)(many, wanted, row))
 
-    @staticmethod
-    def forward(site: Site, many: bool, wanted: Wanted, *row: torch.Tensor | None) -> Tensors:
-        return tuple(site.vjp(many, wanted, row))
+    @classmethod
+    def vmap(cls, info: Any, dims: tuple[Any, ...], site: Site, many: bool, wanted: Wanted, *row: Any) -> tuple[Tensors, int]:
+        return _vmap.derivative(cls, info.batch_size, site, many, wanted, row, dims[3:])
+
+
+class _Linear(_Map):
+    """Pull and Push, linear in what ends their row."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
         ctx.site, ctx.many, ctx.wanted, *row = inputs
         _save(ctx, row)
 
-    @staticmethod
-    def backward(ctx: Any, *given: torch.Tensor | None) -> Maybe:
-        tape, parameters, cotangents = ctx.site.cut(ctx.saved_tensors)
+    @classmethod
+    def backward(cls, ctx: Any, *given: torch.Tensor | None) -> Maybe:
+        tape, parameters, own = ctx.site.cut(ctx.saved_tensors)
         _, needs, also = ctx.site.cut(ctx.needs_input_grad[3:])
-        tangents = _spread(given, ctx.wanted)
+        back = _spread(given, ctx.wanted)
+        cotangents, tangents = (back, own) if cls.tangents else (own, back)
         bent = bend(ctx.site, ctx.many, needs, [*tape, *parameters, *cotangents, *tangents])
-        pushed = push(ctx.site, ctx.many, also, [*tape, *parameters, *tangents])
-        return *(None,) * (3 + TAPE), *_total(bent, ctx.many), *pushed
+        adjoint = pull if cls.tangents else push
+        return *(None,) * (3 + TAPE), *_total(bent, ctx.many), *adjoint(ctx.site, ctx.many, also, [*tape, *parameters, *back])
+
+
+class Pull(_Linear):
+    """(site, many, wanted, *tape, *parameters, *cotangents) → gradients of the wanted parameters."""
+
+    name, tangents, gradients = "vjp", False, True
 
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, ___: None, *moved: torch.Tensor | None) -> Maybe:
@@ -101,33 +114,11 @@ class Pull(Derivative):
         bent = bend(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *cotangents, *tangents])
         return tuple(_add(a, b) for a, b, want in zip(straight, bent, ctx.wanted, strict=True) if want)
 
-    @staticmethod
-    def vmap(info: Any, dims: tuple[Any, ...], site: Site, many: bool, wanted: Wanted, *row: Any) -> tuple[Tensors, int]:
-        return _vmap.derivative(Pull, info.batch_size, site, many, wanted, row, dims[3:])
 
-
-class Push(Derivative):
+class Push(_Linear):
     """(site, many, wanted, *tape, *parameters, *tangents) → tangents of the wanted outputs."""
 
     name, tangents, gradients = "jvp", True, False
-
-    @staticmethod
-    def forward(site: Site, many: bool, wanted: Wanted, *row: torch.Tensor | None) -> Tensors:
-        return tuple(site.jvp(many, wanted, row))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
-        ctx.site, ctx.many, ctx.wanted, *row = inputs
-        _save(ctx, row)
-
-    @staticmethod
-    def backward(ctx: Any, *given: torch.Tensor | None) -> Maybe:
-        tape, parameters, tangents = ctx.site.cut(ctx.saved_tensors)
-        _, needs, also = ctx.site.cut(ctx.needs_input_grad[3:])
-        cotangents = _spread(given, ctx.wanted)
-        bent = bend(ctx.site, ctx.many, needs, [*tape, *parameters, *cotangents, *tangents])
-        pulled = pull(ctx.site, ctx.many, also, [*tape, *parameters, *cotangents])
-        return *(None,) * (3 + TAPE), *_total(bent, ctx.many), *pulled
 
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, ___: None, *moved: torch.Tensor | None) -> Maybe:
@@ -138,19 +129,11 @@ class Push(Derivative):
         found = push(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *straight])
         return tuple(t for t, want in zip(found, ctx.wanted, strict=True) if want)
 
-    @staticmethod
-    def vmap(info: Any, dims: tuple[Any, ...], site: Site, many: bool, wanted: Wanted, *row: Any) -> tuple[Tensors, int]:
-        return _vmap.derivative(Push, info.batch_size, site, many, wanted, row, dims[3:])
 
-
-class Bend(Derivative):
+class Bend(_Map):
     """(site, many, wanted, *tape, *parameters, *cotangents, *tangents) → gradients of the wanted parameters."""
 
     name, tangents, gradients = "hvp", True, True
-
-    @staticmethod
-    def forward(site: Site, many: bool, wanted: Wanted, *row: torch.Tensor | None) -> Tensors:
-        return tuple(site.hvp(many, wanted, row))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
@@ -160,13 +143,7 @@ class Bend(Derivative):
     def backward(ctx: Any, *_: torch.Tensor | None) -> Maybe:
         raise DerivativeError("Third derivatives of a layer are not offered.")
 
-    @staticmethod
-    def jvp(ctx: Any, *_: Any) -> Maybe:
-        raise DerivativeError("Third derivatives of a layer are not offered.")
-
-    @staticmethod
-    def vmap(info: Any, dims: tuple[Any, ...], site: Site, many: bool, wanted: Wanted, *row: Any) -> tuple[Tensors, int]:
-        return _vmap.derivative(Bend, info.batch_size, site, many, wanted, row, dims[3:])
+    jvp = backward
 
 
 def pull(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
