@@ -1,10 +1,7 @@
-"""The NumPy front end: calls, broadcasting, types, and every derivative against central differences and each other."""
+"""What is NumPy's own: linearizations and Jacobians; `tests/test_front_ends.py` has what all libraries share."""
 
 from __future__ import annotations
 
-import copy
-import pickle
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
@@ -41,27 +38,6 @@ def data(*batch: int) -> tuple[Array, Array, Array]:
     return rng.normal(size=(*batch, 3, 2)), rng.normal(size=3), rng.uniform(0.5, 1.0, size=batch)
 
 
-def test_outputs_solve_the_problem(qp: CvxpyLayer) -> None:
-    A, b, lam = data(4)
-    x, budget, bounds = qp(A, b, lam)
-    assert (x.shape, budget.shape, bounds.shape) == ((4, 2), (4,), (4, 2))
-    np.testing.assert_allclose(x.sum(-1), 1.0, atol=1e-9)
-    gradient = 2 * np.einsum("bij,bi->bj", A, np.einsum("bij,bj->bi", A, x) - b) + 2 * (0.1 + lam)[:, None] * x
-    np.testing.assert_allclose(gradient + budget[:, None] - bounds, 0.0, atol=1e-7)
-
-
-@pytest.mark.parametrize("shapes", [((), (), ()), ((5,), (), ()), ((2, 3), (3,), (2, 1)), ((1,), (0,), ()), ((4, 1), (2,), ())])
-def test_batch_axes_broadcast_as_in_numpy(qp: CvxpyLayer, shapes: tuple[tuple[int, ...], ...]) -> None:
-    full = np.broadcast_shapes(*shapes)
-    values = [RNG.uniform(0.2, 1.0, size=axes + own) for axes, own in zip(shapes, ((3, 2), (3,), ()), strict=True)]
-    x, pull = qp.vjp(*values)
-    assert [o.shape for o in x] == [(*full, 2), full, (*full, 2)]
-    assert [g.shape for g in pull(*x)] == [v.shape for v in values]
-    spread = [np.broadcast_to(v, full + own) for v, own in zip(values, ((3, 2), (3,), ()), strict=True)]
-    for index in np.ndindex(full):
-        np.testing.assert_array_equal(x[0][index], qp(*(v[index] for v in spread))[0])
-
-
 def test_lists_and_numbers_are_arrays(qp: CvxpyLayer) -> None:
     A, b, _ = data()
     np.testing.assert_array_equal(qp(A.tolist(), list(b), 1)[0], qp(A, b, np.float64(1.0))[0])
@@ -75,23 +51,6 @@ def test_outputs_and_gradients_have_the_type_of_the_arrays(qp: CvxpyLayer, dtype
     assert [g.dtype for g in point.vjp(point.outputs[0], None, None)] == [dtype, dtype, np.float64]
     assert point.jvp(A, None, 1.0)[0].dtype == dtype
     assert point.jacobian()[0][1].dtype == dtype
-
-
-def test_derivatives_agree_with_central_differences(qp: CvxpyLayer) -> None:
-    values = data(3)
-    point = qp.linearize(*values)
-    directions = [RNG.normal(size=v.shape) for v in values]
-    h = 1e-5
-    ahead, behind = (qp(*(v + sign * h * d for v, d in zip(values, directions, strict=True))) for sign in (1, -1))
-    expected = [(a - b) / (2 * h) for a, b in zip(ahead, behind, strict=True)]
-    pushed = point.jvp(*directions)
-    for found, true in zip(pushed, expected, strict=True):
-        np.testing.assert_allclose(found, true, atol=1e-6)
-    cotangents = [RNG.normal(size=o.shape) for o in point.outputs]
-    gradients = point.vjp(*cotangents)
-    forward = sum((c * p).sum() for c, p in zip(cotangents, pushed, strict=True))
-    backward = sum((g * d).sum() for g, d in zip(gradients, directions, strict=True))
-    np.testing.assert_allclose(forward, backward, rtol=1e-10)
 
 
 def test_the_jacobian_holds_every_vjp_and_jvp(qp: CvxpyLayer) -> None:
@@ -180,20 +139,6 @@ def test_mistakes_say_what_is_wrong(qp: CvxpyLayer) -> None:
         point.vjp(np.ones((3, 2)))
     with pytest.raises(InputError, match="One tangent per parameter is needed, None for zero: 3; got 0"):
         point.jvp()
-
-
-def test_clones_and_threads_give_the_same_bits(qp: CvxpyLayer) -> None:
-    values = data(5)
-    expected = qp(*values)[0]
-    for clone in (copy.deepcopy(qp), pickle.loads(pickle.dumps(qp))):
-        np.testing.assert_array_equal(clone(*values)[0], expected)
-    with ThreadPoolExecutor(3) as pool:
-        for found in pool.map(lambda _: qp(*values)[0], range(6)):
-            np.testing.assert_array_equal(found, expected)
-
-
-def test_repr_says_what_the_layer_is(qp: CvxpyLayer) -> None:
-    assert repr(qp).startswith("CvxpyLayer((A[3, 2], b[3], lam) → (x[2], ")
 
 
 def test_a_layer_without_parameters_or_batch() -> None:

@@ -1,8 +1,6 @@
-"""A batch is its instances: every result of a batched call equals that of single calls, bit by bit; shared gradients are sums."""
+"""Batches of tensors: types, memory layouts, chunks; `tests/test_front_ends.py` has broadcasting, in every library."""
 
 from __future__ import annotations
-
-import itertools
 
 import pytest
 import torch
@@ -12,63 +10,11 @@ from cvxpylayers.torch import CvxpyLayer
 
 F64 = torch.float64
 SHAPES = [(3, 2), (3,), (), (2,)]  # the parameters of ``ridge``
-AXES = [
-    ((), (), (), ()),
-    ((1,), (), (), ()),
-    ((4,), (), (), ()),
-    ((), (4,), (4,), (1,)),
-    ((2, 1), (3,), (), (2, 3)),
-    ((), (2, 1, 2), (3, 1), ()),
-]
-EMPTY = [((0,), (), (), ()), ((0,), (1,), (0,), ()), ((2, 0), (1, 1), (), (0,))]
 
 
 def draw(axes: tuple[tuple[int, ...], ...], dtype: torch.dtype = F64, grad: bool = False) -> list[torch.Tensor]:
     A, b, lam, u = (torch.randn((*a, *s), dtype=dtype) for a, s in zip(axes, SHAPES, strict=True))
     return [t.requires_grad_(grad) for t in (A, b, (lam.abs() + 0.1), (u.abs() + 0.6))]
-
-
-def instances(tensors: list[torch.Tensor]) -> tuple[tuple[int, ...], list[list[torch.Tensor]]]:
-    """The batch shape, and the parameters of every instance, as views."""
-    shape = torch.broadcast_shapes(*(t.shape[: t.dim() - len(s)] for t, s in zip(tensors, SHAPES, strict=True)))
-    full = [t.expand((*shape, *s)) for t, s in zip(tensors, SHAPES, strict=True)]
-    return shape, [[t[i] for t in full] for i in itertools.product(*map(range, shape))]
-
-
-@pytest.mark.parametrize("axes", AXES, ids=str)
-def test_a_batch_is_its_instances(ridge: CvxpyLayer, axes: tuple[tuple[int, ...], ...]) -> None:
-    tensors = draw(axes)
-    shape, singles = instances(tensors)
-    (x,), info = ridge.solve(*tensors)
-    assert x.shape == (*shape, 2)
-    assert x.is_contiguous()
-    assert info.solved.shape == shape
-    expected = torch.stack([ridge(*single)[0] for single in singles]).reshape(*shape, 2)
-    assert torch.equal(x, expected)
-
-
-@pytest.mark.parametrize("axes", AXES, ids=str)
-def test_gradients_of_a_batch_are_the_sums_over_its_instances(ridge: CvxpyLayer, axes: tuple[tuple[int, ...], ...]) -> None:
-    tensors = draw(axes, grad=True)
-    shape, singles = instances(tensors)
-    weight = torch.randn(*shape, 2, dtype=F64)
-    found = torch.autograd.grad((weight * ridge(*tensors)[0]).sum(), tensors)
-    apart = torch.stack([ridge(*single)[0] for single in singles]).reshape(*shape, 2)
-    expected = torch.autograd.grad((weight * apart).sum(), tensors)
-    for f, e, t in zip(found, expected, tensors, strict=True):
-        assert f.shape == t.shape
-        torch.testing.assert_close(f, e, atol=1e-12, rtol=1e-11)
-
-
-@pytest.mark.parametrize("axes", EMPTY, ids=str)
-def test_empty_batches(ridge: CvxpyLayer, axes: tuple[tuple[int, ...], ...]) -> None:
-    tensors = draw(axes, grad=True)
-    shape, _ = instances(tensors)
-    (x,), info = ridge.solve(*tensors)
-    assert x.shape == (*shape, 2)
-    assert info.status.shape == shape
-    for gradient, tensor in zip(torch.autograd.grad(x.sum(), tensors), tensors, strict=True):
-        assert torch.equal(gradient, torch.zeros_like(tensor))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

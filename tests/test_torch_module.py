@@ -7,7 +7,6 @@ import gc
 import pickle
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import cvxpy as cp
 import pytest
@@ -47,12 +46,6 @@ def test_a_layer_has_no_state_and_survives_module_methods(nnls: CvxpyLayer) -> N
     nnls.load_state_dict({})
     nnls.double().float().to("cpu").eval().train()
     assert torch.equal(nnls(*inputs)[0], before)
-
-
-def test_repr_says_what_the_layer_is(nnls: CvxpyLayer) -> None:
-    text = repr(torch.nn.Sequential(nnls))
-    for words in ("CvxpyLayer(", "(A[3, 2], b[3]) → (x[2])", "n=5, m=5", "zero 3; nonneg 2", "engine: ", "on_failure='raise'"):
-        assert words in text
 
 
 def test_gradients_reach_only_those_who_ask(nnls: CvxpyLayer) -> None:
@@ -121,14 +114,6 @@ def test_the_call_leaves_nothing_on_the_layer(nnls: CvxpyLayer) -> None:
     assert all(after[name] is before[name] for name in before)
 
 
-def test_several_threads_share_a_layer(nnls: CvxpyLayer) -> None:
-    batches = [data() for _ in range(8)]
-    expected = [nnls(*b)[0] for b in batches]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda b: nnls(*b)[0], batches))
-    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
-
-
 def test_checkpointing_recomputes_the_same(nnls: CvxpyLayer) -> None:
     inputs = data(grad=True)
     direct = torch.autograd.grad(nnls(*inputs)[0].sum(), inputs)
@@ -156,22 +141,6 @@ def test_mistakes_name_the_parameter(nnls: CvxpyLayer) -> None:
         nnls(A.mT, b)
     with pytest.raises(InputTypeError, match=r"'b' must hold real numbers .* complex64"):
         nnls(A, b.to(torch.complex64))
-
-
-def test_a_problem_without_parameters(solver: str | None) -> None:
-    x = cp.Variable(2)
-    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - 1)), [x <= 0.5]), [], [x], solver=solver)
-    (found,) = layer()
-    torch.testing.assert_close(found, torch.full((2,), 0.5))
-
-
-def test_scalar_and_matrix_outputs(solver: str | None) -> None:
-    X, t, B = cp.Variable((2, 3)), cp.Variable(), cp.Parameter((2, 3))
-    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(X - B) + cp.square(t - cp.sum(B)))), [B], [t, X], solver=solver)
-    values = torch.randn(5, 2, 3, dtype=F64)
-    found_t, found_X = layer(values)
-    torch.testing.assert_close(found_t, values.sum((1, 2)), atol=1e-9, rtol=0)
-    torch.testing.assert_close(found_X, values, atol=1e-9, rtol=0)
 
 
 def test_autograd_keeps_the_function_by_name(nnls: CvxpyLayer) -> None:
