@@ -18,6 +18,7 @@
 // convergence is quadratic (Ali, Wong, Kolter 2017). A polish that does not help gives way to the interior iterate it came from.
 
 #include "cvxl/status.hpp"
+#include "ipm/admit.hpp"
 #include "ipm/embedding.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -49,34 +50,12 @@ class HomogeneousSolver {
 
  private:
   void admit(Feed& feed, bool shared_matrices) {
-    const M idle = ~st_.live();
-    if (!any(idle) || exhausted_) return;
-    M loaded{};
-    for (int lane = 0; lane < W; ++lane) {
-      if (!idle[lane]) continue;
-      if (!feed.load(lane)) {
-        exhausted_ = true;
-        break;
-      }
-      loaded[lane] = -1;
-    }
+    const M loaded = load_idle(st_, feed, shared_matrices, exhausted_);
     if (!any(loaded)) return;
-    if (!shared_matrices) st_.scaling.scale_matrices(st_.program, loaded, st_.settings.equilibrate);
-    V q = V{}, b = V{};
-    for (Index j = 0; j < st_.plan.n; ++j) q = max(q, abs(st_.program.q[j]));
-    for (Index i = 0; i < st_.plan.m; ++i) b = max(b, abs(st_.program.b[i]));
-    st_.q_norm = select(loaded, q, st_.q_norm);
-    st_.b_norm = select(loaded, b, st_.b_norm);
-    st_.scaling.scale_vectors(st_.program, loaded, st_.settings.equilibrate);
-
-    const V zero = V{}, one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
-    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] = select(loaded, zero, st_.x[j]);
+    const V one = splat<V>(1.0);
     st_.cones.begin(st_.s, st_.z, loaded);
     st_.tau = select(loaded, one, st_.tau);
     st_.kappa = select(loaded, one, st_.kappa);
-    st_.best_merit = select(loaded, infinity, st_.best_merit);
-    st_.outcome.iterations = select(loaded, zero, st_.outcome.iterations);
-    st_.stalled = select(loaded, zero, st_.stalled);
     st_.polish_at = select(loaded, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
     st_.dual &= ~loaded;
     st_.last &= ~loaded;

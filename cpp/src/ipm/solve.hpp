@@ -15,6 +15,7 @@
 // (arXiv 2405.12762). Lanes never mix: every decision is a mask, every update a blend.
 
 #include "cvxl/status.hpp"
+#include "ipm/admit.hpp"
 #include "ipm/polish.hpp"
 #include "ipm/residuals.hpp"
 #include "ipm/state.hpp"
@@ -61,40 +62,16 @@ class Solver {
   }
 
  private:
-  // Fills idle lanes with the next instances.
   void admit(Feed& feed, bool shared_matrices) {
-    const M idle = ~st_.live();
-    if (!any(idle) || exhausted_) return;
-    M loaded{};
-    for (int lane = 0; lane < W; ++lane) {
-      if (!idle[lane]) continue;
-      if (!feed.load(lane)) {
-        exhausted_ = true;
-        break;
-      }
-      loaded[lane] = -1;
-    }
+    const M loaded = load_idle(st_, feed, shared_matrices, exhausted_);
     if (!any(loaded)) return;
-    if (!shared_matrices) st_.scaling.scale_matrices(st_.program, loaded, st_.settings.equilibrate);
-    // Norms of the user's q and b, for the termination test.
-    V q = V{}, b = V{};
-    for (Index j = 0; j < st_.plan.n; ++j) q = max(q, abs(st_.program.q[j]));
-    for (Index i = 0; i < st_.plan.m; ++i) b = max(b, abs(st_.program.b[i]));
-    st_.q_norm = select(loaded, q, st_.q_norm);
-    st_.b_norm = select(loaded, b, st_.b_norm);
-    st_.scaling.scale_vectors(st_.program, loaded, st_.settings.equilibrate);
-
-    const V zero = V{}, infinity = splat<V>(__builtin_inf());
-    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] = select(loaded, zero, st_.x[j]);
+    const V zero = V{};
     for (Index i = 0; i < st_.plan.m; ++i) {
       st_.z[i] = select(loaded, zero, st_.z[i]);
       st_.s[i] = select(loaded, zero, st_.s[i]);
       st_.active[i] &= ~loaded;
     }
-    st_.best_merit = select(loaded, infinity, st_.best_merit);
-    st_.outcome.iterations = select(loaded, zero, st_.outcome.iterations);
     st_.stable = select(loaded, zero, st_.stable);
-    st_.stalled = select(loaded, zero, st_.stalled);
     st_.wait = select(loaded, zero, st_.wait);
     st_.backoff = select(loaded, splat<V>(2.0), st_.backoff);
     st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);

@@ -1,0 +1,41 @@
+#pragma once
+// The start of an instance, as far as it is the same in both loops.
+
+#include "kkt/equilibrate.hpp"
+#include "lanes/lanes.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+// Fills idle lanes with the next instances, in equilibrated units, at x = 0 and before their first iteration, and returns which lanes
+// these are. `exhausted`: the feed has no more. `shared_matrices` as for the loops.
+template <class V, template <class> class State, class Feed>
+Mask<lanes_of<V>> load_idle(State<V>& st, Feed& feed, bool shared_matrices, bool& exhausted) {
+  const Mask<lanes_of<V>> idle = ~st.live();
+  Mask<lanes_of<V>> loaded{};
+  if (!any(idle) || exhausted) return loaded;
+  for (int lane = 0; lane < lanes_of<V>; ++lane) {
+    if (!idle[lane]) continue;
+    if (!feed.load(lane)) {
+      exhausted = true;
+      break;
+    }
+    loaded[lane] = -1;
+  }
+  if (!any(loaded)) return loaded;
+  if (!shared_matrices) st.scaling.scale_matrices(st.program, loaded, st.settings.equilibrate);
+  // Norms of the user's q and b, for the termination test.
+  V q = V{}, b = V{};
+  for (Index j = 0; j < st.plan.n; ++j) q = max(q, abs(st.program.q[j]));
+  for (Index i = 0; i < st.plan.m; ++i) b = max(b, abs(st.program.b[i]));
+  st.q_norm = select(loaded, q, st.q_norm);
+  st.b_norm = select(loaded, b, st.b_norm);
+  st.scaling.scale_vectors(st.program, loaded, st.settings.equilibrate);
+
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(loaded, V{}, st.x[j]);
+  st.best_merit = select(loaded, splat<V>(__builtin_inf()), st.best_merit);
+  st.outcome.iterations = select(loaded, V{}, st.outcome.iterations);
+  st.stalled = select(loaded, V{}, st.stalled);
+  return loaded;
+}
+
+}  // namespace cvxl::CVXL_ISA
