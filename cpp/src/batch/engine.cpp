@@ -126,6 +126,17 @@ Locator::Locator(const Compiled& compiled, const BatchView& batch, double consta
                                    [&](const ValueMap::Term& term) { return varies[term.parameter]; }));
 }
 
+bool Progress::stopped(bool caller, std::chrono::steady_clock::time_point& last) {
+  if (caller && interrupt && *interrupt) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last > std::chrono::milliseconds(50)) {
+      last = now;
+      if ((*interrupt)()) stop = true;
+    }
+  }
+  return stop.load(std::memory_order_relaxed);
+}
+
 void Locator::locate(std::int64_t instance, const double** pointers) const {
   for (std::size_t i = 0; i < batch_.parameters.size(); ++i) {
     const ParameterView& p = batch_.parameters[i];

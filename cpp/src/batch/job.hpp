@@ -1,5 +1,9 @@
 #pragma once
 // What one call asks of every worker: the compiled problem, the batch, where to write, and the shared counters. No mathematics.
+//
+// Kernels of every instruction set include this. An inline function out here of which two of them keep a copy is merged by the linker,
+// and the baseline may then run code of another set: what is not inlined by force or trivially stands in engine.cpp. A test of the
+// objects (cpp/tests/own_symbols.cmake) holds the rule.
 
 #include <atomic>
 #include <chrono>
@@ -88,16 +92,7 @@ struct Progress {
   const Interrupt* interrupt = nullptr;
 
   // Polled by workers; the calling thread (worker 0) also asks the interrupt, every 50 ms.
-  bool stopped(bool caller, std::chrono::steady_clock::time_point& last) {
-    if (caller && interrupt && *interrupt) {
-      const auto now = std::chrono::steady_clock::now();
-      if (now - last > std::chrono::milliseconds(50)) {
-        last = now;
-        if ((*interrupt)()) stop = true;
-      }
-    }
-    return stop.load(std::memory_order_relaxed);
-  }
+  bool stopped(bool caller, std::chrono::steady_clock::time_point& last);
 };
 
 struct SolveJob {
