@@ -2,17 +2,18 @@
 //
 // Operands, with parameters θ_i (*batch_i, size_i) in float32 or float64, and tapes x, z, s (*batch, 2·width), doubles as pairs of
 // uint32, which exist whether or not JAX's x64 mode is on:
-//   solve  θ…                             → outputs (*batch, outputs), status, iterations, residuals (*batch, 4) [, x, z, s]
+//   solve  θ… [, x, z, s]                 → outputs (*batch, outputs), status, iterations, residuals (*batch, 4), margin [, x, z, s]
 //   jvp    θ…, x, z, s, status, tangents… → outputs ([K,] *batch, outputs)
 //   vjp    θ…, x, z, s, status, outputs   → gradients ([K,] *batch, size_i) or, summed over the batch, ([K,] size_i) …, degenerate
 //   hvp    θ…, x, z, s, status, outputs, tangents…  → as vjp
-// Only the tangents marked `given` are passed, only the gradients marked `wanted` are returned. `directions` says that there is an
+// A solve may start from the tape of another. Only the tangents marked `given` are passed, only the gradients marked `wanted` are returned. `directions` says that there is an
 // axis K: all directions are taken at one factorization.
 
 #include "xla_ffi.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <mutex>
 #include <optional>
@@ -154,23 +155,40 @@ bool indefinite(const double* v, const Domain& domain, std::vector<double>& L) {
   return false;
 }
 
+// Folds `step` over the entries from 0.0, and `join` over the results of eight interleaved parts, which need not wait for each other.
+template <class Step, class Join>
+double fold(std::span<const double> v, Step step, Join join) {
+  constexpr std::size_t parts = 8;
+  double part[parts]{};
+  std::size_t e = 0;
+  for (; e + parts <= v.size(); e += parts)
+    for (std::size_t k = 0; k < parts; ++k) part[k] = step(part[k], v[e + k]);
+  for (; e < v.size(); ++e) part[0] = step(part[0], v[e]);
+  for (std::size_t k = 1; k < parts; ++k) part[0] = join(part[0], part[k]);
+  return part[0];
+}
+
+bool finite(std::span<const double> v) {
+  return fold(v, [](double sum, double x) { return sum + (x - x); }, std::plus<double>()) == 0.0;
+}
+
 // Mirrors cvxpylayers._arrays.screen, for one instance's entries.
 bool violates(const double* v, Index size, const Domain& domain, std::vector<double>& scratch) {
-  double finite = 0.0, least = 0.0, largest = 0.0, skew = 0.0, diagonal = 0.0, outside = 0.0;
-  for (Index e = 0; e < size; ++e) {
-    finite += v[e] - v[e];
-    least = std::min(least, domain.sign * v[e]);
-    largest = std::max(largest, std::abs(v[e]));
-  }
-  if (!(finite == 0.0)) return true;
+  const std::span<const double> all{v, static_cast<std::size_t>(size)};
+  if (!finite(all)) return true;
+  const auto less = [](double a, double b) { return std::min(a, b); };
+  double least = 0.0, largest = 0.0, skew = 0.0, diagonal = 0.0, outside = 0.0;
+  if (domain.sign) least = fold(all, [&](double low, double x) { return std::min(low, domain.sign * x); }, less);
   for (std::size_t e = 0; e < domain.low.size(); ++e) least = std::min(least, v[e] - domain.low[e]);
   for (std::size_t e = 0; e < domain.high.size(); ++e) least = std::min(least, domain.high[e] - v[e]);
   for (const Index e : domain.zeros) outside = std::max(outside, std::abs(v[e]));
-  if (domain.symmetric || domain.psd)
+  if (domain.symmetric || domain.psd) {
+    largest = fold(all, [](double high, double x) { return std::max(high, std::abs(x)); }, [](double a, double b) { return std::max(a, b); });
     for (Index i = 0; i < domain.side; ++i) {
       diagonal = std::min(diagonal, domain.psd * v[i * domain.side + i]);
       for (Index j = 0; j < i; ++j) skew = std::max(skew, std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
     }
+  }
   if (least < -sign_slack || outside > sign_slack || skew > symmetry_slack * largest) return true;
   return domain.psd && (domain.quadratic ? diagonal < -sign_slack : indefinite(v, domain, scratch));
 }
@@ -182,6 +200,7 @@ std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const Batch
   std::vector<double> scratch;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const std::span<const double> all = arrays[i].span();
+    if (domains[i].whole() && finite(all)) continue;
     const std::int64_t size = sizes[i], rows = size ? static_cast<std::int64_t>(all.size()) / size : 0;
     std::vector<std::uint8_t> bad;
     for (std::int64_t r = 0; r < rows; ++r)
@@ -213,7 +232,6 @@ Settings settings(const ffi::Dictionary& attrs) {
   read("step_fraction", s.step_fraction);
   read("regularization", s.regularization);
   read("smoothing", s.smoothing);
-  read("smoothing", s.smoothing);
   read("polish", s.polish);
   read("equilibrate", s.equilibrate);
   read("threads", s.threads);
@@ -234,18 +252,25 @@ ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictiona
   return guarded([&] {
     const auto [engine, domains] = find(attrs.get<std::int64_t>("key").value());
     const auto& sizes = engine->problem().parameter_sizes;
-    require(args.size() == sizes.size() && (rets.size() == 4 || rets.size() == 7), "solve: wrong number of operands");
+    const bool warm = args.size() == sizes.size() + 3, tape = rets.size() == 8;
+    require((warm || args.size() == sizes.size()) && (tape || rets.size() == 5), "solve: wrong number of operands");
+    const auto operand = [&](std::size_t i) { return bytes<const double>(args.get<ffi::AnyBuffer>(sizes.size() + i).value()); };
     const auto result = [&](std::size_t i) { return *rets.get<ffi::AnyBuffer>(i).value(); };
     const std::vector<Doubles> arrays = parameters(args, sizes.size());
     const BatchView batch = view(arrays, shape(result(1)), sizes);
     const std::vector<std::uint8_t> invalid = screen(arrays, batch, *domains, sizes);
-    Room outputs(result(0)), residuals(result(3));
+    Room outputs(result(0)), residuals(result(3)), margin(result(4));
     const std::span<std::int8_t> status = bytes<std::int8_t>(result(1));
-    SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, bytes<Index>(result(2)), residuals.span()};
-    if (rets.size() == 7) {
-      request.x = bytes<double>(result(4));
-      request.z = bytes<double>(result(5));
-      request.s = bytes<double>(result(6));
+    SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, bytes<Index>(result(2)), residuals.span(), margin.span()};
+    if (tape) {
+      request.x = bytes<double>(result(5));
+      request.z = bytes<double>(result(6));
+      request.s = bytes<double>(result(7));
+    }
+    if (warm) {
+      request.warm_x = operand(0);
+      request.warm_z = operand(1);
+      request.warm_s = operand(2);
     }
     engine->solve(batch, settings(attrs), request);
     if (attrs.get<bool>("nan").value()) {
@@ -256,6 +281,7 @@ ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictiona
     }
     outputs.hand_over();
     residuals.hand_over();
+    margin.hand_over();
   });
 }
 

@@ -17,6 +17,8 @@ struct Domain {
   Index side;
   std::vector<Index> zeros;
   std::vector<double> low, high;
+
+  bool whole() const { return !sign && !psd && !symmetric && zeros.empty() && low.empty() && high.empty(); }  // every number is fine
 };
 
 // Compiled XLA programs name a problem by a number made from its content, never by an address: a program from a cache, or one

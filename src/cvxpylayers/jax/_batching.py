@@ -18,9 +18,13 @@ from cvxpylayers.jax._primitives import TAPE, bend_p, hvp_p, jvp_p, solve_p, vjp
 from cvxpylayers.jax._program import Program
 
 
-def _solve(arrays: Sequence[Any], dims: Sequence[Any], **params: Any) -> tuple[list[Any], list[int]]:
-    rank = max(a.ndim - 1 - (d is not None) for a, d in zip(arrays, dims, strict=True))
-    results = solve_p.bind(*(_front(a, d, rank + 2) for a, d in zip(arrays, dims, strict=True)), **params)
+def _solve(arrays: Sequence[Any], dims: Sequence[Any], *, program: Program, **params: Any) -> tuple[list[Any], list[int]]:
+    pairs = list(zip(arrays, dims, strict=True))
+    size = next(a.shape[d] for a, d in pairs if d is not None)
+    rank = max(a.ndim - 1 - (d is not None) for a, d in pairs)
+    theta = [_front(a, d, rank + 2) for a, d in pairs[: program.count]]
+    start = [_whole(a, d, size, 0) for a, d in pairs[program.count :]]
+    results = solve_p.bind(*theta, *start, program=program, **params)
     return results, [0] * len(results)
 
 

@@ -11,12 +11,25 @@ from cvxpylayers import _info
 from cvxpylayers._program import Status
 
 
+class WarmStart(NamedTuple):
+    """Points to start from, one per instance; a pytree without tangents, fit to be carried by ``scan``.
+
+    Doubles are kept as pairs of uint32, which exist whether or not x64 is enabled: x (*batch, 2 n), z and s (*batch, 2 m). A point
+    never changes which solution is found, only how soon. Where it is NaN the solve starts cold: ``layer.cold_start`` makes such.
+    """
+
+    x: jax.Array
+    z: jax.Array
+    s: jax.Array
+
+
 class SolveInfo(NamedTuple):
     """Outcome of a batch; a pytree of arrays of the batch shape, usable under ``jit``.
 
     ``status`` holds codes: compare with members of ``cvxpylayers.Status``, whose ``help`` says what to do. Residuals and gap are
-    relative, ``objective`` is in the user's sense; no derivative flows through any of them. ``degenerate`` marks instances where
-    the solution is not differentiable, if that was asked for.
+    relative, ``objective`` is in the user's sense, ``margin`` says how far the solution is from one that is not differentiable, as
+    in ``cvxpylayers.SolveInfo``; no derivative flows through any of them. ``degenerate`` marks instances where the solution is not
+    differentiable, if that was asked for; ``warm_start`` is where the next solve may start, if this one was given such points.
     """
 
     status: jax.Array
@@ -25,7 +38,9 @@ class SolveInfo(NamedTuple):
     dual_residual: jax.Array
     gap: jax.Array
     objective: jax.Array
+    margin: jax.Array
     degenerate: jax.Array | None = None
+    warm_start: WarmStart | None = None
 
     @property
     def solved(self) -> jax.Array:
@@ -35,9 +50,8 @@ class SolveInfo(NamedTuple):
     def concrete(self) -> _info.SolveInfo:
         """The same as NumPy arrays with statuses in words, outside of compiled code."""
         codes = np.asarray(self.status)
-        primal, dual, gap, objective = (np.asarray(a, dtype=np.float64) for a in self[2:6] if a is not None)
+        numbers = (self.primal_residual, self.dual_residual, self.gap, self.objective, self.margin)
+        primal, dual, gap, objective, margin = (np.asarray(a, dtype=np.float64) for a in numbers)
         fallback = np.zeros(codes.shape, dtype=np.bool_)
         degenerate = fallback.copy() if self.degenerate is None else np.array(self.degenerate)
-        return _info.SolveInfo(
-            codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate, np.full(codes.shape, np.nan)
-        )
+        return _info.SolveInfo(codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate, margin)

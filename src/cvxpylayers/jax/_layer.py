@@ -19,11 +19,12 @@ from cvxpylayers._layer import Layer, OnFailure
 from cvxpylayers._program import Status
 from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
 from cvxpylayers.jax import _batching, _lowering, _rules  # noqa: F401  (rules of the primitives)
-from cvxpylayers.jax._info import SolveInfo
-from cvxpylayers.jax._primitives import solve_p, vjp_p
+from cvxpylayers.jax._info import SolveInfo, WarmStart
+from cvxpylayers.jax._primitives import FACTS, solve_p, vjp_p
 from cvxpylayers.jax._program import Options, Program
 
 _ACCEPTED = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
+_NAN_BITS = np.uint32(0xFFFFFFFF)  # two of them are a double that is no number
 
 
 @jax.tree_util.register_static
@@ -107,7 +108,7 @@ class CvxpyLayer:
         self,
         *params: Any,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
         **named: Any,
     ) -> tuple[jax.Array, ...]:
@@ -126,27 +127,41 @@ class CvxpyLayer:
         self,
         *params: Any,
         solver_args: Mapping[str, Any] | None = None,
-        warm_start: bool = False,
+        warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
         degeneracy: bool = False,
         **named: Any,
     ) -> tuple[tuple[jax.Array, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it, as arrays that can be used under ``jit``.
 
-        ``degeneracy`` adds ``info.degenerate``, where the solution is not differentiable, at the price of a derivative.
+        ``degeneracy`` adds ``info.degenerate``, where the solution is not differentiable, at the price of a derivative. A
+        ``WarmStart`` is where to start from, one point or a batch of them, and ``info.warm_start`` is then the next one.
         """
         layer, solver_args = self._layer.choose(solver_args)
-        if warm_start:
-            warnings.warn("In JAX every solve starts cold; warm_start has no effect.", UserWarning, stacklevel=2)
+        if warm_start is True:
+            words = "Solves start cold here, warm_start=True has no effect; layer.cold_start() begins a chain of warm ones."
+            warnings.warn(words, UserWarning, stacklevel=2)
         mode, options = layer.settle(solver_args, False, on_failure)
         program = self._program if layer is self._layer else Program(layer)
         arrays = self._ordered(params, named)
-        outputs, info = _solve(program, tuple(sorted(options.items())), mode != "warn", degeneracy, arrays)
+        start = None if isinstance(warm_start, bool) else self._points(warm_start)
+        outputs, info = _solve(program, tuple(sorted(options.items())), mode != "warn", degeneracy, arrays, start)
         if not isinstance(info.status, jax.core.Tracer):
             self._judge(mode, arrays, outputs, info)
         elif on_failure == "raise":
             raise OptionError('Compiled code cannot raise: use on_failure="nan", and layer.solve(...) for the statuses.')
         return outputs, info
+
+    def cold_start(self, *batch: int) -> WarmStart:
+        """What begins a chain of warm starts, for a batch of this shape: ``info.warm_start`` is the next one."""
+        return WarmStart(*(jnp.full((*batch, 2 * width), _NAN_BITS) for width in self._program.widths))
+
+    def _points(self, start: WarmStart) -> WarmStart:
+        if not isinstance(start, WarmStart):
+            raise InputTypeError(f"warm_start must be a cvxpylayers.jax.WarmStart, as of layer.cold_start(); got {type(start)}.")
+        if tuple(a.shape[-1] // 2 for a in start) != self._program.widths:
+            raise InputError("This WarmStart belongs to another problem: begin with layer.cold_start().")
+        return start
 
     def _judge(self, mode: OnFailure, arrays: Sequence[Any], outputs: tuple[jax.Array, ...], info: SolveInfo) -> None:
         """Raise or warn about failures that are known."""
@@ -175,7 +190,7 @@ class CvxpyLayer:
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _solve(
-    program: Program, options: Options, nan: bool, degeneracy: bool, params: tuple[jax.Array, ...]
+    program: Program, options: Options, nan: bool, degeneracy: bool, params: tuple[jax.Array, ...], start: WarmStart | None
 ) -> tuple[tuple[jax.Array, ...], SolveInfo]:
     """Check, convert and flatten the parameters, solve, and cut the outputs; all but the solve when it is traced."""
     specs, outputs = program.layer.compiled.parameters, program.layer.compiled.outputs
@@ -183,16 +198,29 @@ def _solve(
     dtype = _dtype(program, params)
     inside = jnp.float64 if dtype == jnp.float64 else jnp.float32
     flat = [p.astype(inside).reshape(*p.shape[: p.ndim - len(s.shape)], s.size) for p, s in zip(params, specs, strict=True)]
-    theta = _vary_alike([jnp.log(p) if form == "log" else p for p, s in zip(flat, specs, strict=True) for form in s.forms])
-    found, status, iterations, residuals, *xzs = solve_p.bind(*theta, program=program, options=options, nan=nan, tape=degeneracy)
+    logged = [jnp.log(p) if form == "log" else p for p, s in zip(flat, specs, strict=True) for form in s.forms]
+    operands = _vary_alike([*logged, *_spread(start or (), batch)])
+    tape = degeneracy or start is not None
+    results = solve_p.bind(*operands, program=program, options=options, nan=nan, tape=tape)
+    found, status, iterations, residuals, margin = results[:FACTS]
     primal, dual, gap, objective = jnp.moveaxis(residuals, -1, 0)
     objective = jnp.exp(objective) if program.layer.compiled.log_space else objective
-    info = SolveInfo(status, iterations, primal, dual, gap, objective)
+    info = SolveInfo(status, iterations, primal, dual, gap, objective, margin)
     if degeneracy:
-        info = info._replace(degenerate=_degenerate(program, theta, (*xzs, status)))
+        info = info._replace(degenerate=_degenerate(program, operands[: program.count], (*results[FACTS:], status)))
+    if start is not None:
+        info = info._replace(warm_start=WarmStart(*(jnp.where(info.solved[..., None], a, _NAN_BITS) for a in results[FACTS:])))
     pieces = jnp.split(found.astype(dtype), np.cumsum([o.size for o in outputs])[:-1], axis=-1)
     pairs = zip(pieces, outputs, strict=True)
     return tuple((jnp.exp(piece) if o.exp else piece).reshape(*batch, *o.shape) for piece, o in pairs), info
+
+
+def _spread(points: Sequence[jax.Array], batch: tuple[int, ...]) -> list[jax.Array]:
+    """One point per instance."""
+    try:
+        return [jnp.broadcast_to(a, (*batch, a.shape[-1])) for a in points]
+    except ValueError:
+        raise InputError(f"The batch has shape {batch}, but the points to start from {points[0].shape[:-1]}.") from None
 
 
 def _degenerate(program: Program, theta: Sequence[jax.Array], tape: Sequence[jax.Array]) -> jax.Array:

@@ -1,6 +1,6 @@
 """The solve and its derivatives as JAX primitives.
 
-    solve   θ…                                → outputs, status, iterations, residuals [, x, z, s]
+    solve   θ… [, x, z, s]                    → outputs, status, iterations, residuals, margin [, x, z, s]
     jvp     θ…, x, z, s, status, dθ…          → outputs      J dθ
     vjp     θ…, x, z, s, status, y            → gradients…   Jᵀ y
     bend    θ…, x, z, s, status, dθ…, dθ'…    → outputs      D²[dθ, dθ']
@@ -10,6 +10,7 @@ Parameters θ_i have shape (*batch_i, size_i), their batch axes broadcast; statu
 which exist in either x64 mode) have all batch axes. ``given``, ``along`` and ``wanted`` say for which parameters there are tangents
 and gradients; the latter are per instance or ``summed`` over the batch, and followed by degeneracy flags. ``directions`` puts an
 axis K in front of tangents (length K or 1), outputs and gradients: several directions at one linearization, which is factored once.
+A solve may be given the tape of another to start from.
 
 Each derivative is linear in what it is applied to, and the transpose of another: jvp of vjp; hvp of bend in either tangent, and of
 itself in dθ, since D² is symmetric. The tape is a function of θ, whose derivative hvp and bend contain: it has no tangent itself.
@@ -34,6 +35,7 @@ bend_p = Primitive("cvxpylayers_bend")
 hvp_p = Primitive("cvxpylayers_hvp")
 solve_p.multiple_results = vjp_p.multiple_results = hvp_p.multiple_results = True
 TAPE = 4  # x, z, s, status
+FACTS = 5  # results of a solve in front of x, z, s
 Mask = tuple[bool, ...]
 
 
@@ -62,12 +64,12 @@ def _dtype(operands: Sequence[Any]) -> Any:
 
 
 @solve_p.def_abstract_eval
-def _(*theta: Any, program: Program, options: Options, nan: bool, tape: bool) -> list[ShapedArray]:
-    batch = jnp.broadcast_shapes(*(t.shape[:-1] for t in theta)) if theta else ()
-    dtype, s = _dtype(theta), program.compiled.structure
-    types = [((*batch, program.outputs), dtype), (batch, jnp.int8), (batch, jnp.int32), ((*batch, 4), dtype)]
-    widths = (s.n, s.m, s.m) if tape else ()
-    return _avals(theta, *types, *(((*batch, 2 * width), jnp.uint32) for width in widths))
+def _(*operands: Any, program: Program, options: Options, nan: bool, tape: bool) -> list[ShapedArray]:
+    batch = jnp.broadcast_shapes(*(a.shape[:-1] for a in operands)) if operands else ()
+    dtype = _dtype(operands[: program.count])
+    types = [((*batch, program.outputs), dtype), (batch, jnp.int8), (batch, jnp.int32), ((*batch, 4), dtype), (batch, dtype)]
+    widths = program.widths if tape else ()
+    return _avals(operands, *types, *(((*batch, 2 * width), jnp.uint32) for width in widths))
 
 
 def _outputs_aval(*operands: Any, program: Program, directions: bool, **_: Any) -> ShapedArray:

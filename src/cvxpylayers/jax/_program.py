@@ -39,6 +39,8 @@ class Program:
         self.key = self.engine.publish() if isinstance(self.engine, NativeEngine) and not callback else None
         self.count = len(self.compiled.parameters)
         self.outputs = self.compiled.R.shape[0]
+        structure = self.compiled.structure
+        self.widths = (structure.n, structure.m, structure.m)  # of x, z, s
         self.options: Options = tuple(sorted(self.engine.options.items()))
         self._identity = (layer.compiled.fingerprint, type(self.engine), repr(self.options), self.key)
         self._hash = hash(self._identity)
@@ -68,13 +70,17 @@ class Program:
 
     def solve(self, *arrays: Array, options: Options, nan: bool, tape: bool) -> tuple[Array, ...]:
         """What the handler of the same name returns, in double precision."""
-        batch = self._batch(arrays)
-        batch = Batch(batch.arrays, batch.shape, screen(self.compiled.parameters, batch))
+        theta, start = arrays[: self.count], arrays[self.count :]
+        batch = self._batch(theta)
+        if start:
+            batch = Batch(batch.arrays, np.broadcast_shapes(batch.shape, *(a.shape[:-1] for a in start)))
+        points = _points(start, batch.size) if start else None
+        batch = Batch(batch.arrays, batch.shape, screen(self.compiled.parameters, batch), points)
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
             found.outputs[found.status > Status.ALMOST_SOLVED] = np.nan
         residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=-1)
-        results: list[Array] = [found.outputs, found.status, found.iterations, residuals]
+        results: list[Array] = [found.outputs, found.status, found.iterations, residuals, found.margin]
         if found.tape is not None:
             results += [np.ascontiguousarray(a).view(np.uint32) for a in (found.tape.x, found.tape.z, found.tape.s)]
         return tuple(r.reshape(batch.shape + r.shape[1:]) for r in results)
@@ -114,14 +120,16 @@ class Program:
         return np.ascontiguousarray(cotangent, dtype=np.float64).reshape(*lead, batch.size, self.outputs)
 
     def _linearization(self, operands: Sequence[Array]) -> tuple[Batch, Tape, list[Array]]:
-        arrays, (x, z, s, status), moving = (
-            operands[: self.count],
-            operands[self.count : self.count + 4],
-            operands[self.count + 4 :],
-        )
-        doubles = [np.ascontiguousarray(a).view(np.float64).reshape(status.size, a.shape[-1] // 2) for a in (x, z, s)]
-        tape = Tape(doubles[0], doubles[1], doubles[2], status.reshape(-1))
-        return Batch(self._batch(arrays).arrays, status.shape), tape, list(moving)
+        p = self.count
+        arrays, points, status, moving = operands[:p], operands[p : p + 3], operands[p + 3], operands[p + 4 :]
+        x, z, s = _points(points, status.size)
+        return Batch(self._batch(arrays).arrays, status.shape), Tape(x, z, s, status.reshape(-1)), list(moving)
+
+
+def _points(pairs: Sequence[Array], size: int) -> tuple[Array, Array, Array]:
+    """x, z, s (size, width) from doubles as pairs of integers (*batch, 2 · width)."""
+    x, z, s = (np.ascontiguousarray(a).view(np.float64).reshape(size, a.shape[-1] // 2) for a in pairs)
+    return x, z, s
 
 
 def _spread(moving: Sequence[Array], given: Sequence[bool]) -> list[Array | None]:

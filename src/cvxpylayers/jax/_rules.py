@@ -13,7 +13,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad
 
 from cvxpylayers.errors import DerivativeError
-from cvxpylayers.jax._primitives import TAPE, Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
+from cvxpylayers.jax._primitives import FACTS, TAPE, Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
 from cvxpylayers.jax._program import Program
 
 Rule = Callable[..., Any]
@@ -69,9 +69,8 @@ def _add(*terms: Any) -> Any:
 
 def _solve_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, tape: bool, program: Program, **how: Any) -> tuple[Any, Any]:
     results = solve_p.bind(*primals, program=program, tape=True, **how)
-    _, status, _, _, *xzs = results
-    moved = _push(program, (*primals, *xzs, status), tangents, False)
-    kept = results if tape else results[:TAPE]
+    moved = _push(program, (*primals[: program.count], *results[FACTS:], results[1]), tangents[: program.count], False)
+    kept = results if tape else results[:FACTS]
     return kept, [moved, *map(_no_tangent, kept[1:])]
 
 
