@@ -61,3 +61,20 @@ class TestMoreau(EngineContract):
     @pytest.fixture(autouse=True)
     def _installed(self) -> None:
         pytest.importorskip("moreau")
+
+
+class TestDiffcp(EngineContract):
+    solver = "DIFFCP"
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("diffcp")
+
+
+class TestMpax(EngineContract):
+    solver = "MPAX"
+    certificates = False  # of linear programs alone
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("mpax")

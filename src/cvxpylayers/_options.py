@@ -42,7 +42,7 @@ COMMON: Final[Mapping[str, _Value]] = {
 }
 _NUMBERS: Final = (int, float, np.integer, np.floating, np.bool_)
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {"derivative": ("exact", "smoothed")}
-_STRUCTURAL: Final = ("lane_width", "derivative")  # decide what is compiled, so that no call can change them
+_STRUCTURAL: Final = ("lane_width", "derivative", "mode")  # decide what is compiled or how it is differentiated, for every call
 
 # 1.x counted jobs separately for the two passes, with -1 for "all cores".
 _RENAMED: Final[Mapping[str, str]] = {

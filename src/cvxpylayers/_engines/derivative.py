@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._program import Batch, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
@@ -58,6 +60,13 @@ class NativeDerivative(Engine):
 
     def __getstate__(self) -> Mapping[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kernel"}
+
+
+def reduced(array: Float64, shape: tuple[int, ...], lead: int) -> Float64:
+    """Sum over the batch axes, which follow ``lead`` others, along which ``shape`` was broadcast to that of ``array``."""
+    padded = shape[:lead] + (1,) * (array.ndim - len(shape)) + shape[lead:]
+    axes = tuple(k for k, length in enumerate(padded) if k >= lead and length == 1 != array.shape[k])
+    return np.asarray(array.sum(axis=axes)).reshape(shape)
 
 
 # Options of the native engine that mean the derivative, whoever solved.

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.derivative import reduced
 from cvxpylayers._program import Batch, CompiledProblem, Form, ParameterSpec, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 
@@ -106,7 +107,7 @@ class LogSpaceEngine(Engine):
             gradient, array = gradients[i], batch.arrays[i]
             if form == "log" and gradient is not None and slope is not None and tangent is not None:
                 lead = 0 if directions is None else 1
-                gradients[i] = gradient - _reduce(slope * tangent * _reciprocal(array), gradient.shape, lead)
+                gradients[i] = gradient - reduced(slope * tangent * _reciprocal(array), gradient.shape, lead)
         return gradients, degenerate | flags
 
     def describe(self) -> Mapping[str, Any]:
@@ -166,10 +167,3 @@ def _reciprocal(array: Float64) -> Float64:
     """1 / a, 0 where there is no logarithm."""
     with np.errstate(invalid="ignore"):
         return np.divide(1.0, array, out=np.zeros(array.shape), where=array > 0)
-
-
-def _reduce(array: Float64, shape: tuple[int, ...], lead: int) -> Float64:
-    """Sum over the batch axes, which follow ``lead`` others, along which ``shape`` was broadcast to that of ``array``."""
-    padded = shape[:lead] + (1,) * (array.ndim - len(shape)) + shape[lead:]
-    axes = tuple(k for k, length in enumerate(padded) if k >= lead and length == 1 != array.shape[k])
-    return np.asarray(array.sum(axis=axes)).reshape(shape)

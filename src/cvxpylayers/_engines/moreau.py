@@ -34,7 +34,7 @@ class MoreauEngine(Adapter):
     name: ClassVar[str] = "MOREAU"
     capabilities: ClassVar[Capabilities] = Capabilities(devices=("cpu", "cuda"))
     package: ClassVar[str] = "moreau"
-    install: ClassVar[str] = "pip install moreau (its documentation says how to get access)"
+    install: ClassVar[str] = "pip install moreau"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iter", "time_limit": "time_limit"}
     own: ClassVar[frozenset[str]] = words(
         """

@@ -108,8 +108,7 @@ class Adapter(PerInstance):
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
-        if importlib.util.find_spec(self.package) is None:
-            raise MissingPackageError(f"Engine {self.name!r} needs the package {self.package!r}; install it with: {self.install}")
+        require(self.name, self.package, self.install)
 
     @abc.abstractmethod
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
@@ -134,6 +133,16 @@ class Adapter(PerInstance):
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""
         return {"name": self.name, "version": getattr(self._solver, "__version__", "unknown")}
+
+
+def require(engine: str, package: str, install: str) -> None:
+    """Refuse to go on without a package that an engine imports later.
+
+    Raises:
+        MissingPackageError: with what to type.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise MissingPackageError(f"Engine {engine!r} needs the package {package!r}; install it with: {install}")
 
 
 def words(text: str) -> frozenset[str]:

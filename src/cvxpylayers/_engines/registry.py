@@ -35,6 +35,9 @@ _ENGINES: Final[Mapping[str, tuple[str, str]]] = {
         ("HIGHS", "highs", "HighsEngine"),
         ("ECOS", "ecos", "EcosEngine"),
         ("MOREAU", "moreau", "MoreauEngine"),
+        ("DIFFCP", "diffcp", "DiffcpEngine"),
+        ("MPAX", "mpax", "MpaxEngine"),
+        ("CUCLARABEL", "cuclarabel", "CuclarabelEngine"),
     )
 }
 _LARGE: Final = 20_000
@@ -42,12 +45,9 @@ _LARGE: Final = 20_000
 _INSTALL: Final = {
     "COPT": "pip install coptpy",
     "CPLEX": "pip install cplex",
-    "CUCLARABEL": "pip install juliacall cupy-cuda12x, and CuClarabel from Julia's package manager",
     "CVXOPT": "pip install cvxopt",
-    "DIFFCP": "pip install diffcp",
     "GUROBI": "pip install gurobipy",
     "MOSEK": "pip install mosek",
-    "MPAX": "pip install mpax",
     "PROXQP": "pip install proxsuite",
     "SDPA": "pip install sdpa-python",
     "XPRESS": "pip install xpress",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from cvxpylayers._engines.judge import Claim
 from cvxpylayers._engines.per_instance import Adapter, words
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Cones, Status
-from cvxpylayers._typing import NDArray
+from cvxpylayers._typing import Float64, NDArray
 
 _STATUS: Final[Mapping[int, Status]] = {
     1: Status.SOLVED,
@@ -40,17 +41,41 @@ class ScsEngine(Adapter):
     preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "eps_abs": 1e-7, "eps_rel": 1e-7}
 
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
-        cones, order = program.cones, svec_by_lower_columns(program.cones)
-        data = {"P": program.P_upper, "A": program.A[order], "b": program.b[order], "c": program.q}
-        own: dict[str, Any] = {"z": cones.zero, "l": cones.nonneg, "q": list(cones.soc), "s": list(cones.psd)}
-        own |= {"ep": cones.exp, "p": list(cones.power)}
-        if not len(order):  # SCS wants a constraint: 0 x ≤ 1
-            data["A"], data["b"], own = sp.csc_matrix((1, len(program.q))), np.ones(1), {"l": 1}
-        found = self._solver.SCS(data, own, **settings).solve()
-        z = np.empty_like(program.b)
-        z[order] = found["y"][: len(order)]
+        form = ScsForm.of(program)
+        data = {"P": program.P_upper, "A": form.A, "b": form.b, "c": program.q}
+        cones = {**form.cones, "p": list(program.cones.power)}
+        found = self._solver.SCS(data, cones, **settings).solve()
         info = found["info"]
-        return Claim(found["x"], z, _STATUS.get(info["status_val"], Status.NUMERICAL_ERROR), info["iter"])
+        return Claim(found["x"], form.ours(found["y"]), _STATUS.get(info["status_val"], Status.NUMERICAL_ERROR), info["iter"])
+
+
+@dataclass(frozen=True)
+class ScsForm:
+    """A program as SCS takes it, but for power cones: rows in its order, at least one row (0 x ≤ 1 where there is none)."""
+
+    A: sp.csc_matrix
+    b: Float64
+    cones: Mapping[str, Any]
+    order: NDArray[np.intp]  # our row of each of theirs
+
+    @classmethod
+    def of(cls, program: ConeProgram) -> ScsForm:
+        """The form of ``program``."""
+        cones, order = program.cones, svec_by_lower_columns(program.cones)
+        if not len(order):
+            return cls(sp.csc_matrix((1, len(program.q))), np.ones(1), {"l": 1}, order)
+        own = {"z": cones.zero, "l": cones.nonneg, "q": list(cones.soc), "s": list(cones.psd), "ep": cones.exp}
+        return cls(program.A[order], program.b[order], own, order)
+
+    def theirs(self, rows: Float64) -> Float64:
+        """A vector over our rows, over theirs."""
+        return rows[self.order] if len(self.order) else np.zeros(1)
+
+    def ours(self, rows: Float64) -> Float64:
+        """A vector over their rows, over ours."""
+        found = np.empty(len(self.order))
+        found[self.order] = rows[: len(self.order)]
+        return found
 
 
 def svec_by_lower_columns(cones: Cones) -> NDArray[np.intp]:
