@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +64,28 @@ class Results:
         cells = [Cell(**c) for c in document.pop("cells")]
         return cls(document, cells, [Accuracy(**a) for a in document.pop("accuracies")])
 
+    @classmethod
+    def joined(cls, runs: Sequence[Results]) -> Results:
+        """Several runs as one; a family comes whole from the last run that has it, as repeats are only interleaved within a run.
+
+        Raises:
+            ValueError: the runs are of different machines, or of different versions of a package.
+        """
+        machines = {tuple(run.facts["machine"].get(k) for k in ("processor", "cores")) for run in runs}
+        if len(machines) > 1:
+            raise ValueError(f"one table takes runs of one machine; these are of {' and '.join(map(str, machines))}")
+        versions: dict[str, dict[str, str]] = {}
+        for run in runs:
+            for name, table in run.facts["versions"].items():
+                if versions.setdefault(name, table) != table:
+                    raise ValueError(f"one table takes one version of each package; {name} ran with {versions[name]} and {table}")
+        source = {family: run for run in runs for family in run.families}
+        return cls(
+            {**runs[-1].facts, "versions": versions},
+            [c for family, run in source.items() for c in run.cells if c.family == family],
+            [a for family, run in source.items() for a in run.accuracies if a.family == family],
+        )
+
     @property
     def families(self) -> list[str]:
         """Families in the order of the run."""
@@ -86,8 +108,9 @@ class Results:
         return found[0] if found else None
 
     def accuracy(self, family: str, contender: str) -> Accuracy:
-        """The accuracy of a contender on a family."""
-        return next(a for a in self.accuracies if (a.family, a.contender) == (family, contender))
+        """The accuracy of a contender on a family; without errors where it was not asked."""
+        found = (a for a in self.accuracies if (a.family, a.contender) == (family, contender))
+        return next(found, Accuracy(family, contender))
 
     def time(self, family: str, batch: int, contender: str, mode: str) -> float | None:
         """Median microseconds per instance, whatever the accuracy."""

@@ -90,6 +90,27 @@ def test_results_survive_the_disk_and_become_tables(results: Results, tmp_path: 
     assert "cvxpylayers 1.2.0" in text
 
 
+def test_runs_of_one_machine_are_joined_family_by_family(results: Results) -> None:
+    cone = "entropy_30"
+    times = {"forward": [1e-3] * 3, "gradient": [1e-3] * 3}
+    again = Results(results.facts, [Cell(f, 128, OURS, times=times) for f in ("a", cone)], [])
+    again.accuracies.extend(Accuracy(c.family, OURS, 1e-7, 1e-6) for c in again.cells)
+    joined = Results.joined([results, again])
+    assert joined.families == ["a", "b", cone]
+    assert joined.contenders == results.contenders
+    assert joined.ratio("a", 128, "forward") is None  # the later run had no peers
+    assert joined.ratio("b", 128, "forward") == results.ratio("b", 128, "forward")
+    text = markdown(joined, 128)
+    assert text.index("| b |") < text.index("geometric mean, linear and quadratic programs") < text.index("| entropy 30 |")
+    assert "geometric mean, other cones" in text
+    elsewhere = Results(results.facts | {"machine": {"processor": "q", "cores": 2}}, [], [])
+    with pytest.raises(ValueError, match="runs of one machine"):
+        Results.joined([results, elsewhere])
+    other = Results(results.facts | {"versions": {OURS: {"cvxpylayers": "3"}}}, [], [])
+    with pytest.raises(ValueError, match="one version of each package"):
+        Results.joined([results, other])
+
+
 def test_the_table_goes_between_the_markers() -> None:
     text = f"# Title\n{BEGIN}\nold\n{END}\nrest\n"
     assert insert(text, "new") == f"# Title\n{BEGIN}\nnew\n{END}\nrest\n"
