@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.conic_families import ALL
 from benchmarks.contenders import CONTENDERS
 from benchmarks.plot import plot
-from benchmarks.report import Results, console, machine, summary, table
-from benchmarks.runner import Plan, Run
+from benchmarks.report import Results, console, measure, summary, table
+from benchmarks.runner import Plan
 
 
 def arguments() -> argparse.Namespace:
@@ -32,19 +32,12 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(options: argparse.Namespace) -> Results:
-    """Run the plan that the options ask for."""
+def planned(options: argparse.Namespace) -> Plan:
+    """What the options ask for."""
     batches = sorted(options.batch or ([128] if options.quick else [1, 16, 128, 1024]))
     limit = options.limit or (2.0 if options.quick else 120.0)
     budget, most = (options.budget or 0.3, 11) if options.quick else (options.budget or 2.0, 41)
-    before, screen = machine(), console()
-    with Run(Plan(options.family, batches, options.contender, budget, limit, (3, most)), screen.log) as run:
-        versions = run.versions()
-        try:
-            run.run()
-        except KeyboardInterrupt:
-            screen.log("interrupted; reporting what was measured")
-        return Results.of(run, versions, before)
+    return Plan(options.family, batches, options.contender, budget, limit, (3, most))
 
 
 def main() -> int:
@@ -54,7 +47,7 @@ def main() -> int:
     if options.show:
         results = Results.load(options.show)
     else:
-        results = measure(options)
+        results = measure(planned(options), screen.log, lambda found: found.save(options.out / "results.json"))
         results.save(options.out / "results.json")
     screen.print(table(results))
     screen.print(summary(results), markup=False)

@@ -264,6 +264,13 @@ CONTENDERS = {
     "1x-jax": Entry(
         ".venvs/jax", _in_jax("JaxLayer", compiled=False), ("cvxpylayers", "diffcp", "jax"), "cvxpylayers 1.x, JAX", standard=False
     ),
+    "1x-jax-moreau": Entry(
+        ".venvs/jax",
+        _in_jax("JaxLayer", compiled=True, solver="MOREAU"),
+        ("cvxpylayers", "moreau", "jax"),
+        "cvxpylayers 1.x, JAX, Moreau",
+        standard=False,
+    ),
     "qpax": Entry(".venvs/jax", _in_jax("JaxQp", "qpax"), ("qpax", "jax"), "qpax", standard=False),
     "jaxopt-osqp": Entry(".venvs/jax", _in_jax("JaxQp", "osqp"), ("jaxopt", "jax"), "jaxopt, OSQP", standard=False),
     "jaxopt-box": Entry(".venvs/jax", _in_jax("JaxQp", "box-osqp"), ("jaxopt", "jax"), "jaxopt, BoxOSQP", standard=False),

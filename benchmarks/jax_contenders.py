@@ -1,4 +1,4 @@
-"""Contenders in JAX: compiled functions of the batch, in double precision; only the published layer cannot be compiled."""
+"""Contenders in JAX: compiled functions of the batch, in double precision; the published layer's default cannot be compiled."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def _jax() -> Any:
 class JaxLayer(Contender):
     """``cvxpylayers.jax.CvxpyLayer`` of whichever release the environment holds; ``compiled``: under ``jax.jit``."""
 
-    def __init__(self, case: Case, *, compiled: bool) -> None:
+    def __init__(self, case: Case, *, compiled: bool, **options: Any) -> None:
         self.jax = jax = _jax()
         from benchmarks.conic_families import EVERY_SIZE
         from cvxpylayers.jax import CvxpyLayer
 
         family = EVERY_SIZE[case.family]
         problem, parameters, variables = family.make()
-        layer = CvxpyLayer(problem, parameters=parameters, variables=variables, gp=family.gp)
+        layer = CvxpyLayer(problem, parameters=parameters, variables=variables, gp=family.gp, **options)
         self.parameters = [jax.numpy.asarray(a) for a in case.numbered("param")]
         cotangents = tuple(jax.numpy.asarray(a) for a in case.numbered("cotangent"))
         wrap = jax.jit if compiled else lambda function: function

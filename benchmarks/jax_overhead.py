@@ -1,13 +1,15 @@
 """What a jitted call costs beyond the kernel, and against PyTorch: ``python -m benchmarks.jax_overhead``.
 
 For tiny and moderate batches the medians of interleaved calls: the kernel alone on prepared NumPy arrays, the jitted JAX function,
-and the PyTorch layer; forward, and forward with gradients.
+and the PyTorch layer; forward, and forward with gradients. ``python -m benchmarks.jax_rows`` includes the tiny ones.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.table import Table
@@ -35,6 +37,38 @@ class Kernel:
         return self.engine.vjp(self.batch, solution.tape, self.cotangent, [True] * len(self.batch.arrays))
 
 
+@dataclass(frozen=True)
+class Line:
+    """Microseconds of a call, (forward, forward + backward), by contender: the kernel, jitted, and through PyTorch."""
+
+    family: str
+    batch: int
+    kernel: tuple[float, float]
+    jitted: tuple[float, float]
+    torch: tuple[float, float]
+
+    HEADINGS: ClassVar = ("family", "batch", "kernel", "jax.jit", "PyTorch", "jit - kernel", "PyTorch : jit")
+
+    def entries(self) -> list[str]:
+        """One per heading."""
+        extra = tuple(j - k for j, k in zip(self.jitted, self.kernel, strict=True))
+        ratio = tuple(t / j for t, j in zip(self.torch, self.jitted, strict=True))
+        rows = ((self.kernel, 1), (self.jitted, 1), (self.torch, 1), (extra, 1), (ratio, 2))
+        return [self.family, str(self.batch), *(" / ".join(f"{t:.{digits}f}" for t in pair) for pair, digits in rows)]
+
+
+def lines(families: Sequence[str], batches: Sequence[int], budget: float) -> Iterator[Line]:
+    """Measure, ``budget`` seconds a line."""
+    for family in families:
+        for batch in batches:
+            case = layer_case(FAMILIES[family], batch)
+            jitted, torch = JaxLayer(case, compiled=True), Layer(case)
+            contenders = [Kernel(torch.layer._layer, case.numbered("param")), jitted, torch]
+            calls = [getattr(c, mode) for c in contenders for mode in ("forward", "gradient")]
+            times = [t * 1e6 for t in median_seconds(calls, budget)]
+            yield Line(family, batch, *((times[i], times[i + 1]) for i in (0, 2, 4)))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jax_overhead", description=__doc__)
@@ -42,18 +76,12 @@ def main() -> None:
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 128, 1024])
     parser.add_argument("--budget", type=float, default=3.0, help="seconds per line (%(default)s)")
     options = parser.parse_args()
-    table = Table("family", title="µs a call: forward / forward + backward, medians")
-    for heading in ("batch", "kernel", "jax.jit", "PyTorch", "jit − kernel", "PyTorch : jit"):
+    family, *headings = Line.HEADINGS
+    table = Table(family, title="µs a call: forward / forward + backward, medians")
+    for heading in headings:
         table.add_column(heading, justify="right")
-    for family in options.family:
-        for batch in options.batch:
-            case = layer_case(FAMILIES[family], batch)
-            jitted, torch = JaxLayer(case, compiled=True), Layer(case)
-            contenders = [Kernel(torch.layer._layer, case.numbered("param")), jitted, torch]
-            calls = [getattr(c, mode) for mode in ("forward", "gradient") for c in contenders]
-            times = np.array(median_seconds(calls, options.budget)).reshape(2, 3).T * 1e6
-            pairs = [" / ".join(f"{t:.1f}" for t in pair) for pair in (*times, times[1] - times[0])]
-            table.add_row(family, str(batch), *pairs, " / ".join(f"{t:.2f}" for t in times[2] / times[1]))
+    for line in lines(options.family, options.batch, options.budget):
+        table.add_row(*line.entries())
     console().print(table)
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contenders import CONTENDERS, OURS
-from benchmarks.runner import CHECK_BATCH, MODES, Accuracy, Cell, Run
+from benchmarks.runner import CHECK_BATCH, MODES, Accuracy, Cell, Plan, Run
 
 # A contender further off than this on a family has not solved it: it is shown in brackets and is nobody's best peer.
 SOLUTION_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 1e-2
@@ -129,15 +129,28 @@ class Results:
         times = [(t, n) for n in names if self.correct(family, n, mode) and (t := self.time(family, batch, n, mode)) is not None]
         return (min(times)[1], min(times)[0]) if times else None
 
-    def ratio(self, family: str, batch: int, mode: str, among: Iterable[str] | None = None) -> float | None:
-        """How many times faster ours is than the best of ``among`` (all peers)."""
-        ours, best = self.time(family, batch, OURS, mode), self.best(family, batch, mode, among)
+    def ratio(self, family: str, batch: int, mode: str, among: Iterable[str] | None = None, contender: str = OURS) -> float | None:
+        """How many times faster ours, or the given contender, is than the best of ``among`` (all peers)."""
+        ours, best = self.time(family, batch, contender, mode), self.best(family, batch, mode, among)
         return best[1] / ours if ours and best else None
 
     def ratio_to_default(self, family: str, batch: int, mode: str) -> float | None:
         """How many times faster ours is than the 1.x default, right or wrong: it is what users leave behind."""
         ours, theirs = (self.time(family, batch, n, mode) for n in (OURS, DEFAULT_1X))
         return theirs / ours if ours and theirs else None
+
+
+def measure(plan: Plan, tell: Callable[[str], None], keep: Callable[[Results], None]) -> Results:
+    """Run the plan. ``keep`` gets what there is after every family and batch size; an interruption ends the run early."""
+    before = machine()
+    with Run(plan, tell) as run:
+        versions = run.versions()
+        try:
+            for _ in run.run():
+                keep(Results.of(run, versions, before))
+        except KeyboardInterrupt:
+            tell("interrupted; reporting what was measured")
+        return Results.of(run, versions, before)
 
 
 def console() -> Console:

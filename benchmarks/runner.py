@@ -13,7 +13,7 @@ import selectors
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,11 @@ class Plan:
     budget: float
     limit: float
     repeats: tuple[int, int]  # fewest and most samples
+
+    @property
+    def patience(self) -> float:
+        """Seconds that building a contender, with whatever it compiles, or its first call may take."""
+        return max(4 * self.limit, 60.0)
 
 
 class WorkerError(Exception):
@@ -150,13 +155,14 @@ class Run:
         """Versions of the packages behind each contender; starts all workers, so that a missing environment is found at once."""
         return {name: remote.ask("versions", 120.0) for name, remote in self.remotes.items()}
 
-    def run(self) -> None:
-        """Measure everything in the plan."""
+    def run(self) -> Iterator[None]:
+        """Measure everything in the plan; pauses after every family and batch size, when there is something to write."""
         for family in self.plan.families:
             cases = cases_of(ALL[family])
             paces = self._check(cases)
             for batch in self.plan.batches:
                 self._measure(cases, batch, paces)
+                yield
 
     def _check(self, cases: Cases | ConicCases) -> dict[str, dict[str, float]]:
         """Accuracy of every contender; gives the seconds per instance of the modes in which it works."""
@@ -169,7 +175,7 @@ class Run:
             accuracy = Accuracy(name, contender)
             self.accuracies.append(accuracy)
             try:
-                remote.ask("load", 300.0, path=str(case))
+                remote.ask("load", self.plan.patience, path=str(case))
                 result, seconds = self._try(contender, "forward")
                 accuracy.solution = cases.solution_error(result, solution)
                 paces[contender] = {"forward": seconds / CHECK_BATCH}
@@ -185,7 +191,7 @@ class Run:
     def _try(self, name: str, mode: str) -> tuple[dict[str, Any], float]:
         """What a call gives, and how long it takes; a short one is timed once more, as the first call loads and tunes."""
         path = self.path / "result.npz"
-        seconds = self.remotes[name].ask("check", 300.0, mode=mode, path=str(path))
+        seconds = self.remotes[name].ask("check", self.plan.patience, mode=mode, path=str(path))
         with np.load(path) as file:
             return dict(file), seconds if seconds > 1.0 else self._time(name, mode, 1)
 
@@ -202,7 +208,7 @@ class Run:
                 cell.note = f"skipped: a call would take about {expected:.0f} s"
                 continue
             try:
-                cell.construction = self.remotes[name].ask("load", 300.0, path=str(case))
+                cell.construction = self.remotes[name].ask("load", self.plan.patience, path=str(case))
                 for mode in paces[name]:  # twice: the first call tunes, allocates and loads code
                     warm[name, mode] = min(self._time(name, mode, 1) for _ in range(2 if expected < 1.0 else 1))
                     paces[name][mode] = warm[name, mode] / batch
@@ -215,7 +221,7 @@ class Run:
             self.tell(f"{cases.family.name:22} × {batch:<5} {mode:8} µs/instance: {speeds}")
 
     def _time(self, name: str, mode: str, number: int) -> float:
-        return float(self.remotes[name].ask("time", max(4 * self.plan.limit, 60.0) * number, mode=mode, number=number))
+        return float(self.remotes[name].ask("time", self.plan.patience * number, mode=mode, number=number))
 
     def _rounds(self, cells: dict[str, Cell], warm: dict[tuple[str, str], float]) -> None:
         """Interleave: each round times every contender and mode that still has samples to take."""

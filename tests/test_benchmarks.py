@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import jax_rows
 from benchmarks.canonical import reference
 from benchmarks.cases import Cases
 from benchmarks.contenders import OURS, Case
 from benchmarks.families import SMALL, Family
+from benchmarks.jax_overhead import Line
 from benchmarks.readme_table import BEGIN, END, insert, markdown
 from benchmarks.report import Results, geometric_mean, mean, table
 from benchmarks.runner import Accuracy, Cell, Remote, WorkerError
@@ -109,6 +111,19 @@ def test_runs_of_one_machine_are_joined_family_by_family(results: Results) -> No
     other = Results(results.facts | {"versions": {OURS: {"cvxpylayers": "3"}}}, [], [])
     with pytest.raises(ValueError, match="one version of each package"):
         Results.joined([results, other])
+
+
+def test_the_rows_of_jax(results: Results) -> None:
+    """The same run with its contenders renamed: ratios are those of this package in JAX, wrong answers stand in brackets."""
+    renamed = {OURS: jax_rows.JAX, "moreau-auto": "1x-jax-moreau", "1x": jax_rows.DEFAULT_1X}
+    for entry in (*results.cells, *results.accuracies):
+        entry.contender = renamed[entry.contender]
+    results.facts["machine"]["load"] = 0.0
+    text = jax_rows.markdown(results, [Line("a", 1, (10.0, 20.0), (15.0, 21.0), (60.0, 100.0))])
+    assert "| a | 1 | 10.0 / 20.0 | 15.0 / 21.0 | 60.0 / 100.0 | 5.0 / 1.0 | 4.00 / 4.76 |" in text
+    assert "| a | 7.81 / 15.6 | 7812 / 15625 | 15.6 / 62.5 | - / - | 2 / 4 | 1000 / 1000 |" in text
+    assert "(0.781) / (0.781)" in text
+    assert "- b, cvxpylayers 1.x, JAX, Moreau: solution off by 5e-01; gradient off by 1e-06" in text
 
 
 def test_the_table_goes_between_the_markers() -> None:
