@@ -22,7 +22,6 @@ from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.report import DEFAULT_1X, MOREAU, Results, mean, number
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
-LAYERS = "; on the families of other cones they are measured through layers alone"
 HEADINGS = {"gradient": "forward + backward", "forward": "forward"}
 
 
@@ -62,11 +61,12 @@ def _footnote(results: Results, batch: int) -> str:
     ]
     machine, versions = results.facts["machine"], results.facts["versions"]
     packages = sorted({f"{p} {v}" for name, table in versions.items() if name != OURS for p, v in table.items()})
+    layers = "; on families of other cones they are measured through layers alone" if "other cones" in _kinds(results) else ""
     return (
         f"Medians of whole calls on {batch} instances, from PyTorch tensors to PyTorch tensors. Peers that take cone programs "
-        f"(Moreau's compiled solver, qpth) get them ready-made{LAYERS * ('other cones' in _kinds(results))}. × compares this package with the fastest peer that is right, "
-        f"× 1.x with {CONTENDERS[DEFAULT_1X].title}; where a mean stands on fewer families than there are, it says so. Against "
-        f"Moreau's best mode, forward + backward: {' and '.join(moreau)}. "
+        f"(Moreau's compiled solver, qpth) get them ready-made{layers}. × compares this package with the fastest peer that is "
+        f"right, × 1.x with {CONTENDERS[DEFAULT_1X].title}; where a mean stands on fewer families than there are, it says so. "
+        f"Against Moreau's best mode, forward + backward: {' and '.join(moreau)}. "
         f"{machine['processor']}, {machine['cores']} cores; {results.facts['date'][:10]}; {', '.join(packages)}."
     )
 
