@@ -45,7 +45,7 @@ def test_second_derivatives(family: str) -> None:
     assert torch.autograd.gradgradcheck(lambda p: layer(p)[0].sin(), points(), check_fwd_over_rev=True, atol=2e-5)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"exponential"}))  # its centring is not accurate enough yet
+@pytest.mark.parametrize("family", FAMILIES)
 def test_smoothed_second_derivatives(family: str) -> None:
     """Smoothed gradients are those of the central path; their derivatives those of its curvature."""
     layer = layer_of(family, derivative="smoothed", smoothing=1e-2)

@@ -117,7 +117,7 @@ void check_projection(const Structure& structure) {
     for (Index i = 0; i < f.plan.m; ++i) moved[i] = w[i] + step * d[i];
     std::copy(s, s + f.plan.m, target);
     std::copy(z, z + f.plan.m, unused);
-    f.cones->project(moved, target, unused, ~Mask<4>{});
+    f.cones->project(moved, V{}, target, unused, ~Mask<4>{});
   };
   project(0.0, high);
   for (Index i = f.plan.zero; i < f.plan.m; ++i)
@@ -131,6 +131,22 @@ void check_projection(const Structure& structure) {
   f.cones->back(d);
   for (Index i = f.plan.zero; i < f.plan.m; ++i)
     for (int lane = 0; lane < 4; ++lane) CHECK_NEAR((high[i][lane] - low[i][lane]) / (2 * step), d[i][lane], 1e-8);
+
+  // With μ the pair is on the central path, s = -μ∇f*(z), and s - z = w.
+  for (const double mu : {1.0, 1e-2, 1e-6}) {
+    V *c = f.vector(), *ds = f.vector(), *dz = f.vector();
+    for (Index i = 0; i < f.plan.m; ++i) ds[i] = dz[i] = V{};
+    std::copy(s, s + f.plan.m, high);
+    std::copy(z, z + f.plan.m, low);
+    f.cones->project(w, splat<V>(mu), high, low, ~Mask<4>{});
+    f.cones->scale(high, low, splat<V>(mu), ~Mask<4>{});
+    f.cones->complement(high, low, ds, dz, V{}, splat<V>(mu), c);
+    for (Index i = f.plan.zero; i < f.plan.m; ++i)
+      for (int lane = 0; lane < 4; ++lane) {
+        CHECK_NEAR(c[i][lane], 0.0, 1e-8);
+        CHECK_NEAR(high[i][lane] - low[i][lane], w[i][lane], 1e-4 * std::sqrt(mu));
+      }
+  }
 }
 
 }  // namespace

@@ -93,9 +93,10 @@ class SolveInfo:
 
     ``primal_residual``, ``dual_residual`` and ``gap`` are relative (the termination test of Clarabel, arXiv 2405.12762, sec. 2),
     ``objective`` is in the user's sense, ``fallback`` marks instances that a second solver finished. ``degenerate`` is False until
-    a derivative of this call has been taken; then it marks the instances where the solution is not differentiable and a
-    regularized derivative was given. ``margin`` says how far, in the units of slacks and multipliers, the solution is from such a
-    point: the least |s - z| over inequalities, for other cones the least spectral value of s - z (inf without inequalities).
+    a derivative of this call has been taken; then it marks the instances where the solution is not differentiable (smoothed: the
+    central path was not reached) and a regularized derivative was given. ``margin`` says how far, in the units of slacks and
+    multipliers, the solution is from such a point: the least |s - z| over inequalities, for other cones the least spectral value of
+    s - z (inf without inequalities).
     ``warm_start`` is there if the call asked for one: where the next one may start.
     """
 

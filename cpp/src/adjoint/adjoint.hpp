@@ -58,9 +58,9 @@ class Adjoint {
     active_ = arena.take<M>(plan.m);
   }
 
-  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. Lanes whose solution lies
-  // where Π has no derivative, for example with s = z = 0 in some row, are flagged. Rows of cone blocks are in the blocks' frames
-  // (cones/rotation.hpp), in which D is diagonal too.
+  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`, which needs q and b) of a point of the central path. Lanes
+  // whose solution lies where Π has no derivative, for example with s = z = 0 in some row, are flagged; so are points off the path. Rows
+  // of cone blocks are in the blocks' frames (cones/rotation.hpp), in which D is diagonal too.
   void linearize(M valid, bool smoothed) {
     valid_ = valid;
     smoothed_ = smoothed;
@@ -73,6 +73,7 @@ class Adjoint {
     }
     if (smoothed) {
       cones_.scale(t2_, l2_, V{}, ~M{});
+      degenerate = valid & strayed();
       for (Index i = 0; i < plan_.m; ++i) {
         active_[i] = ~M{};
         H_[i] = select(valid, cones_.h[i], one);
@@ -147,6 +148,29 @@ class Adjoint {
   }
 
  private:
+  // Lanes where the scaled (x, s, z) solves Px + q + A'z = 0, Ax + s = b, s = -μ∇f*(z) for no μ; the last in the norm of the barrier, by
+  // which small entries count as much as large ones. Programs without a point inside the cones have no central path.
+  M strayed() {
+    for (Index j = 0; j < plan_.n; ++j) a[j] = scaling_.D_inverse[j] * x[j];
+    program.products(a, l2_, t1_, w2_, l1_);
+    V residual = V{}, size = splat<V>(1.0), gap = V{}, distance2 = V{};
+    for (Index j = 0; j < plan_.n; ++j) {
+      residual = max(residual, abs(t1_[j] + scaling_.c * scaling_.D[j] * program.q[j] + l1_[j]));
+      size = max(size, abs(l1_[j]));
+    }
+    for (Index i = 0; i < plan_.m; ++i) {
+      residual = max(residual, abs(w2_[i] + t2_[i] - scaling_.E[i] * program.b[i]));
+      size = max(size, abs(w2_[i]));
+      gap += t2_[i] * l2_[i];
+      v2_[i] = c2_[i] = V{};
+    }
+    const V mu = gap / std::max(cones_.degree(), 1.0);
+    cones_.complement(t2_, l2_, v2_, c2_, V{}, mu, w2_);
+    cones_.forward(w2_);
+    for (Index i = plan_.zero; i < plan_.m; ++i) distance2 += w2_[i] * w2_[i] / (cones_.h[i] * mu);
+    return ~((residual <= path_tolerance * size) & (distance2 <= path_tolerance * path_tolerance));
+  }
+
   void factorize(V delta) {
     delta_ = delta;
     for (Index i = 0; i < plan_.m; ++i) {
@@ -304,6 +328,7 @@ class Adjoint {
   static constexpr double vanished = 1e-6;    // of a pseudo-random vector of size 1
   static constexpr double tie = 1e-8;
   static constexpr double roundoff = 1e-15;
+  static constexpr double path_tolerance = 1e-6;
   static constexpr double consistent = 1e-6;  // what may be removed from a right-hand side without a flag
   static constexpr int passes = 20;
   static constexpr int corrections = 5;

@@ -1,12 +1,19 @@
 #pragma once
 // From a solution to the point of the central path at μ, W instances at a time: Newton's method on
 //
-//     Px + q + A'z = 0,   Ax + s = b,   z = -μ∇f(s)     (s_i z_i = μ on nonnegative rows; f the barrier of K).
+//     Px + q + A'z = r₁,   Ax + s - b = r₂,   z = -μ∇f(s)     (s_i z_i = μ on nonnegative rows; f the barrier of K)
 //
-// The derivative of the solution at μ > 0 is that of this point: smooth in the data, and close to the exact one where that exists.
-// With exponential and power cones all rows start at the central point of K, and steps stay close to the central path; without,
-// nonnegative rows start at s z = μ with s - z as it is, close by wherever the solution is well determined; where it is not, the
-// way to the analytic centre of a face is the usual damped Newton path.
+// while r → 0. The derivative of the solution at μ > 0 is that of this point: smooth in the data, and close to the exact one where that
+// exists.
+//
+// s and z start on the central path of K itself, with s - z = w as it is: then r₂ = s - s*, r₁ = A'(z - z*), small where the solution is
+// well determined. For every multiple of that r there is such a point, so that the way is smooth, and Newton's method follows it in
+// steps as long as
+//
+//     ψ = s'z/μ + f(s) + f*(z) + ν log μ   ≥ 0, = 0 on the path
+//
+// stays below 1. Where r stays as it is ψ is convex and self-concordant, and with a scaling that maps z to s and ∇f(s) to ∇f*(z) every
+// direction descends: a lane whose steps are short turns to the centre and can go on.
 
 #include "cones/cones.hpp"
 #include "kkt/equilibrate.hpp"
@@ -37,10 +44,11 @@ class Centre {
     for (Index i = 0; i < plan_.m; ++i) {
       s[i] *= scaling_.E[i];
       z[i] *= scaling_.c * scaling_.E_inverse[i];
+      if (i < plan_.zero) s[i] = V{};
+      c_[i] = s[i] - z[i];
     }
-    begin(mu, lanes);
+    cones_.project(c_, mu, s, z, lanes);
     alpha_ = splat<V>(1.0);
-    slope_ = splat<V>(-1.0);
     M busy = lanes;
     for (int pass = 0; pass < passes && any(busy); ++pass) busy &= ~step(mu, busy);
     for (Index j = 0; j < plan_.n; ++j) x[j] *= scaling_.D[j];
@@ -51,45 +59,11 @@ class Centre {
   }
 
  private:
-  void begin(V mu, M lanes) {
-    std::copy(s, s + plan_.m, v2_);
-    std::copy(z, z + plan_.m, u2_);
-    cones_.begin(s, z, lanes);
-    for (Index i = 0; i < plan_.zero; ++i) {
-      s[i] = V{};
-      z[i] = u2_[i];
-    }
-    if (!cones_.symmetric()) return;
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
-      const V w = v2_[i] - u2_[i], root = sqrt(w * w + 4.0 * mu), large = 0.5 * (abs(w) + root);
-      s[i] = select(w > 0.0, large, mu / large);
-      z[i] = select(w > 0.0, mu / large, large);
-    }
-  }
-
   // One Newton step; returns the lanes that it has not changed any more.
   M step(V mu, M lanes) {
-    V gap = V{};
-    for (Index i = plan_.zero; i < plan_.m; ++i) gap += s[i] * z[i];
     // A step that had to be short asks for one that goes for the centre.
-    const V sigma = select(alpha_ < 0.3, splat<V>(0.8), splat<V>(0.1));
-    V target = max(mu, sigma * gap / std::max(cones_.degree(), 1.0));
-    program.products(x, z, rx_, rz_, t1_);
-    V residual = V{};
-    for (Index j = 0; j < plan_.n; ++j) {
-      rx_[j] = -(rx_[j] + program.q[j] + t1_[j]);
-      residual = max(residual, abs(rx_[j]));
-    }
-    for (Index i = 0; i < plan_.m; ++i) {
-      rz_[i] += s[i] - program.b[i];
-      residual = max(residual, abs(rz_[i]));
-    }
-    if (!cones_.symmetric()) {  // the gap waits for the residuals: close to the boundary there is no way to remove them
-      const V average = gap / cones_.degree();
-      slope_ = select(slope_ < 0.0, average / max(residual, splat<V>(1e-300)), slope_);
-      target = max(target, residual * slope_);
-    }
-    cones_.scale(s, z, target, ~M{});
+    const V keep = select(alpha_ < 0.5, select(alpha_ < 0.1, splat<V>(1.0), splat<V>(0.5)), V{});
+    cones_.scale(s, z, mu, M{});
     cones_.rotate_matrix(program.A, rotated_);
     for (Index i = 0; i < plan_.m; ++i) {
       const V e2 = 1.0 / (1.0 + cones_.h[i]);
@@ -99,53 +73,61 @@ class Centre {
     kkt_.factorize(program.P, rotated_, splat<V>(regularization));
 
     for (Index i = 0; i < plan_.m; ++i) t2_[i] = u2_[i] = V{};
-    cones_.complement(s, z, t2_, u2_, V{}, target, c_);
-    for (Index i = 0; i < plan_.m; ++i) rz_[i] = c_[i] - rz_[i];
+    cones_.complement(s, z, t2_, u2_, V{}, mu, c_);
+    program.products(x, z, rx_, rz_, t1_);
+    for (Index j = 0; j < plan_.n; ++j) rx_[j] = (keep - 1.0) * (rx_[j] + program.q[j] + t1_[j]);
+    for (Index i = 0; i < plan_.m; ++i) rz_[i] = (keep - 1.0) * (rz_[i] + s[i] - program.b[i]) + c_[i];
     solve_refined();
+    const V length = complete(mu);
 
-    // ds = -(c + H dz), H dz = T'(h T dz).
-    std::copy(dz_, dz_ + plan_.m, ds_);
-    apply_scaling(ds_);
-    for (Index i = 0; i < plan_.m; ++i) ds_[i] = i < plan_.zero ? V{} : -(c_[i] + ds_[i]);
     alpha_ = min(splat<V>(1.0), 0.99 / max(cones_.reach(s, ds_, z, dz_), splat<V>(1e-100)));
-    if (!cones_.symmetric()) alpha_ = stay_central(cones_.backtrack(s, ds_, z, dz_, alpha_, lanes), lanes);
-
-    V change = V{}, size = splat<V>(1.0), relative = V{}, s_size = V{}, z_size = V{}, s_change = V{}, z_change = V{};
+    alpha_ = stay_central(cones_.backtrack(s, ds_, z, dz_, alpha_, lanes), mu, lanes);
+    V change = V{}, size = splat<V>(1.0);
     for (Index j = 0; j < plan_.n; ++j) {
       change = max(change, abs(dx_[j]));
       size = max(size, abs(x[j]));
       x[j] = select(lanes, x[j] + alpha_ * dx_[j], x[j]);
     }
     for (Index i = 0; i < plan_.m; ++i) {
-      if (i >= plan_.orthant_end) {
-        s_size = max(s_size, abs(s[i]));
-        z_size = max(z_size, abs(z[i]));
-        s_change = max(s_change, abs(ds_[i]));
-        z_change = max(z_change, abs(dz_[i]));
-      } else if (i >= plan_.zero) {
-        relative = max(relative, max(abs(ds_[i] / s[i]), abs(dz_[i] / z[i])));
-      }
       s[i] = select(lanes, s[i] + alpha_ * ds_[i], s[i]);
       z[i] = select(lanes, z[i] + alpha_ * dz_[i], z[i]);
     }
-    // A point of a cone block may be as near to the boundary as μ over the size of its partner.
-    relative = max(relative, max(s_change * z_size, z_change * s_size) / mu);
     // Newton's method squares what is left: a step this small ends at rounding.
-    return (target <= mu * (1.0 + 1e-12)) & (alpha_ >= 1.0) & (change <= settled * size) & (relative <= settled);
+    return (keep == 0.0) & (alpha_ >= 1.0) & (change <= settled * size) & (length <= settled);
   }
 
-  // Shortens α until the barriers of the new point exceed the least possible at its gap by less than one.
-  V stay_central(V alpha, M lanes) {
+  // ds = -(c + H dz); returns the length of (ds, dz) in the norms of the barriers.
+  V complete(V mu) {
+    std::copy(dz_, dz_ + plan_.m, ds_);
+    std::copy(c_, c_ + plan_.m, t2_);
+    cones_.forward(ds_);
+    cones_.forward(t2_);
+    V length2 = V{};
+    for (Index i = 0; i < plan_.m; ++i) {
+      if (i < plan_.zero) {
+        ds_[i] = V{};
+        continue;
+      }
+      const V along = ds_[i];
+      ds_[i] = -(t2_[i] + cones_.h[i] * along);
+      length2 += cones_.h[i] * along * along + ds_[i] * ds_[i] / cones_.h[i];
+    }
+    cones_.back(ds_);
+    return sqrt(length2 / mu);
+  }
+
+  // Shortens α until ψ < 1.
+  V stay_central(V alpha, V mu, M lanes) {
+    const double degree = cones_.degree();
     M off = lanes;
-    for (int trial = 0; trial < 60 && any(off); ++trial) {
+    for (int trial = 0; trial < 40; ++trial) {
       V gap = V{};
       for (Index i = plan_.zero; i < plan_.m; ++i) gap += (s[i] + alpha * ds_[i]) * (z[i] + alpha * dz_[i]);
-      const double degree = cones_.degree();
-      const V excess = degree * log(max(gap / degree, splat<V>(1e-300))) + cones_.barrier(s, ds_, z, dz_, alpha);
-      off &= ~(excess < 1.0);
-      alpha *= select(off, splat<V>(0.8), splat<V>(1.0));
+      off &= ~(gap / mu - degree + degree * log(mu) + cones_.barrier(s, ds_, z, dz_, alpha) < 1.0);
+      if (!any(off)) break;
+      alpha *= select(off, splat<V>(0.7), splat<V>(1.0));
     }
-    return alpha;
+    return select(off, V{}, alpha);
   }
 
   void apply_scaling(V* v) {
@@ -185,7 +167,7 @@ class Centre {
   Cones<V> cones_;
   Kkt<V> kkt_;
   V* rotated_;
-  V alpha_{}, slope_{};  // the last step; gap over residual at the start
+  V alpha_{};  // the last step
   V *rx_, *rz_, *c_, *dx_, *ds_, *dz_, *t1_, *t2_, *u1_, *u2_, *v1_, *v2_;
 };
 

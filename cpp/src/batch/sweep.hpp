@@ -41,6 +41,7 @@ class Sweep {
 
   // Loads instances first … first + count - 1 (padding lanes repeat the last) and factors at their solutions.
   void linearize(std::int64_t first, int count) {
+    const bool smoothed = job_.compiled.problem.smoothed;
     first_ = first;
     count_ = count;
     valid_ = M{};
@@ -51,13 +52,17 @@ class Sweep {
       const auto put = [&](V* to, Index k, Index v) { lane_of(to, k, lane) = v < 0 ? 0.0 : job_.compiled.values(v, stage_.pointers); };
       for (Index k = 0; k < plan_.P.nnz(); ++k) put(adjoint_.program.P, k, plan_.P_source[k]);
       for (Index k = 0; k < plan_.A.nnz(); ++k) put(adjoint_.program.A, k, plan_.A_source[k]);
-      for (Index j = 0; j < plan_.n; ++j) lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
+      for (Index j = 0; j < plan_.n; ++j) {
+        lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
+        if (smoothed) put(adjoint_.program.q, j, structure_.q_offset() + plan_.variable_of[j]);
+      }
       for (Index r = 0; r < plan_.m; ++r) {
+        if (smoothed) put(adjoint_.program.b, r, structure_.b_offset() + r);
         lane_of(adjoint_.z, r, lane) = job_.tape.z[i * plan_.m + r];
         lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
       }
     }
-    adjoint_.linearize(valid_, job_.compiled.problem.smoothed);
+    adjoint_.linearize(valid_, smoothed);
   }
 
   // `partial` receives the sums over the batch.

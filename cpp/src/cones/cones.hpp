@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <new>
+#include <tuple>
 
 #include "cones/curvature.hpp"
 #include "cones/exponential.hpp"
@@ -107,16 +108,14 @@ class Cones {
     });
   }
 
-  // s = Π(w), z = s - w in the given lanes, where (s, z) is close to that.
-  void project(const V* w, V* s, V* z, M lanes) {
+  // In the given lanes, s = Π(w) and z = s - w, where (s, z) is close to that; for μ > 0 a point of the central path, z = -μ∇f(s), with
+  // s - z = w (exponential and power cones: to a few digits).
+  void project(const V* w, V mu, V* s, V* z, M lanes) {
     std::copy(s, s + plan_.m, t_);
     std::copy(z, z + plan_.m, u_);
     for (Index i = 0; i < plan_.zero; ++i) u_[i] = -w[i];
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
-      t_[i] = max(w[i], V{});
-      u_[i] = max(-w[i], V{});
-    }
-    for_each([&](const ConeBlock& c, auto& block) { block.project(w + c.first, t_ + c.first, u_ + c.first); });
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) std::tie(t_[i], u_[i]) = parts(w[i], mu);
+    for_each([&](const ConeBlock& c, auto& block) { block.project(w + c.first, mu, t_ + c.first, u_ + c.first); });
     for (Index i = 0; i < plan_.m; ++i) {
       s[i] = select(lanes, t_[i], s[i]);
       z[i] = select(lanes, u_[i], z[i]);

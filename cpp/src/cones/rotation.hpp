@@ -5,12 +5,21 @@
 //
 //   forward   A ← T A              back   z̃ ← T'z̃
 
+#include <utility>
+
 #include "lanes/lanes.hpp"
 #include "lanes/math.hpp"
 
 #include "cvxl/program.hpp"
 
 namespace cvxl::CVXL_ISA {
+
+// On the half-line, which is what a cone is along its frames: s, z ≥ 0 with s - z = w and s z = μ.
+template <class V>
+CVXL_INLINE std::pair<V, V> parts(V w, V mu) {
+  const V larger = select(mu > 0.0, 0.5 * (abs(w) + sqrt(w * w + 4.0 * mu)), abs(w)), smaller = mu / max(larger, splat<V>(1e-300));
+  return {select(w > 0.0, larger, smaller), select(w > 0.0, smaller, larger)};
+}
 
 inline constexpr double sqrt_half = 0.70710678118654752440, sqrt_two = 1.41421356237309504880;
 

@@ -106,8 +106,8 @@ class SecondOrder {
     return (abs(high) < tie) | ((abs(low) < tie) & M(order_ > 1 ? ~M{} : M{}));
   }
 
-  // s = Π(w), z = s - w.
-  void project(const V* w, V* s, V* z) const {
+  // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).
+  void project(const V* w, V mu, V* s, V* z) const {
     const V length = norm(w + 1, order_ - 1), inverse = select(length > 1e-150, 1.0 / length, V{});
     const V high = w[0] + length, low = w[0] - length;
     const auto split = [&](V* u, V first, V second) {
@@ -115,8 +115,10 @@ class SecondOrder {
       const V along = 0.5 * (first - second) * inverse;
       for (Index i = 1; i < order_; ++i) u[i] = along * w[i];
     };
-    split(s, max(high, V{}), max(order_ > 1 ? low : high, V{}));
-    split(z, max(-high, V{}), max(order_ > 1 ? -low : -high, V{}));
+    const auto [s_high, z_high] = parts(high, mu);
+    const auto [s_low, z_low] = parts(order_ > 1 ? low : high, mu);
+    split(s, s_high, s_low);
+    split(z, z_high, z_low);
   }
 
   // f(s) + f*(z) = -½ log det - ½ log det at the moved points.

@@ -3,7 +3,7 @@
 // factors S = L₁L₁', Z = L₂L₂' and L₂'L₁ = U Λ V', R = L₁VΛ^(-1/2) gives R'ZR = R⁻¹SR⁻ᵀ = Λ. W z = svec(R'ZR), and W'W = H maps
 // Z to GZG, G = RR'. Eigenvectors of G diagonalize H; its eigenvalues there are products g_i g_j.
 
-#include <utility>
+#include <tuple>
 
 #include "cones/jacobi.hpp"
 #include "cones/rotation.hpp"
@@ -128,14 +128,11 @@ class Semidefinite {
     return tied;
   }
 
-  // s = Π(w), z = s - w.
-  void project(const V* w, V* s, V* z) {
+  // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).
+  void project(const V* w, V mu, V* s, V* z) {
     eigenvectors(w);
     for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) s[r] = z[r] = V{};
-    for (Index j = 0; j < k_; ++j) {
-      s[j * (j + 3) / 2] = max(B_[j * k_ + j], V{});
-      z[j * (j + 3) / 2] = max(-B_[j * k_ + j], V{});
-    }
+    for (Index j = 0; j < k_; ++j) std::tie(s[j * (j + 3) / 2], z[j * (j + 3) / 2]) = parts(B_[j * k_ + j], mu);
     SemidefiniteFrame<V>::template congruence<true>(s, C_, k_, 1, scratch_);
     SemidefiniteFrame<V>::template congruence<true>(z, C_, k_, 1, scratch_);
   }

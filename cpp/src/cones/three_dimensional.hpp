@@ -98,8 +98,9 @@ class ThreeDimensional {
     return ~flat & (min(s_norm, z_norm) < tie);
   }
 
-  // s = Π(w), z = s - w, given a pair that is close.
-  void project(const V* w_, V* s_, V* z_) const {
+  // s = Π(w), z = s - w, given a pair that is close. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.
+  void project(const V* w_, V mu, V* s_, V* z_) {
+    if (any(mu > 0.0)) return centre(w_, mu, s_, z_);
     const Vector3<V> w{{w_[0], w_[1], w_[2]}};
     const auto [face, inside, polar] = regions(w);
     Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
@@ -118,17 +119,46 @@ class ThreeDimensional {
     return barrier.contains_primal(p) & barrier.contains_dual(d);
   }
 
-  // f(s) + f*(z) at the moved points.
+  // f(s) + f*(z) + 3 at the moved points, 0 at the central point.
   V barriers(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     const Vector3<V> p{{s[0] + alpha * ds[0], s[1] + alpha * ds[1], s[2] + alpha * ds[2]}};
     const Vector3<V> d{{z[0] + alpha * dz[0], z[1] + alpha * dz[1], z[2] + alpha * dz[2]}};
     Vector3<V> conjugate = barrier.primal_gradient(p);
     for (int i = 0; i < 3; ++i) conjugate[i] = -conjugate[i];
-    // f(s) = -f*(-∇f(s)) - 3: the conjugate of f* with the sign of its argument turned.
-    return value(d) - value(conjugate) - 3.0;
+    // f(s) + 3 = -f*(-∇f(s)): the conjugate of f* with the sign of its argument turned.
+    return value(d) - value(conjugate);
   }
 
  private:
+  // Newton's method on ½|z|² + w'z + μf*(z), self-concordant over μ: steps 1/(1 + λ) stay inside, λ the decrement. From z + √μ e.
+  void centre(const V* w, V mu, V* s, V* z) {
+    V e[3], h[3], g[3];
+    barrier.central(e);
+    const V root = sqrt(mu);
+    const M inside = barrier.contains_dual({{z[0] + root * e[0], z[1] + root * e[1], z[2] + root * e[2]}});
+    for (int i = 0; i < 3; ++i) z[i] = select(inside, z[i], V{}) + root * e[i];
+    M busy = ~M{};
+    for (int pass = 0;; ++pass) {
+      const Vector3<V> point{{z[0], z[1], z[2]}}, gradient = barrier_gradient(barrier.kernel(point), point);
+      for (int i = 0; i < 3; ++i) s[i] = -mu * gradient[i];
+      if (pass == 60 || !any(busy)) return;
+      scale(s, z, mu, ~M{}, h);
+      for (int i = 0; i < 3; ++i) g[i] = z[i] + w[i] - s[i];
+      frame.forward(g, 1);
+      V decrement2 = V{};
+      for (int i = 0; i < 3; ++i) {
+        const V step = g[i] / (1.0 + h[i]);
+        decrement2 += g[i] * step / mu;
+        g[i] = step;
+      }
+      frame.back(g, 1);
+      const V decrement = sqrt(decrement2), length = select(decrement > 0.25, 1.0 / (1.0 + decrement), splat<V>(1.0));
+      busy &= finite(decrement);
+      for (int i = 0; i < 3; ++i) z[i] -= select(busy, length * g[i], V{});
+      busy &= decrement > 1e-4;
+    }
+  }
+
   struct Regions {
     M face, inside, polar;
   };

@@ -247,7 +247,7 @@ class HomogeneousSolver {
     for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] += select(st_.polish, st_.x1[j], V{});
     for (Index i = 0; i < st_.plan.m; ++i)
       st_.w[i] = (st_.is_equality(i) ? V{} : st_.s[i] - st_.rz[i] - st_.t2[i]) - st_.z[i] - st_.cz[i];
-    st_.cones.project(st_.w, st_.s, st_.z, st_.polish);
+    st_.cones.project(st_.w, V{}, st_.s, st_.z, st_.polish);
   }
 
   // Divides by τ and starts the polish; the interior iterate is kept.
