@@ -1,10 +1,10 @@
 """What is needed to write an engine: a solver for layers, in the order of effort.
 
 * A function ``solve(program, **settings)`` that returns x, (x, z) or a ``Claim``, passed as ``solver=``.
-* An ``Adapter`` subclass, for a package that solves one ``ConeProgram`` at a time.
+* An ``Adapter`` subclass, for a package that solves one ``ConeProgram`` at a time; a ``BatchAdapter``, for one that solves many.
 * An ``Engine`` subclass, for a solver that takes whole batches, or has a derivative of its own.
 
-The first two share threads, failures per instance, the judgement and refinement of answers, and the native derivative.
+The first two share failures per instance, the judgement and refinement of answers, and the native derivative.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 from cvxpylayers._engines.base import EVERY_CONE, POLYHEDRAL, Capabilities, Engine
 from cvxpylayers._engines.derivative import NativeDerivative
 from cvxpylayers._engines.judge import Claim, Outcome, settle
-from cvxpylayers._engines.per_instance import Adapter, PerInstance, words
+from cvxpylayers._engines.package import words
+from cvxpylayers._engines.per_instance import Adapter, BatchAdapter, PerInstance
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._engines.registry import names
 from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Status, Structure, Tape
@@ -22,6 +23,7 @@ __all__ = [
     "POLYHEDRAL",
     "Adapter",
     "Batch",
+    "BatchAdapter",
     "Capabilities",
     "Claim",
     "CompiledProblem",

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from cvxpylayers._engines.base import EVERY_CONE, Capabilities
+from cvxpylayers._engines.chunks import OURS
 from cvxpylayers._engines.cvxpy_solver import CvxpyEngine
-from cvxpylayers._engines.per_instance import OURS, require
+from cvxpylayers._engines.package import require
 from cvxpylayers._program import CompiledProblem
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import scipy.sparse as sp
 from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC, SOLVER_MAP_QP
 
+from cvxpylayers._engines.chunks import OURS
 from cvxpylayers._engines.judge import Claim, Outcome, settle
-from cvxpylayers._engines.per_instance import OURS, PerInstance
+from cvxpylayers._engines.per_instance import PerInstance
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import CompiledProblem, Status
 from cvxpylayers._typing import Float64, Shaped

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.derivative import reduced
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter, words
+from cvxpylayers._engines.package import words
+from cvxpylayers._engines.per_instance import Adapter
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._engines.scs import ScsForm
 from cvxpylayers._program import Batch, CompiledProblem, Status, Tape

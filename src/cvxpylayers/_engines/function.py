@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from cvxpylayers._engines.chunks import OURS
 from cvxpylayers._engines.judge import Claim, Outcome, settle
-from cvxpylayers._engines.per_instance import OURS, PerInstance
+from cvxpylayers._engines.per_instance import PerInstance
 from cvxpylayers._program import CompiledProblem
 from cvxpylayers._typing import Float64, Shaped
 

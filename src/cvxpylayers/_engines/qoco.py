@@ -9,7 +9,8 @@ import numpy as np
 
 from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter, words
+from cvxpylayers._engines.package import words
+from cvxpylayers._engines.per_instance import Adapter
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Status
 

@@ -10,7 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxpylayers._engines.judge import Claim
-from cvxpylayers._engines.per_instance import Adapter, words
+from cvxpylayers._engines.package import words
+from cvxpylayers._engines.per_instance import Adapter
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Cones, Status
 from cvxpylayers._typing import Float64, NDArray

@@ -1,0 +1,83 @@
+"""A batch as chunks of value vectors: what every engine shares that does not read parameters itself."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS, NativeDerivative
+from cvxpylayers._engines.judge import Outcome, invalid
+from cvxpylayers._engines.margin import margin
+from cvxpylayers._engines.program import Assembler
+from cvxpylayers._program import Batch, Solution, Tape
+from cvxpylayers._typing import Bool, Float64, Shaped
+
+_CHUNK: Final = 128  # instances whose value vectors exist at a time
+OURS: Final = frozenset({"threads", "tolerance", "polish"}) | DERIVATIVE_OPTIONS  # not the solver's
+
+
+class Chunked(NativeDerivative):
+    """Evaluates the values of some instances at a time, sorts out invalid ones, and collects what came of the others."""
+
+    @abc.abstractmethod
+    def _outcomes(self, values: Shaped[Float64, "k values"], settings: Mapping[str, Any]) -> list[Outcome]:
+        """Solve instances, given their value vectors [P, q, A, b, d], k ≥ 1 of them; finite, and P positive semidefinite."""
+
+    def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
+        """Solve every instance; nothing of one reaches another."""
+        settings, structure = {**self.options, **options}, self.compiled.structure
+        outcomes: list[Outcome] = []
+        for start in range(0, batch.size, _CHUNK):
+            rows = range(start, min(start + _CHUNK, batch.size))
+            values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)  # the order of sums depends on strides
+            valid = self._valid(values)
+            if batch.invalid is not None:
+                valid &= ~batch.invalid[start : start + _CHUNK]
+            found = iter(self._outcomes(values[valid], settings) if valid.any() else [])
+            outcomes += [next(found) if good else invalid(structure) for good in valid]
+        solution = self._collect(outcomes, tape)
+        if solution.tape is not None:
+            self._centre(batch, solution.tape, settings)
+        return solution
+
+    def _valid(self, values: Shaped[Float64, "k values"]) -> Shaped[Bool, " k"]:
+        valid: Bool = np.asarray(np.isfinite(values).all(axis=1))
+        if self._convexity_varies:
+            valid[valid] = [self._assemble.is_convex(row) for row in values[valid]]
+        return valid
+
+    @cached_property
+    def _assemble(self) -> Assembler:
+        return Assembler(self.compiled.structure)
+
+    @cached_property
+    def _convexity_varies(self) -> bool:
+        """Whether a parameter reaches P."""
+        M, nnz = self.compiled.M, self.compiled.structure.P.nnz
+        return bool((M.indices[: M.indptr[nnz]] < M.shape[1] - 1).any())
+
+    def _collect(self, outcomes: list[Outcome], tape: bool) -> Solution:
+        structure, size = self.compiled.structure, len(outcomes)
+
+        def column(name: str, dtype: Any, *width: int) -> Any:
+            return np.array([getattr(o, name) for o in outcomes], dtype=dtype).reshape(size, *width)
+
+        x, z, s = (column(name, np.float64, w) for name, w in (("x", structure.n), ("z", structure.m), ("s", structure.m)))
+        status = column("status", np.int8)
+        return Solution(
+            outputs=np.ascontiguousarray((self.compiled.R @ np.concatenate([x, z], axis=1).T).T),
+            status=status,
+            iterations=column("iterations", np.int32),
+            primal_residual=column("primal_residual", np.float64),
+            dual_residual=column("dual_residual", np.float64),
+            gap=column("gap", np.float64),
+            objective=self.compiled.objective_sign * column("objective", np.float64),
+            fallback=np.zeros(size, dtype=np.bool_),
+            margin=np.array([margin(structure.cones, *pair) for pair in zip(s, z, strict=True)], dtype=np.float64),
+            tape=Tape(x, z, s, status) if tape else None,
+            notes={i: o.note for i, o in enumerate(outcomes) if o.note},
+        )
