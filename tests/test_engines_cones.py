@@ -77,5 +77,6 @@ def test_derivatives_agree_with_central_differences(cones: Cones) -> None:
     for w in points(cones)[:36:3]:
         D = project.derivative(w).toarray()
         np.testing.assert_allclose(D, D.T, atol=1e-9)
+        np.testing.assert_array_equal(D, project.dense_derivative(w))
         numeric = np.column_stack([(project(w + h * e) - project(w - h * e)) / (2 * h) for e in np.eye(len(w))])
         np.testing.assert_allclose(D, numeric, atol=2e-6)

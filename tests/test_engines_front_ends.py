@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvxpylayers import MissingPackageError
+from cvxpylayers import MissingPackageError, UnsupportedConeError
 from cvxpylayers._engines.registry import names, resolve
 from cvxpylayers.numpy import CvxpyLayer
 from tests.contract import CASES, Case, compiled, quadratic
@@ -54,12 +56,36 @@ def test_front_ends_agree(solver: str, make: Callable[[], Case], front: FrontEnd
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
+def side_by_side(case: Case) -> list[CvxpyLayer]:
+    """Layers of one problem with every engine that is here and quickly imported."""
+    found = []
+    for name in (name for name in names() if name not in ("MOREAU", "MPAX")):
+        with contextlib.suppress(MissingPackageError, UnsupportedConeError):
+            found.append(CvxpyLayer(*case[:3], solver=name))
+    return found
+
+
+def bits(layers: list[CvxpyLayer], values: list[Array]) -> list[Array]:
+    """Outputs and gradients of every layer."""
+    points = [layer.linearize(*values) for layer in layers]
+    return [array for point in points for array in (*point.outputs, *point.vjp(*point.outputs))]
+
+
 def test_different_engines_side_by_side_in_threads() -> None:
     case = quadratic()
-    layers = [CvxpyLayer(*case[:3], solver=name) for name in ("NATIVE", "OSQP", "QOCO", "DAQP")]
-    expected = [layer(*case.values) for layer in layers]
+    layers = side_by_side(case)
+    expected = [bits([layer], case.values) for layer in layers]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
-            for found, true in zip(pool.map(lambda layer: layer(*case.values), layers), expected, strict=True):
+            for found, true in zip(pool.map(lambda layer: bits([layer], case.values), layers), expected, strict=True):
                 for a, b in zip(found, true, strict=True):
                     np.testing.assert_array_equal(a, b)
+
+
+def test_different_engines_travel_to_a_new_process_together() -> None:
+    case = quadratic()
+    layers = side_by_side(case)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply_async(bits, (layers, case.values)).get(60)  # imports everything anew
+    for a, b in zip(found, bits(layers, case.values), strict=True):
+        np.testing.assert_array_equal(a, b)

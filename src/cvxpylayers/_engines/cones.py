@@ -36,11 +36,24 @@ class Projection:
 
     def derivative(self, w: Float64) -> sp.csr_array:
         """Π_K'(w), block diagonal, shape (m, m)."""
-        zero, linear = self._cuts()
-        kept = np.where(np.arange(linear) >= zero, w[:linear] > 0.0, False).astype(np.float64)
-        parts: list[object] = [sp.diags_array(kept)] if linear else []
+        linear = self._cuts()[1]
+        parts: list[object] = [sp.diags_array(self._kept(w))] if linear else []
         parts += [block(w[rows])[1] for rows, block in self._blocks()]
         return sp.csr_array(sp.block_diag(parts, format="csr")) if parts else sp.csr_array((0, 0))
+
+    def dense_derivative(self, w: Float64) -> Float64:
+        """The same without the overhead of sparse matrices, which is most of the time for small ones."""
+        D = np.zeros((len(w), len(w)))
+        linear = self._cuts()[1]
+        D[range(linear), range(linear)] = self._kept(w)
+        for rows, block in self._blocks():
+            D[rows, rows] = block(w[rows])[1]
+        return D
+
+    def _kept(self, w: Float64) -> Float64:
+        """The diagonal of Π_K'(w) in linear rows."""
+        zero, linear = self._cuts()
+        return np.where(np.arange(linear) >= zero, w[:linear] > 0.0, False).astype(np.float64)
 
     def _cuts(self) -> tuple[int, int]:
         return self.cones.zero, self.cones.zero + self.cones.nonneg

@@ -29,6 +29,7 @@ from cvxpylayers._typing import Float64, Shaped
 ALMOST: Final = 1e-5  # worst residual of an almost solved instance
 _FINE: Final = 1e-12  # worst residual that needs no refinement
 _STEPS: Final = 8
+_SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
 _DENSE: Final = 500  # up to this size a singular Newton system is solved by least squares
 _NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE, Status.INVALID_INPUT)
 
@@ -149,16 +150,40 @@ class _Point:
     def step(self) -> list[_Point]:
         """The point after a Newton step; none where the system is singular and large."""
         program, (m, n) = self.program, self.program.A.shape
+        F = np.concatenate([program.product(self.x) + program.q + program.A.T @ self.z, program.A @ self.x + self.s - program.b])
+        with np.errstate(all="ignore"):
+            move = self._dense_move(F) if n + m <= _SMALL else self._sparse_move(F)
+        if move is None or not np.isfinite(move).all():
+            return []
+        return [_Point.at(program, self.scale, self.x + move[:n], self.w + move[n:])]
+
+    def _sparse_move(self, F: Float64) -> Float64 | None:
+        program, (m, n) = self.program, self.program.A.shape
         D = Projection(program.cones).derivative(self.w)
         J = sp.block_array([[program.P, program.A.T @ (D - sp.eye_array(m)) / self.scale], [program.A, D]], format="csc")
-        F = np.concatenate([program.product(self.x) + program.q + program.A.T @ self.z, program.A @ self.x + self.s - program.b])
-        moves = []
-        with contextlib.suppress(RuntimeError), np.errstate(all="ignore"):  # singular: answered below
-            moves.append(spla.splu(J).solve(-F))
-        if not (moves and np.isfinite(moves[0]).all() and _norm(J @ moves[0] + F) <= 1e-6 * _norm(F)) and n + m <= _DENSE:
-            moves = [np.linalg.lstsq(J.toarray(), -F, rcond=1e-12)[0]]
-        finite = [move for move in moves if np.isfinite(move).all()]
-        return [_Point.at(program, self.scale, self.x + move[:n], self.w + move[n:]) for move in finite]
+        with contextlib.suppress(RuntimeError):  # singular: answered below
+            move = np.asarray(spla.splu(J).solve(-F))
+            if _solves(J, move, F):
+                return move
+        return _least_squares(J.toarray(), F) if n + m <= _DENSE else None
+
+    def _dense_move(self, F: Float64) -> Float64:
+        program = self.program
+        U, A, D = program.P_upper.toarray(), program.A.toarray(), Projection(program.cones).dense_derivative(self.w)
+        J = np.block([[U + np.triu(U, 1).T, A.T @ (D - np.eye(len(D))) / self.scale], [A, D]])
+        with contextlib.suppress(np.linalg.LinAlgError):
+            move = np.linalg.solve(J, -F)
+            if _solves(J, move, F):
+                return move
+        return _least_squares(J, F)
+
+
+def _solves(J: Any, move: Float64, F: Float64) -> bool:
+    return bool(np.isfinite(move).all() and _norm(J @ move + F) <= 1e-6 * _norm(F))
+
+
+def _least_squares(J: Float64, F: Float64) -> Float64:
+    return np.asarray(np.linalg.lstsq(J, -F, rcond=1e-12)[0], dtype=np.float64)
 
 
 def _refine(point: _Point) -> _Point:
