@@ -4,7 +4,7 @@
         solver = "MINE"
 
 Problems whose cones the engine does not take are left out; what is asked of a solution is that of Clarabel, refined, and of a
-gradient that of the native engine.
+gradient that of the native engine. Laws are stated in NumPy; the other front ends give the same numbers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from cvxpylayers._engines.registry import check, resolve
 from cvxpylayers._program import Batch, CompiledProblem
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.numpy import CvxpyLayer
+from tests.front_ends import Array, FrontEnd, JittedJax, Mlx, Torch
 
-Array = np.ndarray[Any, Any]
+FRONT_ENDS = [Torch("float64"), JittedJax("float64"), Mlx("float64")]
 
 
 class Case(NamedTuple):
@@ -159,6 +160,16 @@ class EngineContract:
         tangents = [rng().normal(size=v.shape) for v in case.values]
         for found, true in zip(point.jvp(*tangents), native.jvp(*tangents), strict=True):
             np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("front", FRONT_ENDS, ids=lambda front: front.library)
+    @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+    def test_every_front_end_gives_the_same_numbers(self, make: Callable[[], Case], front: FrontEnd) -> None:
+        case = make()
+        point = self.layer(case).linearize(*case.values)
+        with front.context():
+            outputs, gradients = front.vjp(front.kind(*case[:3], solver=self.solver), case.values, point.outputs)
+        for found, true in zip((*outputs, *gradients), (*point.outputs, *point.vjp(*point.outputs)), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-12, atol=1e-12)
 
     def test_smoothed_derivatives_are_the_native_engines(self) -> None:
         case, arguments = self.smallest(), {"derivative": "smoothed", "smoothing": 1e-3}

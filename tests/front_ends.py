@@ -146,6 +146,15 @@ class Jax(FrontEnd):
         return [*map(self.numbers, jax.jvp(layer, [*map(self.tensor, values)], [*map(self.tensor, tangents)])[1])]
 
 
+class JittedJax(Jax):
+    """Engines other than the native one are called back from compiled code."""
+
+    def vjp(self, layer: Any, values: Sequence[Any], cotangents: Sequence[Any], **options: Any) -> tuple[list[Array], list[Array]]:
+        import jax
+
+        return super().vjp(jax.jit(lambda *parameters: layer(*parameters, **options)), values, cotangents)
+
+
 class Mlx(FrontEnd):
     library, package = "mlx", "mlx.core"
 

@@ -6,12 +6,9 @@ import pytest
 
 from tests.contract import EngineContract
 
-CONIC = 1e-4  # residuals of 1e-8, unrefined, leave this much to x on exponential and power cones
-
 
 class TestNative(EngineContract):
     solver = None
-    accuracy = CONIC
 
 
 class TestClarabel(EngineContract):
