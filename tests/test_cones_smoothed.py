@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
 
+from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native import NativeEngine
-from cvxpylayers._program import CompiledProblem, Cones
+from cvxpylayers._program import Batch, CompiledProblem, Cones, Tape
+from cvxpylayers.torch import CvxpyLayer
 from tests.conic import MIXES, random_conic
 from tests.oracles import _dense
 from tests.programs import Array, differentiate, same_bits, tape_of
@@ -42,24 +45,99 @@ def _blocks(cones: Cones, z: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def equations(problem: CompiledProblem, theta: Array, x: Array, z: Array, mu: float) -> tuple[Array, Array, Array]:
     """Residuals of Px + q + Aᵀz = 0 and Ax + s = b with s = -mu ∇f*(z); their Jacobian in (x, z); s."""
-    st = problem.structure
     P, q, A, b = _dense(problem, problem.M @ np.append(theta, 1.0))
-    point = torch.tensor(z, requires_grad=True)
-
-    def barrier(v: torch.Tensor) -> torch.Tensor:
-        return torch.stack(list(_blocks(st.cones, v))).sum()
-
-    s = -mu * torch.func.grad(barrier)(point).detach().numpy()
-    H = mu * torch.func.hessian(barrier)(point).detach().numpy()
+    s = -mu * torch.func.grad(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
+    H = mu * torch.func.hessian(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
     return np.r_[P @ x + q + A.T @ z, A @ x + s - b], np.block([[P, A.T], [A, -H]]), s
 
 
+def _barrier(cones: Cones) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda z: torch.stack(list(_blocks(cones, z))).sum()
+
+
+def off_path(problem: CompiledProblem, theta: Array, tape: Tape, i: int, mu: float) -> float:
+    """The largest residual of the central path's equations at row ``i`` of the tape, relative to the size of the point."""
+    x, z, s = tape.x[i], tape.z[i], tape.s[i]
+    P, q, A, b = _dense(problem, problem.M @ np.append(theta, 1.0))
+    central = -mu * torch.func.grad(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
+    size = max(1.0, np.abs(np.r_[x, z, s]).max())
+    return float(np.abs(np.r_[P @ x + q + A.T @ z, A @ x + s - b, s - central]).max() / size)
+
+
+def smoothed(compiled: CompiledProblem, mu: float) -> NativeEngine:
+    return NativeEngine(compiled, {"derivative": "smoothed", "smoothing": mu, "fallback": False})
+
+
 @mixes
-@pytest.mark.parametrize("mu", [1e-1, 1e-3])
+@pytest.mark.parametrize("mu", [1.0, 1e-1, 1e-2, 1e-4, 1e-6])
+def test_every_tape_is_on_the_central_path(cones: Cones, mu: float) -> None:
+    """A thousand programs. In the last, s = -mu ∇f*(z) magnifies the rounding of z by 1/mu."""
+    d = random_conic(np.random.default_rng(82), 8, cones, 10)
+    native = smoothed(d.compiled, mu)
+    tape = tape_of(native.solve(d.batch, {}, tape=True))
+    errors = [off_path(d.compiled, theta[:-1], tape, i, mu) for i, theta in enumerate(d.batch.theta())]
+    assert max(errors) <= max(1e-9, 1e-14 / mu)
+    cotangent = np.random.default_rng(0).normal(size=(10, d.compiled.R.shape[0]))
+    assert not np.any(native.vjp(d.batch, tape, cotangent, [True] * len(d.batch.arrays))[1])
+
+
+def test_only_the_smoothing_changes() -> None:
+    """One layer, a smoothing of its own in every call: the points are those of layers made for them, and none is kept."""
+    d = random_conic(np.random.default_rng(83), 8, MIXES["all"], 3)
+    layer = smoothed(d.compiled, 1e-4)
+    for mu in (1e-4, 1.0, 1e-6, 1e-2, 1e-4):
+        found = tape_of(layer.solve(d.batch, {"smoothing": mu}, tape=True))
+        expected = tape_of(smoothed(d.compiled, mu).solve(d.batch, {}, tape=True))
+        assert all(same_bits(getattr(found, name), getattr(expected, name)) for name in ("x", "z", "s"))
+
+
+# Sets that lose their interior where h = 0.
+SHRINKING: dict[str, Callable[[cp.Variable, cp.Parameter], list[cp.Constraint]]] = {
+    "nonneg": lambda x, h: [x >= 0, x[0] <= h],
+    "soc": lambda x, h: [cp.norm(x) <= h],
+    "psd": lambda x, h: [h * np.diag([1.0, 0.0]) + x[0] * np.array([[0.0, 1.0], [1.0, 0.0]]) + np.diag([0.0, 1.0]) >> 0],
+    "exp": lambda x, h: [x >= 0, cp.sum(cp.exp(x)) <= 2 + h],
+    "power": lambda x, h: [cp.PowCone3D(h, 1, x[0], 0.4)],
+}
+
+
+@pytest.mark.parametrize("family", SHRINKING)
+@pytest.mark.parametrize("mu", [1.0, 1e-2, 1e-6])
+def test_where_there_is_no_central_path(family: str, mu: float) -> None:
+    """Solved and flagged; its neighbours are neither flagged nor touched."""
+    x, h = cp.Variable(2), cp.Parameter()
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - np.array([0.3, 0.7]))), SHRINKING[family](x, h))
+    layer = CvxpyLayer(problem, [h], [x], solver_args={"derivative": "smoothed", "smoothing": mu})
+    sizes = torch.tensor([1.0, 0.0, 0.1, 1e-3], dtype=torch.float64, requires_grad=True)
+    (points,), info = layer.solve(sizes)
+    points.sum().backward()
+    assert info.solved.all()
+    assert info.degenerate.tolist() == [False, True, False, False]
+    rest = sizes.detach()[[0, 2, 3]].requires_grad_()
+    layer(rest)[0].sum().backward()
+    assert sizes.grad is not None
+    assert rest.grad is not None
+    assert sizes.grad.isfinite().all()
+    assert torch.equal(sizes.grad[[0, 2, 3]], rest.grad)
+
+
+def test_beside_the_boundary_of_an_exponential_cone() -> None:
+    """Whence going down from a large mu found no way."""
+    x, p = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(x - 2 * p)), [cp.log_sum_exp(x) <= 0.1 * p[1]])
+    compiled = compile_problem(problem, [p], [x])
+    for mu in (1.0, 1e-1, 1e-2, 1e-4, 1e-6):
+        theta = np.array([[1.0, 0.8, 1.3], [0.7, -0.6, 0.9]])
+        tape = tape_of(smoothed(compiled, mu).solve(Batch((theta,), (2,)), {}, tape=True))
+        assert max(off_path(compiled, row, tape, i, mu) for i, row in enumerate(theta)) <= max(1e-9, 1e-14 / mu)
+
+
+@mixes
+@pytest.mark.parametrize("mu", [1.0, 1e-1, 1e-2, 1e-3])
 def test_differences_of_the_smoothed_map(cones: Cones, mu: float) -> None:
     """The tape is on the central path; both derivatives are those of the point that Newton's method follows."""
     d = random_conic(np.random.default_rng(80), 8, cones, COUNT)
-    native = NativeEngine(d.compiled, {"derivative": "smoothed", "smoothing": mu, "fallback": False})
+    native = smoothed(d.compiled, mu)
     solution = native.solve(d.batch, {}, tape=True)
     assert same_bits(solution.outputs, NativeEngine(d.compiled, {"fallback": False}).solve(d.batch, {}, tape=True).outputs)
     case, tape, h = differentiate(native, d.batch), tape_of(solution), 1e-4

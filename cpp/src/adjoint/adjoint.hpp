@@ -148,8 +148,8 @@ class Adjoint {
   }
 
  private:
-  // Lanes where the scaled (x, s, z) solves Px + q + A'z = 0, Ax + s = b, s = -μ∇f*(z) for no μ; the last in the norm of the barrier, by
-  // which small entries count as much as large ones. Programs without a point inside the cones have no central path.
+  // Lanes where (x, z), scaled, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the barrier,
+  // by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only near ones.
   M strayed() {
     for (Index j = 0; j < plan_.n; ++j) a[j] = scaling_.D_inverse[j] * x[j];
     program.products(a, l2_, t1_, w2_, l1_);
@@ -159,13 +159,13 @@ class Adjoint {
       size = max(size, abs(l1_[j]));
     }
     for (Index i = 0; i < plan_.m; ++i) {
-      residual = max(residual, abs(w2_[i] + t2_[i] - scaling_.E[i] * program.b[i]));
-      size = max(size, abs(w2_[i]));
       gap += t2_[i] * l2_[i];
-      v2_[i] = c2_[i] = V{};
+      y[i] = c2_[i] = V{};
     }
     const V mu = gap / std::max(cones_.degree(), 1.0);
-    cones_.complement(t2_, l2_, v2_, c2_, V{}, mu, w2_);
+    cones_.complement(t2_, l2_, y, c2_, V{}, mu, v2_);
+    for (Index i = 0; i < plan_.m; ++i) w2_[i] = v2_[i] - (w2_[i] + t2_[i] - scaling_.E[i] * program.b[i]);
+    for (Index i = 0; i < plan_.zero; ++i) residual = max(residual, abs(w2_[i]));
     cones_.forward(w2_);
     for (Index i = plan_.zero; i < plan_.m; ++i) distance2 += w2_[i] * w2_[i] / (cones_.h[i] * mu);
     return ~((residual <= path_tolerance * size) & (distance2 <= path_tolerance * path_tolerance));
