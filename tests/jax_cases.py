@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import cvxpy as cp
+import jax.numpy as jnp
 import numpy as np
 import torch
 
@@ -77,13 +78,50 @@ def _gp() -> Problem:
     return problem, [a, b, c], [x, y], (lambda g, s: g.uniform(0.5, 2.0, size=s),) * 3
 
 
+def _second_order() -> Problem:
+    x = cp.Variable(3, name="x")
+    p, r = cp.Parameter(3, name="p"), cp.Parameter(name="r", nonneg=True)
+    inside = cp.norm(x) <= r
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [inside])
+    return problem, [p, r], [x, inside.dual_variables[0]], (_normal(3), lambda g, b: g.uniform(0.5, 1.0, size=b))
+
+
+def _semidefinite() -> Problem:
+    X, S, c = cp.Variable((3, 3), symmetric=True, name="X"), cp.Parameter((3, 3), name="S"), cp.Parameter(name="c")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(X - S) + c * X[0, 1]), [X >> 0, cp.trace(X) == 1])
+    return problem, [S, c], [X], (_normal(3, 3), _normal())
+
+
+def _exponential() -> Problem:
+    x, p, h = cp.Variable(4, name="x"), cp.Parameter(4, name="p"), cp.Parameter(name="h")
+    total = cp.sum(x) == 1
+    problem = cp.Problem(cp.Maximize(cp.sum(cp.entr(x)) + p @ x), [total, x[0] - x[1] <= h])
+    return problem, [p, h], [x, total.dual_variables[0]], (_normal(4), lambda g, b: g.uniform(0.2, 0.4, size=b))
+
+
+def _power() -> Problem:
+    x, p, h = cp.Variable(3, name="x"), cp.Parameter(3, name="p"), cp.Parameter(name="h")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [cp.PowCone3D(x[0], x[1], x[2], 0.3), x[0] + x[1] <= h])
+    return (
+        problem,
+        [p, h],
+        [x],
+        (lambda g, b: g.uniform(1.0, 2.0, size=(*b, 3)) + np.array([0, 0, 2]), lambda g, b: g.uniform(2.5, 3.5, size=b)),
+    )
+
+
+def _normal(*shape: int) -> Draw:
+    return lambda g, b: g.normal(size=(*b, *shape))
+
+
 FAMILIES = {"qp": _qp, "lp": _lp, "cones": _cones, "gp": _gp}
+SINGLE = {"second-order": _second_order, "semidefinite": _semidefinite, "exponential": _exponential, "power": _power}
 
 
 @cache
 def case(family: str) -> Case:
     """The layers of a family, built once."""
-    problem, parameters, variables, draws = FAMILIES[family]()
+    problem, parameters, variables, draws = {**FAMILIES, **SINGLE}[family]()
     gp = family == "gp"
     layers = (kind(problem, parameters, variables, gp=gp) for kind in (front.CvxpyLayer, twin.CvxpyLayer))
     return Case(*layers, draws, exact=not gp)
@@ -103,3 +141,31 @@ def torch_gradients(layer: twin.CvxpyLayer, arrays: list[Array]) -> list[Array]:
 
 def a_dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def loss_of(layer: Any) -> Callable[..., Any]:
+    """The weighted sum of all outputs."""
+
+    def loss(*params: Any) -> Any:
+        outputs = layer(*params)
+        return sum(jnp.sum(weights(o.shape, o.dtype) * o) for o in outputs)
+
+    return loss
+
+
+def close(found: Any, expected: Any, slack: float | None = None) -> None:
+    """Equal up to the rounding of the dtype, or ``slack``, relative to the largest entry."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    slack = slack or (1e-5 if found.dtype == np.float32 else 1e-10)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=slack * max(1.0, np.abs(expected).max(initial=0)))
+
+
+def same(case: Case, found: Any, expected: Any) -> None:
+    """Equal bit by bit, where that is promised."""
+    if case.exact:
+        expected = np.asarray(expected)
+        tiny = np.abs(expected) < np.finfo(expected.dtype).tiny  # XLA's threads flush denormal numbers to zero
+        np.testing.assert_array_equal(found, np.where(tiny, 0, expected))
+    else:
+        close(found, expected)

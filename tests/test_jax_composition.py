@@ -15,7 +15,8 @@ from jax.experimental import checkify
 from jax.sharding import Mesh, PartitionSpec
 
 from cvxpylayers import Status
-from tests.jax_cases import Case, case, weights
+from cvxpylayers.jax import CvxpyLayer
+from tests.jax_cases import FAMILIES, Case, case, weights
 
 
 @pytest.fixture
@@ -152,12 +153,26 @@ def test_one_call_and_no_callback(qp: Case, params: tuple[jax.Array, ...], name:
     assert all(target.startswith("cvxpylayers_") for target in targets)
 
 
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_same_through_python(qp: Case, params: tuple[jax.Array, ...], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the compiled interface, every transformation gives what it gives with it."""
+    monkeypatch.setenv("CVXPYLAYERS_JAX", "callback")
+    problem, parameters, variables, _ = FAMILIES["qp"]()
+    slow = CvxpyLayer(problem, parameters, variables)
+    transform, _ = TRANSFORMS[name]
+    assert "cvxpylayers_" not in jax.jit(transform(slow.__call__)).lower(*params).compile().as_text()
+    found, expected = (jax.jit(transform(layer.__call__))(*params) for layer in (slow, qp.layer))
+    jax.tree.map(close, found, expected)
+
+
 def test_what_is_shared_is_not_repeated(qp: Case, params: tuple[jax.Array, ...]) -> None:
-    """Parameters that are not mapped enter the call once, whatever the maps."""
+    """Parameters that are not mapped enter the call once, whatever the maps; a gradient summed over a batch is born summed."""
     F, g, u = params
-    function = jax.vmap(jax.grad(lambda F, g, u: jnp.sum(qp.layer(F, g, u)[0]), 1), (None, 0, None))
-    for line in jax.jit(function).lower(F[0], g, u).compile().as_text().splitlines():
-        assert "8,12]" not in line
+    each = jax.vmap(jax.grad(lambda F, g, u: jnp.sum(qp.layer(F, g, u)[0]), 1), (None, 0, None))
+    total = jax.grad(lambda F, g, u: jnp.sum(jax.vmap(qp.layer, (None, 0, None))(F, g, u)[0]))
+    for function in (each, total):
+        for line in jax.jit(function).lower(F[0], g, u).compile().as_text().splitlines():
+            assert "8,12]" not in line
 
 
 def test_checkify_and_statuses_in_compiled_code(qp: Case, params: tuple[jax.Array, ...]) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.jax_cases import FAMILIES, Array, Case, case, torch_gradients, weights
+from tests.jax_cases import FAMILIES, Array, Case, case, close, loss_of, same, torch_gradients, weights
 
 Params = tuple[Any, ...]
 
@@ -27,37 +27,11 @@ def family(request: pytest.FixtureRequest) -> Case:
     return case(request.param)
 
 
-def close(found: Any, expected: Any) -> None:
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape
-    slack = 1e-5 if found.dtype == np.float32 else 1e-10
-    np.testing.assert_allclose(found, expected, rtol=0, atol=slack * max(1.0, np.abs(expected).max(initial=0)))
-
-
-def same(case: Case, found: Any, expected: Any) -> None:
-    if case.exact:
-        expected = np.asarray(expected)
-        tiny = np.abs(expected) < np.finfo(expected.dtype).tiny  # XLA's threads flush denormal numbers to zero
-        np.testing.assert_array_equal(found, np.where(tiny, 0, expected))
-    else:
-        close(found, expected)
-
-
 def singles(layer: Any, arrays: list[Array], axes: tuple[int | None, ...]) -> list[Array]:
     """One call an instance; ``axes[i]`` is the batch axis of parameter i."""
     size = next(a.shape[k] for a, k in zip(arrays, axes, strict=True) if k is not None)
     calls = [layer(*(a if k is None else np.take(a, i, axis=k) for a, k in zip(arrays, axes, strict=True))) for i in range(size)]
     return [np.stack(outputs) for outputs in zip(*calls, strict=True)]
-
-
-def loss_of(layer: Any) -> Callable[..., Any]:
-    """The weighted sum of all outputs."""
-
-    def loss(*params: Any) -> Any:
-        outputs = layer(*params)
-        return sum(jnp.sum(weights(o.shape, o.dtype) * o) for o in outputs)
-
-    return loss
 
 
 BATCHES = {
