@@ -1,19 +1,23 @@
-"""Families of problems for the tests of the JAX front end: a layer, its twin in PyTorch, and parameters for both."""
+"""Families of problems for the tests of the JAX front end: a layer, its twin in PyTorch, and parameters for both.
+
+PyTorch is imported where a twin is asked for: tests that start processes do not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
 import jax.numpy as jnp
 import numpy as np
-import torch
 
 from cvxpylayers import jax as front
-from cvxpylayers import torch as twin
+
+if TYPE_CHECKING:
+    from cvxpylayers import torch as twin
 
 Array = np.ndarray[Any, Any]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -24,10 +28,22 @@ Problem = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], tuple[Draw, .
 class Case:
     """A layer, its twin, and how each parameter is drawn with leading axes."""
 
-    layer: front.CvxpyLayer
-    twin: twin.CvxpyLayer
-    draws: tuple[Draw, ...]
-    exact: bool = True  # values are those of the twin bit by bit; not so behind XLA's own log and exp
+    make: Callable[[], Problem]
+    exact: bool  # values are those of the twin bit by bit; not so behind XLA's own log and exp
+
+    @cached_property
+    def draws(self) -> tuple[Draw, ...]:
+        return self.make()[3]
+
+    @cached_property
+    def layer(self) -> front.CvxpyLayer:
+        return front.CvxpyLayer(*self.make()[:3], gp=not self.exact)
+
+    @cached_property
+    def twin(self) -> twin.CvxpyLayer:
+        from cvxpylayers.torch import CvxpyLayer
+
+        return CvxpyLayer(*self.make()[:3], gp=not self.exact)
 
     def sample(self, *batches: tuple[int, ...], dtype: str = "float64", seed: int = 0) -> list[Array]:
         """Parameters with these batch axes; the last ``batches`` entry stands for all that follow."""
@@ -120,11 +136,8 @@ SINGLE = {"second-order": _second_order, "semidefinite": _semidefinite, "exponen
 
 @cache
 def case(family: str) -> Case:
-    """The layers of a family, built once."""
-    problem, parameters, variables, draws = {**FAMILIES, **SINGLE}[family]()
-    gp = family == "gp"
-    layers = (kind(problem, parameters, variables, gp=gp) for kind in (front.CvxpyLayer, twin.CvxpyLayer))
-    return Case(*layers, draws, exact=not gp)
+    """The layers of a family, each built once."""
+    return Case({**FAMILIES, **SINGLE}[family], exact=family != "gp")
 
 
 def weights(shape: tuple[int, ...], dtype: Any = "float64") -> Array:
@@ -134,13 +147,12 @@ def weights(shape: tuple[int, ...], dtype: Any = "float64") -> Array:
 
 def torch_gradients(layer: twin.CvxpyLayer, arrays: list[Array]) -> list[Array]:
     """Gradients of the weighted sum of all outputs, by the PyTorch front end."""
+    import torch
+
     inputs = [torch.tensor(a, requires_grad=True) for a in arrays]
-    loss = sum((torch.tensor(weights(tuple(o.shape), a_dtype(o))) * o).sum() for o in layer(*inputs))
-    return [g.numpy() for g in torch.autograd.grad(loss, inputs)]
-
-
-def a_dtype(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    outputs = layer(*inputs)
+    cotangents = [torch.tensor(weights(tuple(o.shape)), dtype=o.dtype) for o in outputs]
+    return [g.numpy() for g in torch.autograd.grad(outputs, inputs, cotangents)]
 
 
 def loss_of(layer: Any) -> Callable[..., Any]:

@@ -89,7 +89,7 @@ sys.exit(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("before", ["", "qp.twin(*map(__import__('torch').as_tensor, arrays))"], ids=["built", "used"])
+@pytest.mark.parametrize("before", ["", "qp.layer._layer.solve(arrays)"], ids=["built", "used"])
 def test_layers_survive_a_fork(before: str) -> None:
     """Built, and its kernel used, before the fork; JAX itself must be started after it."""
     code = FORK.format(before=before, limit=LIMIT)
