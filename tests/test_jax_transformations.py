@@ -1,4 +1,4 @@
-"""Transformation × batching × family × x64: values as of single calls, bit by bit; derivatives as of PyTorch."""
+"""Batches in every shape, and first derivatives in every mode: what ``test_jax_matrix`` composes, one by one."""
 
 from __future__ import annotations
 
@@ -133,27 +133,6 @@ def test_jacobians_of_all_outputs(family: Case, dtype: str) -> None:
         pulled = jax.vjp(lambda *p, i=i: family.layer(*p)[i], *arrays)[1](w)
         for block, gradient in zip(reverse[i], pulled, strict=True):
             close(np.tensordot(w, np.asarray(block), w.ndim), gradient)
-
-
-@pytest.mark.parametrize("axes", [(0, 0, 0), (0, None, None), (None, 0, 0)], ids=str)
-def test_vmap_of_derivatives(family: Case, dtype: str, axes: tuple[int | None, ...]) -> None:
-    """jit∘vmap∘grad, vmap∘jacrev, vmap∘jacfwd and vmap∘jvp: one instance a row, also of what is shared."""
-    arrays = _spread(family, axes, dtype)
-    at = [tuple(a if k is None else a[i] for a, k in zip(arrays, axes, strict=True)) for i in range(4)]
-    for transform in (lambda f: jax.grad(loss_of(f), (0, 1, 2)), lambda f: jax.jacrev(f, (0, 1, 2)), lambda f: jax.jacfwd(f, 1)):
-        function = transform(family.layer.__call__)
-        found = jax.jit(jax.vmap(function, axes))(*arrays)
-        expected = jax.tree.map(lambda *rows: np.stack(rows), *(function(*p) for p in at))
-        jax.tree.map(close, found, expected)
-
-
-def test_grad_of_vmap_sums_what_is_shared(family: Case, dtype: str) -> None:
-    arrays = family.sample((4,), (), (4,), dtype=dtype)
-    batched = jax.vmap(family.layer, (0, None, 0))
-    for gradient, expected in zip(
-        jax.jit(jax.grad(loss_of(batched), (0, 1, 2)))(*arrays), torch_gradients(family.twin, arrays), strict=True
-    ):
-        close(gradient, expected)
 
 
 def test_vmap_over_tangents_and_cotangents_keeps_the_linearization(family: Case, dtype: str) -> None:
