@@ -17,6 +17,7 @@ from tests.test_engine_hessian import assert_second_derivative
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
 
 
+@pytest.mark.isa
 @mixes
 @pytest.mark.parametrize(("rank", "unique"), [(None, True), (3, False), (0, False)], ids=["definite", "low_rank", "linear"])
 def test_adjoint_identity(cones: Cones, rank: int | None, unique: bool) -> None:
@@ -26,6 +27,7 @@ def test_adjoint_identity(cones: Cones, rank: int | None, unique: bool) -> None:
     assert_adjoint(differentiate(native, pick(d.batch, keep)))
 
 
+@pytest.mark.isa
 @mixes
 @pytest.mark.parametrize("options", [{}, {"derivative": "smoothed", "smoothing": 0.1}], ids=["exact", "smoothed"])
 def test_second_derivatives(cones: Cones, options: dict[str, Any]) -> None:
