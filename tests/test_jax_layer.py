@@ -200,6 +200,15 @@ def test_smoothed_derivatives_are_those_of_the_twin(layer: CvxpyLayer) -> None:
     assert 0.01 < found[0, 0] < 0.99
 
 
+def test_what_is_off_the_central_path_is_flagged(layer: CvxpyLayer) -> None:
+    """Between equal bounds there is no interior, hence no path."""
+    smooth = CvxpyLayer(*interval(), solver_args={"derivative": "smoothed"})
+    lo = np.array([[0.0, -1.0], [2.0, 2.0]])
+    (x, _), info = jax.jit(lambda lo: smooth.solve(lo, TWO, 1.0, degeneracy=True))(lo)
+    np.testing.assert_array_equal(info.degenerate, [False, True])
+    np.testing.assert_allclose(x[1], TWO, rtol=1e-6)
+
+
 # ---- layers as values ----
 
 
