@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from cvxpylayers import SolveInfo
+from cvxpylayers import SolveInfo, WarmStart
 
 Array = np.ndarray[Any, Any]
 
@@ -68,6 +68,10 @@ class FrontEnd(abc.ABC):
         """The outputs, and the outcome in its common form."""
         outputs, info = layer.solve(*map(self.tensor, values), **options)
         return [self.numbers(o) for o in outputs], info
+
+    def cold(self, layer: Any, batch: tuple[int, ...]) -> Any:
+        """What begins a chain of warm starts."""
+        return WarmStart()
 
     @abc.abstractmethod
     def vjp(self, layer: Any, values: Sequence[Any], cotangents: Sequence[Any], **options: Any) -> tuple[list[Array], list[Array]]:
@@ -133,6 +137,9 @@ class Jax(FrontEnd):
     def solve(self, layer: Any, values: Sequence[Any], **options: Any) -> tuple[list[Array], SolveInfo]:
         outputs, info = super().solve(layer, values, **options)
         return outputs, info.concrete()  # type: ignore[attr-defined]
+
+    def cold(self, layer: Any, batch: tuple[int, ...]) -> Any:
+        return layer.cold_start(*batch)
 
     def vjp(self, layer: Any, values: Sequence[Any], cotangents: Sequence[Any], **options: Any) -> tuple[list[Array], list[Array]]:
         import jax

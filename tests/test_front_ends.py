@@ -340,6 +340,15 @@ def test_options_hold_until_a_call_overrides_them(front: FrontEnd) -> None:
         close(x, front.call(layer_of(front, ridge), values)[0], front)
 
 
+def test_points_to_start_from_come_and_go(front: FrontEnd) -> None:
+    layer, values = layer_of(front, ridge), [front.tensor(v) for v in draw(((5,), (), ()))]
+    cold, info = layer.solve(*values, warm_start=front.cold(layer, (5,)))
+    warm, again = layer.solve(*values, warm_start=info.warm_start)
+    for a, b in zip(warm, cold, strict=True):
+        close(front.numbers(a), front.numbers(b), front)
+    assert np.asarray(again.iterations).sum() <= np.asarray(info.iterations).sum()
+
+
 def test_verbose_prints_one_line_per_call(front: FrontEnd, capsys: pytest.CaptureFixture[str]) -> None:
     front.call(front.layer(*ridge(), verbose=True), draw(((5,), (), ())))
     printed = capsys.readouterr().out

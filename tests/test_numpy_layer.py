@@ -9,7 +9,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers import InputError, InputTypeError, SolverError, Status, WarmStart
+from cvxpylayers import InputError, InputTypeError, SolverError, Status
 from cvxpylayers.numpy import CvxpyLayer
 
 Array = np.ndarray[Any, Any]
@@ -103,16 +103,6 @@ def test_failure_belongs_to_an_instance(interval: CvxpyLayer) -> None:
     np.testing.assert_allclose(point.jacobian()[0][0], np.eye(2) * np.array([1, 0])[:, None, None], atol=1e-6)
     with pytest.warns(RuntimeWarning, match="no solution"):
         interval(lo, on_failure="warn")
-
-
-def test_points_to_start_from_come_and_go() -> None:
-    x, c = cp.Variable(4), cp.Parameter(4)
-    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x) + c @ x), [cp.sum(x) == 1, x >= 0]), [c], [x])
-    values = np.random.default_rng(0).normal(size=(5, 4))
-    cold, info = layer.solve(values, warm_start=WarmStart())
-    warm, again = layer.solve(values, warm_start=info.warm_start)
-    np.testing.assert_allclose(warm[0], cold[0], atol=1e-9)
-    assert again.iterations.sum() <= info.iterations.sum()
 
 
 def test_a_table_of_instances_on_request(interval: CvxpyLayer) -> None:

@@ -35,8 +35,9 @@ _TOLERANCES: Final = ("tol_gap_abs", "tol_gap_rel", "tol_feas")
 class MoreauEngine(BatchAdapter):
     """Every cone. Settings of Moreau pass under their own names, those of its interior point method inside ``ipm_settings``.
 
-    ``direct_cones=True`` hands blocks of rows -x_i + s = 0 over as cones of x, without rows; only its interior point method takes
-    them. It is off by default because small quadratic programs go to its active set method, which is some times faster.
+    It has threads of its own, which ``threads`` does not count. ``direct_cones=True`` hands blocks of rows -x_i + s = 0 over as
+    cones of x, without rows. Only its interior point method takes them, while small quadratic programs go to its active set method,
+    which is some times faster: so they are off by default.
     """
 
     name: ClassVar[str] = "MOREAU"
@@ -50,7 +51,7 @@ class MoreauEngine(BatchAdapter):
     preset: ClassVar[Mapping[str, Any]] = {"device": "cpu", "direct_cones": False}
 
     def _claims(self, values: Shaped[Float64, "k values"], settings: dict[str, Any]) -> list[Claim]:
-        moreau, st, form = self._solver, self.compiled.structure, self._forms[settings.pop("direct_cones")]
+        moreau, st, form = self._solver, self.compiled.structure, self._forms[bool(settings.pop("direct_cones"))]
         ipm = settings.pop("ipm_settings", {})
         if isinstance(ipm, Mapping):
             ipm = moreau.IPMSettings(**{**dict.fromkeys(_TOLERANCES, 1e-10), **ipm})
