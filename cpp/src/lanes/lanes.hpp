@@ -29,11 +29,14 @@ template <int W>
 struct LaneTypes {
   typedef double Real __attribute__((vector_size(W * 8)));
   typedef long Mask __attribute__((vector_size(W * 8)));
+  typedef unsigned long Bits __attribute__((vector_size(W * 8)));
 };
 template <int W>
 using Real = typename LaneTypes<W>::Real;
 template <int W>
 using Mask = typename LaneTypes<W>::Mask;  // all bits set where true, as the comparison operators give
+template <int W>
+using Bits = typename LaneTypes<W>::Bits;  // of numbers; they may wrap around in lanes that are masked later
 
 template <class V>
 inline constexpr int lanes_of = sizeof(V) / 8;

@@ -10,11 +10,11 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 CVXL_INLINE V log(V a) {
   using I = Mask<lanes_of<V>>;
-  const I bits = (I)a;
+  using U = Bits<lanes_of<V>>;
+  const U bits = (U)a;
   // Exponent of a/√½: the subtraction moves the fraction's split from 1 to √½.
-  const I shifted = bits - 0x3fe6a09e667f3bcdL;
-  const I exponent = shifted >> 52;
-  const V m = (V)(bits - (exponent << 52));
+  const I exponent = (I)(bits - 0x3fe6a09e667f3bcdUL) >> 52;
+  const V m = (V)(bits - ((U)exponent << 52));
   const V e = __builtin_convertvector(exponent, V);
   const V f = m - 1.0, t = f / (2.0 + f), t2 = t * t;
   V p = splat<V>(1.0 / 23.0);
