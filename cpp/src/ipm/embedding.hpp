@@ -42,10 +42,12 @@ struct Embedding {
   // The stage of each lane; a lane in none is idle. `dual` lanes have given up the primal-dual scaling.
   M convexity{}, start{}, interior{}, polish{}, fresh{}, dual{}, not_convex{};
   M last{};                         // lanes that end with their polish, whatever it brings
+  M refine{};                       // lanes whose directions are refined
 
   Outcome<V> outcome;
   V q_norm{}, b_norm{};
   V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
+  V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   V polish_at{};                    // merit at which the next polish is tried
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
 

@@ -56,6 +56,7 @@ class HomogeneousSolver {
     st_.cones.begin(st_.s, st_.z, loaded);
     st_.tau = select(loaded, one, st_.tau);
     st_.kappa = select(loaded, one, st_.kappa);
+    st_.residual = select(loaded, splat<V>(__builtin_inf()), st_.residual);
     st_.polish_at = select(loaded, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
     st_.dual &= ~loaded;
     st_.last &= ~loaded;
@@ -86,9 +87,10 @@ class HomogeneousSolver {
     return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, rho);
   }
 
-  // K (x, z) = (r1, r2) without regularization, by refinement; r2 and z in the frames.
+  // K (x, z) = (r1, r2); r2 and z in the frames. In lanes that call for it, refined until regularization has no part in it.
   void solve(V* x, V* z) {
     st_.kkt.solve(st_.rotated.A, st_.r1, st_.r2, x, z);
+    if (!any(st_.refine)) return;
     V before = splat<V>(__builtin_inf());
     for (int pass = 0;; ++pass) {
       st_.rotated.products(x, z, st_.t1, st_.t2, st_.t3);
@@ -109,7 +111,7 @@ class HomogeneousSolver {
         for (Index i = 0; i < st_.plan.m; ++i) z[i] -= select(worse, st_.cz[i], V{});
         size = select(worse, V{}, size);
       }
-      const M busy = st_.live() & (size > 1e-13 * scale + 1e-15) & (size < 0.5 * before);
+      const M busy = st_.refine & (size > 1e-13 * scale + 1e-15) & (size < 0.5 * before);
       if (pass == refinements || !any(busy)) return;
       before = select(busy, size, V{});
       st_.kkt.solve(st_.rotated.A, st_.t1, st_.t2, st_.cx, st_.cz);
@@ -140,13 +142,12 @@ class HomogeneousSolver {
   // (dx, dz, ds, dτ, dκ) from the two solutions; c in `slack`, (1 - σ) in `keep`.
   void assemble(const V* slack, V keep, V d_kappa, V& dtau, V& dkappa) {
     const V xi = 1.0 / st_.tau;
-    st_.program.products(st_.x2, st_.z2, st_.t1, st_.t2, st_.t3);  // t1 = P x₂
     V linear1 = V{}, linear2 = V{}, cross1 = V{}, cross2 = V{}, norm2 = V{};
     for (Index j = 0; j < st_.plan.n; ++j) {
       linear1 += st_.program.q[j] * st_.x1[j];
       linear2 += st_.program.q[j] * st_.x2[j];
       cross1 += st_.Px[j] * st_.x1[j];
-      cross2 += st_.t1[j] * st_.x[j];
+      cross2 += st_.Px[j] * st_.x2[j];
       norm2 += st_.x[j] * st_.Px[j];
     }
     for (Index i = 0; i < st_.plan.m; ++i) {
@@ -199,6 +200,7 @@ class HomogeneousSolver {
     V alpha = longest(dtau, dkappa) * st_.settings.step_fraction;
     if (!st_.cones.symmetric()) alpha = centred(alpha, dtau, dkappa);
     st_.alpha = alpha;
+    st_.shrinks = 1.0 - alpha * keep;
     alpha = select(st_.interior, alpha, V{});
     const auto move = [&](V& value, V by) { value = select(st_.interior, value + alpha * by, value); };
     for (Index j = 0; j < st_.plan.n; ++j) move(st_.x[j], st_.dx[j]);
@@ -271,6 +273,8 @@ class HomogeneousSolver {
     st_.misses = select(lanes, V{}, st_.misses);
     st_.polish |= lanes;
     st_.interior &= ~lanes;
+    for (Index i = 0; i < st_.plan.m; ++i) st_.w[i] = (st_.is_equality(i) ? V{} : st_.s[i]) - st_.z[i];
+    st_.cones.project(st_.w, st_.s, st_.z, lanes);
     evaluate(st_);
   }
 
@@ -285,7 +289,7 @@ class HomogeneousSolver {
     restore(st_.s, st_.saved_s, st_.plan.m);
     st_.tau = select(lanes, st_.saved_tau, st_.tau);
     st_.kappa = select(lanes, st_.saved_kappa, st_.kappa);
-    st_.polish_at *= select(lanes, splat<V>(1e-3), splat<V>(1.0));
+    st_.polish_at *= select(lanes, splat<V>(1e-2), splat<V>(1.0));
     st_.interior |= lanes;
     st_.polish &= ~lanes;
     evaluate(st_);
@@ -309,6 +313,7 @@ class HomogeneousSolver {
     finish(feed, st_.not_convex, Status::invalid_input);
     M lanes = st_.interior & ~st_.fresh;
     const M polished = st_.polish;
+    watch(lanes);
     keep_best(lanes | polished);
     if (any(polished)) judge_polish(feed, polished);
 
@@ -335,6 +340,14 @@ class HomogeneousSolver {
     conclude(feed, over & ~polishable, limit);
   }
 
+  // Exact directions shrink the residuals of an interior point by a known factor. Those of lanes that fall behind are refined from now on.
+  void watch(M lanes) {
+    const V residual = max(st_.outcome.primal_residual, st_.outcome.dual_residual);
+    const V bound = max(splat<V>(st_.settings.target), (2.0 * st_.shrinks + 1e-3) * st_.residual);
+    st_.refine |= lanes & ~(residual <= bound);
+    st_.residual = select(st_.interior, residual, st_.residual);
+  }
+
   // Remembers the point of lanes that are better than ever.
   void keep_best(M lanes) {
     const M better = lanes & (st_.merit < st_.best_merit), progress = better & (st_.merit < 0.5 * st_.best_merit);
@@ -353,6 +366,7 @@ class HomogeneousSolver {
   void judge_polish(Feed& feed, M polished) {
     const M helps = st_.merit < 0.3 * st_.last_merit;
     st_.misses += select(helps, V{}, splat<V>(1.0));
+    st_.refine |= polished & ~helps;
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
     const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
                                ((st_.best_merit <= st_.settings.target) & ~helps));
@@ -394,6 +408,7 @@ class HomogeneousSolver {
       if (lanes[lane]) feed.store(lane, status);
     st_.interior &= ~lanes;
     st_.polish &= ~lanes;
+    st_.refine &= ~lanes;
   }
 
   // The best iterate, with τ = 1.
@@ -411,7 +426,7 @@ class HomogeneousSolver {
   static constexpr int refinements = 3;
   // Active rows are exact equalities there: condensed, they add 1/δ, whose rounding must stay below ρ = δ where P leaves it alone.
   static constexpr double polish_regularization = 1e-7;
-  static constexpr double first_polish = 1e-3;
+  static constexpr double first_polish = 3e-3;
   static constexpr double polished_enough = 1e-13;
 
   Embedding<V> st_;
