@@ -59,7 +59,7 @@ CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order) {
   }
 }
 
-// Eigenvalues of the symmetric A (k × k), left on its diagonal; U (by columns, or null) receives the rotations from the right.
+// Eigenvalues of the symmetric A (k × k), left on its diagonal; U (by columns) receives the rotations from the right.
 template <class V>
 void diagonalize(V* A, V* U, Index k) {
   for (int sweep = 0; sweep < jacobi_sweeps; ++sweep) {
@@ -80,7 +80,7 @@ void diagonalize(V* A, V* U, Index k) {
           A[j * k + p] = c * x - s * y;
           A[j * k + q] = s * x + c * y;
         }
-        if (U) rotate_columns(U + p * k, U + q * k, k, c, s);
+        rotate_columns(U + p * k, U + q * k, k, c, s);
       }
     if (!any(busy)) return;
   }

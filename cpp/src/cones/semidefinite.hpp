@@ -7,6 +7,7 @@
 
 #include "cones/jacobi.hpp"
 #include "cones/rotation.hpp"
+#include "cones/smallest_eigenvalue.hpp"
 #include "lanes/arena.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -20,7 +21,7 @@ class Semidefinite {
   Semidefinite(Index order, Arena& arena) : frame{arena.take<V>(order * order)}, k_(order) {
     for (V** p : {&R_, &R_inverse_, &B_, &C_}) *p = arena.take<V>(order * order);
     lambda_ = arena.take<V>(order);
-    scratch_ = arena.take<V>(2 * order * order);
+    scratch_ = arena.take<V>(std::max<Index>(2 * order * order, 3 * order));
   }
 
   static void identity(V* u, Index order, V value) {
@@ -32,7 +33,7 @@ class Semidefinite {
   }
   V margin(const V* u) {
     SemidefiniteFrame<V>::unpack(u, k_, 1, B_);
-    return smallest_eigenvalue(B_);
+    return smallest_eigenvalue(B_, k_, scratch_, accuracy);
   }
 
   void scale(const V* s, const V* z, V* h) {
@@ -105,7 +106,7 @@ class Semidefinite {
     Frame::unpack(d, k_, 1, B_);
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) B_[j * k_ + i] /= sqrt(lambda_[i] * lambda_[j]);
-    return max(-smallest_eigenvalue(B_), V{});
+    return max(-smallest_eigenvalue(B_, k_, scratch_, accuracy), V{});
   }
 
   // DΠ(w) at w = s - z: diagonal in the eigenvectors of the matrix, with the slopes of max(λ, 0) between its eigenvalues. Writes the
@@ -150,19 +151,14 @@ class Semidefinite {
   }
 
  private:
+  static constexpr double accuracy = 1e-3;  // of step lengths
+
   // Eigenvectors of the matrix u into C_, its eigenvalues onto the diagonal of B_.
   void eigenvectors(const V* u) {
     SemidefiniteFrame<V>::unpack(u, k_, 1, B_);
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) C_[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
     diagonalize(B_, C_, k_);
-  }
-
-  V smallest_eigenvalue(V* X) {
-    diagonalize<V>(X, nullptr, k_);
-    V smallest = splat<V>(__builtin_inf());
-    for (Index i = 0; i < k_; ++i) smallest = min(smallest, X[i * k_ + i]);
-    return smallest;
   }
 
   // Lower triangle by columns; a pivot that is not positive becomes tiny.

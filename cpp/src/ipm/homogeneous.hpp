@@ -197,7 +197,10 @@ class HomogeneousSolver {
     solve(st_.x1, st_.z1);
     assemble(st_.c, keep, d_kappa, dtau, dkappa);
 
-    V alpha = longest(dtau, dkappa) * st_.settings.step_fraction;
+    // Far from the solution a point too close to a curved boundary of an exponential or power cone takes many passes to get away from it.
+    V fraction = splat<V>(st_.settings.step_fraction);
+    if (!st_.cones.symmetric()) fraction = min(fraction, max(splat<V>(0.95), 1.0 - st_.mu));
+    V alpha = longest(dtau, dkappa) * fraction;
     if (!st_.cones.symmetric()) alpha = centred(alpha, dtau, dkappa);
     st_.alpha = alpha;
     st_.shrinks = 1.0 - alpha * keep;

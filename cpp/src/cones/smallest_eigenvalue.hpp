@@ -1,0 +1,86 @@
+#pragma once
+// The smallest eigenvalue of a small symmetric matrix, for step lengths: tridiagonalization (Golub and Van Loan, sec. 8.3.1), then
+// Laguerre's iteration on the characteristic polynomial, an order of magnitude less work than all eigenvalues by rotations.
+//
+// With real roots only, Laguerre's iteration from below the smallest root rises to it monotonically and in the end cubically (Wilkinson,
+// "The Algebraic Eigenvalue Problem", 1965, ch. 7). What is returned is therefore a lower bound, and a step that trusts it is safe.
+
+#include "lanes/lanes.hpp"
+
+#include "cvxl/program.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+// X (k × k, its lower triangle) by Householder reflections: diagonal d, squares e² of the subdiagonal. X is overwritten; p holds k.
+template <class V>
+void tridiagonalize(V* X, Index k, V* d, V* e2, V* p) {
+  for (Index j = 0; j < k; ++j) {
+    d[j] = X[j * k + j];
+    if (j + 1 == k) break;
+    V* v = X + j * k;  // rows j + 1 … of the column
+    V norm2 = V{};
+    for (Index i = j + 1; i < k; ++i) norm2 += v[i] * v[i];
+    e2[j] = norm2;
+    if (j + 2 == k) continue;
+    const V norm = sqrt(norm2), head = v[j + 1];
+    v[j + 1] = head + select(head < 0.0, -norm, norm);
+    const V inverse = 1.0 / max(norm * (norm + abs(head)), splat<V>(1e-290));  // 2/v'v
+    for (Index i = j + 1; i < k; ++i) p[i] = V{};
+    for (Index c = j + 1; c < k; ++c) {
+      const V* x = X + c * k;
+      V sum = x[c] * v[c];
+      for (Index i = c + 1; i < k; ++i) {
+        sum += x[i] * v[i];
+        p[i] += x[i] * v[c];
+      }
+      p[c] += sum;
+    }
+    V inner = V{};
+    for (Index i = j + 1; i < k; ++i) {
+      p[i] *= inverse;
+      inner += p[i] * v[i];
+    }
+    inner *= 0.5 * inverse;
+    for (Index i = j + 1; i < k; ++i) p[i] -= inner * v[i];
+    for (Index c = j + 1; c < k; ++c)
+      for (Index i = c; i < k; ++i) X[c * k + i] -= v[i] * p[c] + p[i] * v[c];
+  }
+}
+
+// A lower bound of the eigenvalues of X, within `accuracy` of the smallest, relative to the larger of it and 1. X is overwritten;
+// `scratch` holds 3k.
+template <class V>
+V smallest_eigenvalue(V* X, Index k, V* scratch, double accuracy) {
+  V *d = scratch, *e2 = scratch + k;
+  tridiagonalize(X, k, d, e2, scratch + 2 * k);
+  const double count = static_cast<double>(k);
+  V trace = V{}, square = V{};
+  for (Index i = 0; i < k; ++i) {
+    trace += d[i];
+    square += d[i] * d[i] + (i + 1 < k ? 2.0 * e2[i] : V{});
+  }
+  const V mean = trace / count;
+  V least = mean - sqrt(max(square / count - mean * mean, V{}) * (count - 1.0));  // the iteration's step from minus infinity
+  Mask<lanes_of<V>> rising = ~Mask<lanes_of<V>>{};
+  for (int pass = 0; pass < 20 && any(rising); ++pass) {
+    // p'/p and its derivative from the ratios of leading minors of X - λI, all positive below the smallest root.
+    V ratio = splat<V>(1.0), slope = V{}, bend = V{}, first = V{}, second = V{};
+    for (Index i = 0; i < k; ++i) {
+      const V g = i > 0 ? e2[i - 1] / ratio : V{};
+      ratio = d[i] - least - g;
+      rising &= ratio > 0.0;
+      const V inverse = 1.0 / ratio, next = (g * slope - 1.0) * inverse;
+      bend = g * (bend - 2.0 * slope * slope) * inverse;
+      slope = next;
+      first -= slope;
+      second += slope * slope - bend;
+    }
+    const V step = count / (first + sqrt(max((count - 1.0) * (count * second - first * first), V{})));
+    rising &= finite(step);
+    least += select(rising, step, V{});
+    rising &= step > accuracy * max(abs(least), splat<V>(1.0));
+  }
+  return least;
+}
+
+}  // namespace cvxl::CVXL_ISA
