@@ -12,6 +12,14 @@
 
 namespace cvxl::CVXL_ISA {
 
+// Newton's method in the lanes that need it: `pass` steps those it is given and returns those that are not there yet, whatever happens in
+// others. A step below `last_step`, relatively, is the last one that shows, as convergence is quadratic.
+inline constexpr double last_step = 1e-9;
+template <class M, class F>
+CVXL_INLINE void iterate(int limit, M busy, F&& pass) {
+  for (int k = 0; k < limit && any(busy); ++k) busy &= pass(busy);
+}
+
 template <class V>
 struct Vector3 {
   V v[3];

@@ -115,7 +115,7 @@ class Cones {
     std::copy(z, z + plan_.m, u_);
     for (Index i = 0; i < plan_.zero; ++i) u_[i] = -w[i];
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) std::tie(t_[i], u_[i]) = parts(w[i], mu);
-    for_each([&](const ConeBlock& c, auto& block) { block.project(w + c.first, mu, t_ + c.first, u_ + c.first); });
+    for_each([&](const ConeBlock& c, auto& block) { block.project(w + c.first, mu, t_ + c.first, u_ + c.first, lanes); });
     for (Index i = 0; i < plan_.m; ++i) {
       s[i] = select(lanes, t_[i], s[i]);
       z[i] = select(lanes, u_[i], z[i]);

@@ -47,7 +47,11 @@ struct Exponential {
     const V ratio = s[0] / s[1];
     const V d = max(log(s[2] / s[1]) - ratio, splat<V>(1e-300));
     V t = max(0.5 * d, d - log1p(d));
-    for (int pass = 0; pass < 4; ++pass) t = max(t - (t + log1p(t) - d) * (1.0 + t) / (2.0 + t), 0.1 * t);
+    iterate(5, ~M{}, [&](M busy) {
+      const V step = (t + log1p(t) - d) * (1.0 + t) / (2.0 + t);
+      t = select(busy, max(t - step, 0.1 * t), t);
+      return abs(step) > last_step * t;
+    });
     const V y = 1.0 / (s[1] * t);
     const V l = -ratio - t;  // log(-z₂/z₀)
     return {{y, y * (1.0 + l) - 1.0 / s[1], -(1.0 + t) / (t * s[2])}};
@@ -68,22 +72,25 @@ struct Exponential {
   // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
   // With ρ = x/y, s = y (ρ, 1, e^ρ) and z = λ (-e^ρ, (ρ-1)e^ρ, 1): two equations of s - z = w give y and λ, a few steps of Newton's
   // method on the third give ρ (as in Friberg 2023).
-  void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z) const {
+  void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z, M lanes) const {
     const V one = splat<V>(1.0), limit = splat<V>(200.0);
     const auto clip = [&](V v) { return max(min(v, limit), -limit); };
     V rho = clip(select(s[1] > abs(z[0]), s[0] / s[1], 1.0 - z[1] / z[0]));
-    V y, lambda, e;
-    for (int pass = 0;; ++pass) {
-      const V q = 1.0 / (rho * rho - rho + 1.0), slope = 2.0 * rho - 1.0;
+    V q, e, y, lambda;
+    const auto place = [&] {
+      q = 1.0 / (rho * rho - rho + 1.0);
       e = exp(rho);
       y = ((rho - 1.0) * w[0] + w[1]) * q;
       lambda = (w[0] - rho * w[1]) * q / e;
-      if (pass == 4) break;
-      const V value = y * e - lambda - w[2];
-      const V change = ((w[0] - y * slope) * q + y) * e + w[1] * q / e + lambda + lambda * slope * q;
-      const V step = value / change;
-      rho = clip(rho - select(finite(step), max(min(step, one), -one), V{}));
-    }
+    };
+    iterate(8, lanes, [&](M busy) {
+      place();
+      const V slope = 2.0 * rho - 1.0, change = ((w[0] - y * slope) * q + y) * e + w[1] * q / e + lambda + lambda * slope * q;
+      const V step = (y * e - lambda - w[2]) / change;
+      rho = clip(rho - select(busy & finite(step), max(min(step, one), -one), V{}));
+      return abs(step) > last_step * (1.0 + abs(rho));
+    });
+    place();
     y = max(y, V{});
     lambda = max(lambda, V{});
     s = {{y * rho, y, y * e}};

@@ -10,14 +10,12 @@ namespace cvxl::CVXL_ISA {
 
 inline constexpr int jacobi_sweeps = 12;
 
-// Cosine and sine that diagonalize [a, b; b, d]; no rotation where b is negligible.
+// Cosine and sine that diagonalize [a, b; b, d], by their double angle; no rotation where b is negligible.
 template <class V>
 CVXL_INLINE void jacobi_rotation(V a, V b, V d, Mask<lanes_of<V>> negligible, V& c, V& s) {
-  const V two_b = select(negligible, splat<V>(1.0), 2.0 * b);
-  const V theta = (d - a) / two_b;
-  const V t = select(theta < 0.0, splat<V>(-1.0), splat<V>(1.0)) / (abs(theta) + sqrt(1.0 + theta * theta));
-  c = 1.0 / sqrt(1.0 + t * t);
-  s = t * c;
+  const V x = d - a, inverse = 1.0 / sqrt(x * x + 4.0 * b * b);
+  c = sqrt(0.5 + 0.5 * abs(x) * inverse);
+  s = select(x < 0.0, -b, b) * inverse / c;
   c = select(negligible, splat<V>(1.0), c);
   s = select(negligible, V{}, s);
 }

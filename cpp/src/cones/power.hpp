@@ -60,12 +60,13 @@ struct Power {
     const V e1 = select(m < 1e-5, m * (1.0 + 0.5 * m), exp(m) - 1.0), gap = e1 - 2.0, root = sqrt(gap * gap + 9.0 * e1);
     V t = select(gap > 0.0, 9.0 / (gap + root), (root - gap) / e1);
     const double constant = 2.0 * (alpha * std::log(alpha) + beta * std::log(beta));
-    for (int pass = 0; pass < 7; ++pass) {
+    iterate(8, ~M{}, [&](M busy) {
       const V a = 1.0 + alpha + alpha * t, b = 2.0 - alpha + beta * t, c = t * (2.0 + t);
       const V value = 2.0 * (alpha * log(a) + beta * log(b)) - log(c) - constant - m;
-      const V slope = 2.0 * (alpha * alpha / a + beta * beta / b) - (2.0 + 2.0 * t) / c;
-      t = max(t - value / slope, 0.1 * t);
-    }
+      const V slope = 2.0 * (alpha * alpha / a + beta * beta / b) - (2.0 + 2.0 * t) / c, step = value / slope;
+      t = select(busy, max(t - step, 0.1 * t), t);
+      return abs(step) > last_step * t;
+    });
     const V z2 = select(abs(s[2]) < 1e-140, V{}, -t / s[2]);
     return {{-(1.0 + alpha + alpha * t) / s[0], -(2.0 - alpha + beta * t) / s[1], -z2}};
   }
@@ -90,26 +91,31 @@ struct Power {
   // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
   // With r = |s₂|, μ = r(|w₂| - r): s₀ = (w₀ + √(w₀² + 4αμ))/2, s₁ likewise with 1-α, and r = s₀^α s₁^(1-α) by Newton's method (as in
   // Hien 2015); z = μ (α/s₀, (1-α)/s₁, ∓1/r).
-  void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z) const {
+  void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z, M lanes) const {
     const double beta = 1.0 - alpha;
     const V tiny = splat<V>(1e-150), size = max(abs(w[2]), tiny);
-    V r = min(max(abs(s[2]), 1e-3 * size), 0.999 * size), x, y, product;
-    for (int pass = 0;; ++pass) {
-      const V mu = r * (size - r);
-      const auto root = [&](V head, double weight) {
-        const V length = sqrt(head * head + 4.0 * weight * mu);
-        return max(select(head > 0.0, 0.5 * (head + length), 2.0 * weight * mu / max(length - head, tiny)), tiny);
-      };
+    V r = min(max(abs(s[2]), 1e-3 * size), 0.999 * size), mu, x, y, product;
+    const auto root = [&](V head, double weight) {
+      const V length = sqrt(head * head + 4.0 * weight * mu);
+      return max(select(head > 0.0, 0.5 * (head + length), 2.0 * weight * mu / max(length - head, tiny)), tiny);
+    };
+    const auto place = [&] {
+      mu = r * (size - r);
       x = root(w[0], alpha);
       y = root(w[1], beta);
       product = exp(alpha * log(x) + beta * log(y));
-      if (pass == 5) break;
+    };
+    iterate(8, lanes, [&](M busy) {
+      place();
       const V change = (size - 2.0 * r) * product *
                            (alpha * alpha / (x * max(2.0 * x - w[0], tiny)) + beta * beta / (y * max(2.0 * y - w[1], tiny))) - 1.0;
       const V step = (product - r) / change;
-      r = min(max(r - select(finite(step), step, V{}), 0.1 * r), 0.5 * (r + size));
-    }
-    const V mu = max(r * (size - r), V{}), sign = select(w[2] < 0.0, splat<V>(-1.0), splat<V>(1.0));
+      r = select(busy, min(max(r - select(finite(step), step, V{}), 0.1 * r), 0.5 * (r + size)), r);
+      return abs(step) > last_step * r;
+    });
+    place();
+    mu = max(mu, V{});
+    const V sign = select(w[2] < 0.0, splat<V>(-1.0), splat<V>(1.0));
     s = {{x, y, sign * product}};
     z = {{alpha * mu / x, beta * mu / y, -sign * mu / product}};
   }
@@ -125,8 +131,9 @@ struct Power {
   }
   M contains(const Vector3<V>& u, double first, double second) const {
     const M positive = (u[0] > 0.0) & (u[1] > 0.0);
-    const V one = splat<V>(1.0), x = select(positive, u[0], one) / first, y = select(positive, u[1], one) / second;
-    return positive & (alpha * log(x) + (1.0 - alpha) * log(y) > log(max(abs(u[2]), splat<V>(1e-300))));
+    const V one = splat<V>(1.0), w = max(abs(u[2]), splat<V>(1e-150));
+    const V x = select(positive, u[0], one) / (first * w), y = select(positive, u[1], one) / (second * w);
+    return positive & (alpha * log(x) + (1.0 - alpha) * log(y) > 0.0);
   }
 };
 

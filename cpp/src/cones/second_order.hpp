@@ -107,7 +107,7 @@ class SecondOrder {
   }
 
   // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).
-  void project(const V* w, V mu, V* s, V* z) const {
+  void project(const V* w, V mu, V* s, V* z, M) const {
     const V length = norm(w + 1, order_ - 1), inverse = select(length > 1e-150, 1.0 / length, V{});
     const V high = w[0] + length, low = w[0] - length;
     const auto split = [&](V* u, V first, V second) {

@@ -130,7 +130,7 @@ class Semidefinite {
   }
 
   // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).
-  void project(const V* w, V mu, V* s, V* z) {
+  void project(const V* w, V mu, V* s, V* z, M) {
     eigenvectors(w);
     for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) s[r] = z[r] = V{};
     for (Index j = 0; j < k_; ++j) std::tie(s[j * (j + 3) / 2], z[j * (j + 3) / 2]) = parts(B_[j * k_ + j], mu);

@@ -98,13 +98,13 @@ class ThreeDimensional {
     return ~flat & (min(s_norm, z_norm) < tie);
   }
 
-  // s = Π(w), z = s - w, given a pair that is close. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.
-  void project(const V* w_, V mu, V* s_, V* z_) {
+  // s = Π(w), z = s - w in the given lanes, from a pair that is close. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.
+  void project(const V* w_, V mu, V* s_, V* z_, M lanes) {
     if (any(mu > 0.0)) return centre(w_, mu, s_, z_);
     const Vector3<V> w{{w_[0], w_[1], w_[2]}};
     const auto [face, inside, polar] = regions(w);
     Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
-    barrier.touch(w, s, z);
+    barrier.touch(w, s, z, lanes & ~(face | inside | polar));
     for (int i = 0; i < 3; ++i) {
       const V on_face = i == 0 ? w[0] : i == 1 ? V{} : max(w[2], V{});
       s_[i] = select(inside, w[i], select(polar, V{}, select(face, on_face, s[i])));
