@@ -213,7 +213,8 @@ class HomogeneousSolver {
     }
     move(st_.tau, dtau);
     move(st_.kappa, dkappa);
-    st_.outcome.iterations += select(st_.interior | polished, one, V{});
+    const M moved = st_.interior;
+    st_.outcome.iterations += select(moved | polished, one, V{});
     if (any(st_.start)) {
       st_.cones.lift_inside(st_.s, st_.start);
       st_.cones.lift_inside(st_.z, st_.start);
@@ -224,6 +225,10 @@ class HomogeneousSolver {
     st_.not_convex = st_.convexity & broken;
     begin(st_.convexity & ~broken);
     st_.convexity = M{};
+
+    // The merit shrinks as the residuals do: lanes whose point will be close enough need not wait for its evaluation.
+    enter_polish(moved & (st_.merit * st_.shrinks < st_.polish_at));
+    if (any(st_.polish)) st_.cones.project(st_.w, V{}, st_.s, st_.z, st_.polish);
   }
 
   // In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible by
@@ -252,10 +257,9 @@ class HomogeneousSolver {
     for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] += select(st_.polish, st_.x1[j], V{});
     for (Index i = 0; i < st_.plan.m; ++i)
       st_.w[i] = (st_.is_equality(i) ? V{} : st_.s[i] - st_.rz[i] - st_.t2[i]) - st_.z[i] - st_.cz[i];
-    st_.cones.project(st_.w, V{}, st_.s, st_.z, st_.polish);
   }
 
-  // Divides by τ and starts the polish; the interior iterate is kept.
+  // Divides by τ; the interior iterate is kept. What comes next is w's projection.
   void enter_polish(M lanes) {
     if (!any(lanes)) return;
     const V factor = select(lanes, 1.0 / st_.tau, splat<V>(1.0));
@@ -276,9 +280,7 @@ class HomogeneousSolver {
     st_.misses = select(lanes, V{}, st_.misses);
     st_.polish |= lanes;
     st_.interior &= ~lanes;
-    for (Index i = 0; i < st_.plan.m; ++i) st_.w[i] = (st_.is_equality(i) ? V{} : st_.s[i]) - st_.z[i];
-    st_.cones.project(st_.w, st_.s, st_.z, lanes);
-    evaluate(st_);
+    for (Index i = 0; i < st_.plan.m; ++i) st_.w[i] = select(lanes, (st_.is_equality(i) ? V{} : st_.s[i]) - st_.z[i], st_.w[i]);
   }
 
   // Back to the interior iterate; the next attempt is made much closer to the solution.
@@ -295,6 +297,7 @@ class HomogeneousSolver {
     st_.polish_at *= select(lanes, splat<V>(1e-2), splat<V>(1.0));
     st_.interior |= lanes;
     st_.polish &= ~lanes;
+    st_.refine &= ~lanes;
     evaluate(st_);
   }
 
@@ -329,8 +332,6 @@ class HomogeneousSolver {
     st_.dual |= stuck;
     M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
                       (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
-    const M close = lanes & (st_.merit <= st_.polish_at);
-    enter_polish(close & ~over);
     if (!any(over)) return;
     M unsolved = over & ~(st_.best_merit <= st_.settings.reduced_tolerance);
     over &= ~unsolved;
@@ -339,7 +340,11 @@ class HomogeneousSolver {
     restore_best(over);
     const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
     st_.last |= polishable;
-    enter_polish(polishable);
+    if (any(polishable)) {
+      enter_polish(polishable);
+      st_.cones.project(st_.w, V{}, st_.s, st_.z, polishable);
+      evaluate(st_);
+    }
     conclude(feed, over & ~polishable, limit);
   }
 
@@ -369,7 +374,7 @@ class HomogeneousSolver {
   void judge_polish(Feed& feed, M polished) {
     const M helps = st_.merit < 0.3 * st_.last_merit;
     st_.misses += select(helps, V{}, splat<V>(1.0));
-    st_.refine |= polished & ~helps;
+    st_.refine |= polished & ~helps & (st_.merit < 1e-6);  // where convergence should be quadratic
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
     const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
                                ((st_.best_merit <= st_.settings.target) & ~helps));
