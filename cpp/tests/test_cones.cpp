@@ -32,6 +32,43 @@ void check_elementary_functions() {
   }
 }
 
+// Against rotations, on matrices with simple, clustered and zero eigenvalues.
+void check_smallest_eigenvalue() {
+  Random random(5);
+  const double accuracy = 1e-3;
+  for (Index k = 1; k <= 10; ++k)
+    for (int kind = 0; kind < 24; ++kind) {
+      const Index count = k * k;
+      std::vector<double> A(count);
+      std::vector<V> packed(count), other(count), U(count), scratch(3 * k);
+      double lowest[4];
+      for (int lane = 0; lane < 4; ++lane) {
+        const double size = std::exp(random.uniform(-8.0, 8.0));
+        for (Index j = 0; j < k; ++j)
+          for (Index i = 0; i <= j; ++i) {
+            const double off = kind % 4 == 0 ? 0.0 : random.uniform(-1.0, 1.0), diagonal = kind % 3 == 0 ? 1.0 : random.uniform(-1.0, 1.0);
+            A[i * k + j] = A[j * k + i] = kind == 1 ? 0.0 : size * (i == j ? diagonal : kind % 5 == 0 ? 1e-9 * off : off);
+          }
+        for (Index r = 0; r < count; ++r) packed[r][lane] = other[r][lane] = A[r];
+        for (Index r = 0; r < count; ++r) U[r][lane] = 0.0;
+      }
+      diagonalize(other.data(), U.data(), k);
+      double norm[4] = {};
+      for (int lane = 0; lane < 4; ++lane) {
+        lowest[lane] = other[0][lane];
+        for (Index j = 0; j < k; ++j) {
+          lowest[lane] = std::min(lowest[lane], other[j * k + j][lane]);
+          norm[lane] = std::max(norm[lane], std::abs(other[j * k + j][lane]));
+        }
+      }
+      const V least = smallest_eigenvalue(packed.data(), k, scratch.data(), accuracy);
+      for (int lane = 0; lane < 4; ++lane) {
+        CHECK(least[lane] <= lowest[lane] + 1e-12 * norm[lane]);
+        CHECK(least[lane] >= lowest[lane] - accuracy * std::max(1.0, std::abs(lowest[lane])) - 1e-12 * norm[lane]);
+      }
+    }
+}
+
 // Plans hold references: everything a product of cones needs, in one place.
 struct Fixture {
   Structure structure;
@@ -153,6 +190,7 @@ void check_projection(const Structure& structure) {
 
 void check_cones() {
   check_elementary_functions();
+  check_smallest_eigenvalue();
   for (const auto& [name, structure] : conic_structures(7)) {
     const long before = failures;
     check_scaling(structure);

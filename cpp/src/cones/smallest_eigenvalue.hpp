@@ -54,13 +54,10 @@ V smallest_eigenvalue(V* X, Index k, V* scratch, double accuracy) {
   V *d = scratch, *e2 = scratch + k;
   tridiagonalize(X, k, d, e2, scratch + 2 * k);
   const double count = static_cast<double>(k);
-  V trace = V{}, square = V{};
-  for (Index i = 0; i < k; ++i) {
-    trace += d[i];
-    square += d[i] * d[i] + (i + 1 < k ? 2.0 * e2[i] : V{});
-  }
-  const V mean = trace / count;
-  V least = mean - sqrt(max(square / count - mean * mean, V{}) * (count - 1.0));  // the iteration's step from minus infinity
+  V mean = V{}, spread = V{};
+  for (Index i = 0; i < k; ++i) mean += d[i] / count;
+  for (Index i = 0; i < k; ++i) spread += (d[i] - mean) * (d[i] - mean) + (i + 1 < k ? 2.0 * e2[i] : V{});
+  V least = mean - sqrt(spread * ((count - 1.0) / count));  // the iteration's step from minus infinity
   Mask<lanes_of<V>> rising = ~Mask<lanes_of<V>>{};
   for (int pass = 0; pass < 20 && any(rising); ++pass) {
     // p'/p and its derivative from the ratios of leading minors of X - λI, all positive below the smallest root.
