@@ -9,17 +9,11 @@
 // The algorithm is that of Clarabel (arXiv 2405.12762); lanes, masks and refill are as in ipm/solve.hpp. Multipliers of the solves are
 // in the frames of the cones (cones/rotation.hpp), where H is diagonal.
 //
-// An interior point at gap ε is off the solution by √ε where curvature of a cone pins it down, and what users differentiate is the
-// solution. So a lane that is close enough is polished: Newton's method on the optimality conditions
-//
-//     Px + q + A'z = 0,   Ax + s - b = 0,   s = Π(w), z = s - w,
-//
-// in (x, w). Π is differentiable where the solution is, its derivative is diagonal in frames of the cones like any scaling, and
-// convergence is quadratic (Ali, Wong, Kolter 2017). A polish that does not help gives way to the interior iterate it came from.
+// It leads close to a solution; Newton's method ends there (ipm/conic_polish.hpp).
 
 #include "cvxl/status.hpp"
 #include "ipm/admit.hpp"
-#include "ipm/embedding.hpp"
+#include "ipm/conic_polish.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -190,7 +184,7 @@ class HomogeneousSolver {
     const V d_kappa = st_.tau * st_.kappa + second * dtau * dkappa - sigma * st_.mu;
     if (any(st_.start)) keep_start();
     const M polished = st_.polish;
-    if (any(polished)) polish_step();
+    if (any(polished)) polish_step(st_);
     for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(polished, V{}, -keep * st_.rx[j]);
     for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = select(polished, V{}, st_.c[i] - keep * st_.rz[i]);
     st_.cones.forward(st_.r2);
@@ -227,7 +221,7 @@ class HomogeneousSolver {
     st_.convexity = M{};
 
     // The merit shrinks as the residuals do: lanes whose point will be close enough need not wait for its evaluation.
-    enter_polish(moved & (st_.merit * st_.shrinks < st_.polish_at));
+    enter_polish(st_, M(moved & (st_.merit * st_.shrinks < st_.polish_at)));
     if (any(st_.polish)) st_.cones.project(st_.w, V{}, st_.s, st_.z, st_.polish);
   }
 
@@ -247,58 +241,6 @@ class HomogeneousSolver {
       alpha *= select(off, splat<V>(0.8), splat<V>(1.0));
     }
     return select(off, V{}, alpha);
-  }
-
-  // One step of Newton's method from the solution (x₁, z₁) of the affine system.
-  void polish_step() {
-    std::copy(st_.z1, st_.z1 + st_.plan.m, st_.cz);
-    st_.cones.back(st_.cz);
-    st_.program.products(st_.x1, st_.cz, st_.t1, st_.t2, st_.t3);
-    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] += select(st_.polish, st_.x1[j], V{});
-    for (Index i = 0; i < st_.plan.m; ++i)
-      st_.w[i] = (st_.is_equality(i) ? V{} : st_.s[i] - st_.rz[i] - st_.t2[i]) - st_.z[i] - st_.cz[i];
-  }
-
-  // Divides by τ; the interior iterate is kept. What comes next is w's projection.
-  void enter_polish(M lanes) {
-    if (!any(lanes)) return;
-    const V factor = select(lanes, 1.0 / st_.tau, splat<V>(1.0));
-    const auto move = [&](V* value, V* saved, Index count) {
-      for (Index k = 0; k < count; ++k) {
-        saved[k] = select(lanes, value[k], saved[k]);
-        value[k] *= factor;
-      }
-    };
-    move(st_.x, st_.saved_x, st_.plan.n);
-    move(st_.z, st_.saved_z, st_.plan.m);
-    move(st_.s, st_.saved_s, st_.plan.m);
-    st_.saved_tau = select(lanes, st_.tau, st_.saved_tau);
-    st_.saved_kappa = select(lanes, st_.kappa, st_.saved_kappa);
-    st_.tau = select(lanes, splat<V>(1.0), st_.tau);
-    st_.kappa = select(lanes, V{}, st_.kappa);
-    st_.last_merit = select(lanes, splat<V>(__builtin_inf()), st_.last_merit);
-    st_.misses = select(lanes, V{}, st_.misses);
-    st_.polish |= lanes;
-    st_.interior &= ~lanes;
-    for (Index i = 0; i < st_.plan.m; ++i) st_.w[i] = select(lanes, (st_.is_equality(i) ? V{} : st_.s[i]) - st_.z[i], st_.w[i]);
-  }
-
-  // Back to the interior iterate; the next attempt is made much closer to the solution.
-  void leave_polish(M lanes) {
-    if (!any(lanes)) return;
-    const auto restore = [&](V* value, const V* saved, Index count) {
-      for (Index k = 0; k < count; ++k) value[k] = select(lanes, saved[k], value[k]);
-    };
-    restore(st_.x, st_.saved_x, st_.plan.n);
-    restore(st_.z, st_.saved_z, st_.plan.m);
-    restore(st_.s, st_.saved_s, st_.plan.m);
-    st_.tau = select(lanes, st_.saved_tau, st_.tau);
-    st_.kappa = select(lanes, st_.saved_kappa, st_.kappa);
-    st_.polish_at *= select(lanes, splat<V>(1e-2), splat<V>(1.0));
-    st_.interior |= lanes;
-    st_.polish &= ~lanes;
-    st_.refine &= ~lanes;
-    evaluate(st_);
   }
 
   // The starting point: x and s from the first system, z from the second (both from the first where there is a quadratic term).
@@ -341,7 +283,7 @@ class HomogeneousSolver {
     const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
     st_.last |= polishable;
     if (any(polishable)) {
-      enter_polish(polishable);
+      enter_polish(st_, polishable);
       st_.cones.project(st_.w, V{}, st_.s, st_.z, polishable);
       evaluate(st_);
     }
@@ -380,7 +322,7 @@ class HomogeneousSolver {
                                ((st_.best_merit <= st_.settings.target) & ~helps));
     if (!any(done)) return;
     const M end = done & ((st_.best_merit <= st_.settings.target) | st_.last);
-    leave_polish(done & ~end);
+    leave_polish(st_, M(done & ~end));
     if (!any(end)) return;
     restore_best(end);
     conclude(feed, end, M{});

@@ -1,0 +1,71 @@
+#pragma once
+// The end of the homogeneous loop, for lanes that are close enough to a solution.
+//
+// An interior point at gap ε is off the solution by √ε where curvature of a cone pins it down, and what users differentiate is the
+// solution. So a lane that is close enough is polished: Newton's method on the optimality conditions
+//
+//     Px + q + A'z = 0,   Ax + s - b = 0,   s = Π(w), z = s - w,
+//
+// in (x, w). Π is differentiable where the solution is, its derivative is diagonal in frames of the cones like any scaling, and
+// convergence is quadratic (Ali, Wong, Kolter 2017). A polish that does not help gives way to the interior iterate it came from.
+
+#include "ipm/embedding.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+// One step of Newton's method from the solution (x₁, z₁) of the affine system.
+template <class V>
+void polish_step(Embedding<V>& st) {
+  std::copy(st.z1, st.z1 + st.plan.m, st.cz);
+  st.cones.back(st.cz);
+  st.program.products(st.x1, st.cz, st.t1, st.t2, st.t3);
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] += select(st.polish, st.x1[j], V{});
+  for (Index i = 0; i < st.plan.m; ++i)
+    st.w[i] = (st.is_equality(i) ? V{} : st.s[i] - st.rz[i] - st.t2[i]) - st.z[i] - st.cz[i];
+}
+
+// Divides by τ; the interior iterate is kept. What comes next is w's projection.
+template <class V>
+void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
+  if (!any(lanes)) return;
+  const V factor = select(lanes, 1.0 / st.tau, splat<V>(1.0));
+  const auto move = [&](V* value, V* saved, Index count) {
+    for (Index k = 0; k < count; ++k) {
+      saved[k] = select(lanes, value[k], saved[k]);
+      value[k] *= factor;
+    }
+  };
+  move(st.x, st.saved_x, st.plan.n);
+  move(st.z, st.saved_z, st.plan.m);
+  move(st.s, st.saved_s, st.plan.m);
+  st.saved_tau = select(lanes, st.tau, st.saved_tau);
+  st.saved_kappa = select(lanes, st.kappa, st.saved_kappa);
+  st.tau = select(lanes, splat<V>(1.0), st.tau);
+  st.kappa = select(lanes, V{}, st.kappa);
+  st.last_merit = select(lanes, splat<V>(__builtin_inf()), st.last_merit);
+  st.misses = select(lanes, V{}, st.misses);
+  st.polish |= lanes;
+  st.interior &= ~lanes;
+  for (Index i = 0; i < st.plan.m; ++i) st.w[i] = select(lanes, (st.is_equality(i) ? V{} : st.s[i]) - st.z[i], st.w[i]);
+}
+
+// Back to the interior iterate; the next attempt is made much closer to the solution.
+template <class V>
+void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
+  if (!any(lanes)) return;
+  const auto restore = [&](V* value, const V* saved, Index count) {
+    for (Index k = 0; k < count; ++k) value[k] = select(lanes, saved[k], value[k]);
+  };
+  restore(st.x, st.saved_x, st.plan.n);
+  restore(st.z, st.saved_z, st.plan.m);
+  restore(st.s, st.saved_s, st.plan.m);
+  st.tau = select(lanes, st.saved_tau, st.tau);
+  st.kappa = select(lanes, st.saved_kappa, st.kappa);
+  st.polish_at *= select(lanes, splat<V>(1e-2), splat<V>(1.0));
+  st.interior |= lanes;
+  st.polish &= ~lanes;
+  st.refine &= ~lanes;
+  evaluate(st);
+}
+
+}  // namespace cvxl::CVXL_ISA
