@@ -55,7 +55,7 @@ def table(engines: list[str], budget: float) -> Iterator[str]:
             cells = {engine: cell(family, engine, batch, budget) for engine in engines}
             rows.append((f"{family.name.replace('_', ' ')}, {batch}", cells))
             print(rows[-1], flush=True)
-    shown = [engine for engine in engines if any(cells[engine] is not None for _, cells in rows)]
+    shown = [engine for engine in engines if any(cells[engine] not in (None, "-") for _, cells in rows)]
     yield "| µs per instance | " + " | ".join(shown) + " |"
     yield "|---|" + "--:|" * len(shown)
     for title, cells in rows:
