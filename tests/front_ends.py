@@ -127,7 +127,7 @@ class Jax(FrontEnd):
     library, package = "jax", "jax"
 
     def context(self) -> AbstractContextManager[Any]:
-        return pytest.importorskip("jax").enable_x64(self.dtype == "float64")  # type: ignore[no-any-return]
+        return pytest.importorskip("jax").enable_x64(self.dtype == "float64")
 
     def tensor(self, value: Any) -> Any:
         import jax.numpy as jnp
@@ -136,7 +136,7 @@ class Jax(FrontEnd):
 
     def solve(self, layer: Any, values: Sequence[Any], **options: Any) -> tuple[list[Array], SolveInfo]:
         outputs, info = super().solve(layer, values, **options)
-        return outputs, info.concrete()  # type: ignore[attr-defined]
+        return outputs, info.concrete()
 
     def cold(self, layer: Any, batch: tuple[int, ...]) -> Any:
         return layer.cold_start(*batch)
@@ -167,7 +167,7 @@ class Mlx(FrontEnd):
 
     def context(self) -> AbstractContextManager[Any]:
         mx = pytest.importorskip("mlx.core")
-        return mx.stream(mx.cpu)  # type: ignore[no-any-return]  # float64 exists there alone
+        return mx.stream(mx.cpu)  # float64 exists there alone
 
     def tensor(self, value: Any) -> Any:
         import mlx.core as mx

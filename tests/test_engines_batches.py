@@ -45,7 +45,7 @@ def test_direct_cones_of_moreau(make: Callable[[], Case], kind: str) -> None:
     pytest.importorskip("moreau")
     case = make()
     layer = CvxpyLayer(*case[:3], solver="MOREAU", solver_args={"direct_cones": True, "polish": False})
-    forms = layer._layer.engine._forms  # type: ignore[attr-defined]
+    forms = layer._layer.engine._forms
     assert {spec["kind"] for spec in forms[1].cones["dir_cones"]} == {kind}
     assert len(forms[1].rows) + len(forms[1].direct) == len(forms[0].rows)
     outputs, info = layer.solve(*case.values)

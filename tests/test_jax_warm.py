@@ -116,7 +116,7 @@ def test_mistakes_in_words(layer: CvxpyLayer) -> None:
     with pytest.raises(InputError, match=r"shape \(20,\), but the points to start from \(3,\)"):
         layer.solve(p, b, warm_start=layer.cold_start(3))
     with pytest.raises(InputTypeError, match="cold_start"):
-        layer.solve(p, b, warm_start=p)  # type: ignore[arg-type]
+        layer.solve(p, b, warm_start=p)
 
 
 @pytest.mark.parametrize("family", ["qp", "lp", "cones", "gp"])

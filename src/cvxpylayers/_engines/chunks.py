@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS, NativeDerivative
-from cvxpylayers._engines.judge import Outcome, invalid
+from cvxpylayers._engines.judge import Claim, Outcome, failed, invalid, settle
 from cvxpylayers._engines.margin import margin
-from cvxpylayers._engines.program import Assembler
+from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import Batch, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 
@@ -49,6 +49,12 @@ class Chunked(NativeDerivative):
         if self._convexity_varies:
             valid[valid] = [self._assemble.is_convex(row) for row in values[valid]]
         return valid
+
+    def _settled(self, program: ConeProgram, claim: Claim, settings: Mapping[str, Any]) -> Outcome:
+        return settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
+
+    def _blamed(self, error: Exception) -> Outcome:
+        return failed(self.compiled.structure, f"{type(error).__name__}: {error}")
 
     @cached_property
     def _assemble(self) -> Assembler:

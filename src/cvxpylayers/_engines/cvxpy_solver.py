@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from cvxpy.reductions.solvers.defines import SOLVER_MAP_CONIC, SOLVER_MAP_QP
 
 from cvxpylayers._engines.chunks import OURS
-from cvxpylayers._engines.judge import Claim, Outcome, settle
+from cvxpylayers._engines.judge import Claim, Outcome
 from cvxpylayers._engines.per_instance import PerInstance
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import CompiledProblem, Status
@@ -63,7 +63,7 @@ class CvxpyEngine(PerInstance):
         own = {name: value for name, value in settings.items() if name not in OURS}
         with _LOCK:
             claim = _solve(program, self.name, own)
-        return settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
+        return self._settled(program, claim, settings)
 
     def describe(self) -> Mapping[str, Any]:
         """The solver's name, and CVXPY's version, which calls it."""

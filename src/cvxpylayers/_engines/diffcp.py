@@ -19,7 +19,7 @@ from cvxpylayers._engines.package import words
 from cvxpylayers._engines.per_instance import Adapter
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._engines.scs import ScsForm
-from cvxpylayers._program import Batch, CompiledProblem, Status, Tape
+from cvxpylayers._program import USABLE, Batch, CompiledProblem, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 from cvxpylayers.errors import DerivativeError, OptionError
 
@@ -32,7 +32,6 @@ _WORDS: Final = {
     "solved": Status.SOLVED,
     "optimal": Status.SOLVED,
 }
-_SETTLED: Final = int(Status.ALMOST_SOLVED)
 _PRECISE: Final = {"solve_method": "SCS", "eps_abs": 1e-10, "eps_rel": 1e-10, "max_iters": 100_000}
 
 
@@ -128,7 +127,7 @@ class DiffcpEngine(Adapter):
 
     def _derivatives(self, batch: Batch, tape: Tape) -> Iterator[tuple[int, ScsForm, Callable[..., Any], Callable[..., Any]]]:
         """Every solved instance: its number and form, and diffcp's derivative with its adjoint."""
-        for i in np.flatnonzero(tape.status <= _SETTLED).tolist():
+        for i in np.flatnonzero(tape.status <= USABLE).tolist():
             program = self._assemble(self.compiled.M @ batch.theta([i])[0])
             form = ScsForm.of(program)
             start = tape.x[i], form.theirs(tape.z[i]), form.theirs(tape.s[i])

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from cvxpylayers._engines.chunks import OURS
-from cvxpylayers._engines.judge import Claim, Outcome, settle
+from cvxpylayers._engines.judge import Claim, Outcome
 from cvxpylayers._engines.per_instance import PerInstance
 from cvxpylayers._program import CompiledProblem
 from cvxpylayers._typing import Float64, Shaped
@@ -39,7 +39,7 @@ class FunctionEngine(PerInstance):
         program = self._assemble(values)
         answer = self.function(program, **{name: value for name, value in settings.items() if name not in OURS})
         claim = answer if isinstance(answer, Claim) else Claim(*answer) if isinstance(answer, tuple) else Claim(answer, None)
-        return settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
+        return self._settled(program, claim, settings)
 
     def describe(self) -> Mapping[str, Any]:
         """The function's name."""

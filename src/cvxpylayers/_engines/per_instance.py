@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cvxpylayers._engines.chunks import Chunked
-from cvxpylayers._engines.judge import Claim, Outcome, failed, settle
+from cvxpylayers._engines.judge import Claim, Outcome
 from cvxpylayers._engines.package import Packaged
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._typing import Float64, Shaped
@@ -39,7 +39,7 @@ class PerInstance(Chunked):
         except CvxpyLayersError:  # a mistake, not an outcome
             raise
         except Exception as error:
-            return failed(self.compiled.structure, f"{type(error).__name__}: {error}")
+            return self._blamed(error)
 
 
 class Adapter(Packaged, PerInstance):
@@ -52,7 +52,7 @@ class Adapter(Packaged, PerInstance):
     def _outcome(self, values: Shaped[Float64, " values"], settings: Mapping[str, Any]) -> Outcome:
         program = self._assemble(values)
         claim = self._claim(program, self._own(settings))
-        return settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
+        return self._settled(program, claim, settings)
 
 
 class BatchAdapter(Packaged, Chunked):
@@ -69,8 +69,6 @@ class BatchAdapter(Packaged, Chunked):
             raise
         except Exception as error:
             if len(values) == 1:
-                return [failed(self.compiled.structure, f"{type(error).__name__}: {error}")]
+                return [self._blamed(error)]
             return [outcome for row in values for outcome in self._outcomes(row[None], settings)]  # to find out whose it is
-        tolerance, polish = settings.get("tolerance", 1e-8), settings.get("polish", True)
-        pairs = zip(values, claims, strict=True)
-        return [settle(self._assemble(row), claim, tolerance=tolerance, polish=polish) for row, claim in pairs]
+        return [self._settled(self._assemble(row), claim, settings) for row, claim in zip(values, claims, strict=True)]
