@@ -14,21 +14,18 @@
 //
 // What is applied is one symmetric operator that depends on K_E alone, so that VJP and JVP are adjoint to each other whatever the
 // right-hand sides. With J = diag(I, -I) the matrix S = (K_E + δ J)⁻¹ always exists, and refinement by the residual of K_E itself
-// multiplies an error by δ J S. That map is nearly 0 on what K_E determines well and the identity on the null space of K_E, which
-// is a product N_x × N_z. Its powers, applied to a pseudo-random vector, tell three kinds of lanes apart:
+// multiplies an error by δ J S. That map is nearly 0 on what K_E determines well. Its powers, applied to a pseudo-random vector, tell two
+// kinds of lanes apart:
 //
-//   regular    the vector vanishes at once: a few refinements reach K_E⁻¹ to rounding
-//   ill        it vanishes with a smaller δ: K_E⁻¹ again, with residuals in twice the precision
-//   singular   it does not vanish: a null space, or singular values beyond the precision. Π = (δ J S)^k is the projection on it, and
-//
-//                  (I - Π') (S + S δJS + … + S (δJS)^m) (I - Π)
-//
-//              tends to the pseudoinverse: it gives the minimum-norm least-squares solution, and damps what lies between rank and
-//              null space. Applying S exactly up to rounding keeps it symmetric. Where (I - Π) removes something, the instance is flagged.
+//   regular    the vector vanishes at once: K_E⁻¹ is bounded by 1/(30 δ), and a few refinements reach it to rounding
+//   doubtful   it does not vanish: K_E is singular, or was only made to look so by δ. These instances are eliminated one by one, with
+//              pivots (elimination.hpp), where rank is decided by rounding and not by δ, and the solution's choices are told apart.
 //
 // Everything is solved in equilibrated units (kkt/equilibrate.hpp) where the data are scaled badly, and "norm" means the norm there.
 
-#include "adjoint/compensated.hpp"
+#include <new>
+
+#include "adjoint/elimination.hpp"
 #include "cones/cones.hpp"
 #include "kkt/equilibrate.hpp"
 #include "kkt/factor.hpp"
@@ -45,6 +42,7 @@ class Adjoint {
   V *a, *y;        // solution of the last solve
   V *r1, *r2;      // its right-hand side
   M degenerate{};  // lanes flagged so far
+  M leans{};       // lanes in which y of the last solve depends on the choice of multipliers
 
   Adjoint(const Plan& plan, Arena& arena)
       : program(plan, arena),
@@ -53,9 +51,10 @@ class Adjoint {
         scaling_(plan, arena, 32.0),
         kkt_(plan, arena),
         cones_(plan, arena) {
-    for (V** v : {&x, &a, &r1, &t1_, &l1_, &c1_, &w1_, &v1_}) *v = arena.take<V>(plan.n);
+    for (V** v : {&x, &a, &r1, &t1_, &l1_, &c1_}) *v = arena.take<V>(plan.n);
     for (V** v : {&z, &s, &y, &r2, &t2_, &l2_, &c2_, &w2_, &v2_, &H_, &weight_, &g_}) *v = arena.take<V>(plan.m);
     active_ = arena.take<M>(plan.m);
+    for (int lane = 0; lane < lanes_of<V>; ++lane) elimination_[lane] = Elimination(plan, arena);
   }
 
   // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`, which needs q and b) of a point of the central path. Lanes
@@ -80,12 +79,12 @@ class Adjoint {
         weight_[i] = 1.0 + H_[i];
       }
     } else {
-      degenerate = valid & cones_.differentiate(t2_, l2_, tie, ~M{});
+      measure_noise();
+      degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index i) { return Noise<V>{w2_[i], v2_[i]}; }, ~M{});
       for (Index i = 0; i < plan_.m; ++i) {
-        const V d = cones_.h[i];
-        active_[i] = d < 1.0 - 1e-13;
-        weight_[i] = select(active_[i], 1.0 / (1.0 - d), one);
-        H_[i] = select(active_[i], d * weight_[i], V{});
+        active_[i] = cones_.rest[i] > least_rest;
+        weight_[i] = select(active_[i], 1.0 / cones_.rest[i], one);
+        H_[i] = select(active_[i], cones_.h[i] * weight_[i], V{});
       }
     }
     cones_.rotate_in_place(program.A);
@@ -110,15 +109,37 @@ class Adjoint {
       norm = max(norm, abs(r2[i]));
       y[i] = V{};
     }
-    if (const M lanes = valid_ & ~ill_ & ~singular_; any(lanes)) refine(norm, lanes, [&] { return residual(); });
-    if (any(ill_)) refine(norm, ill_, [&] { return exact_residual(); });
-    if (any(singular_)) pseudosolve(norm, singular_);
+    if (const M lanes = valid_ & ~doubtful_; any(lanes)) refine(norm, lanes);
+    leans = M{};
+    for (int lane = 0; lane < lanes_of<V>; ++lane)
+      if (doubtful_[lane]) solve_alone(lane);
     if (kept) {
       if (!smoothed_) program.products(a, y, t1_, t2_, l1_);
       for (Index i = 0; i < plan_.m; ++i) kept[i] += smoothed_ ? y[i] : y[i] + t2_[i];
     }
-    for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
-    to_user_units(y);
+    out_of_units();
+  }
+
+  // Into (a, y): the k-th direction in which a, or then y, is not determined, in the user's units; zero in lanes that have no such, and in
+  // those where it concerns equalities alone. Returns the lanes that have one.
+  M flat_direction(Index k) {
+    return undetermined([&](const Elimination& alone, double* p, double*) {
+      if (k < alone.flat_directions()) std::copy_n(alone.flat_direction(k), plan_.n, p);
+      return k < alone.flat_directions();
+    });
+  }
+  M choice(Index k) {
+    return undetermined([&](const Elimination& alone, double*, double* q) {
+      if (k < alone.choices() && !alone.choice(k, q)) std::fill(q, q + plan_.m, 0.0);
+      return k < alone.choices();
+    });
+  }
+  // Lanes that can move within their active rows.
+  M movable() const {
+    M lanes{};
+    for (int lane = 0; lane < lanes_of<V>; ++lane)
+      if (doubtful_[lane] && elimination_[lane].free_directions() > 0) lanes[lane] = -1;
+    return lanes;
   }
 
   // Of a second derivative, from what was kept of the solves for the tangent of the solution and for (a, y): (r1, r2) gets what the
@@ -148,6 +169,40 @@ class Adjoint {
   }
 
  private:
+  // What rounding may leave of slacks, in w2_, and of multipliers, in v2_: in units of the terms that they are sums of. Rows of a block
+  // have one noise.
+  void measure_noise() {
+    const auto put = [&](Index column, V term) { l1_[column] += abs(term); };
+    for (Index j = 0; j < plan_.n; ++j) {
+      t1_[j] = scaling_.D_inverse[j] * x[j];
+      l1_[j] = V{};
+    }
+    for (Index i = 0; i < plan_.n; ++i)
+      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
+        const Index j = plan_.P.indices[k];
+        put(i, program.P[k] * t1_[j]);
+        if (i != j) put(j, program.P[k] * t1_[i]);
+      }
+    for (Index i = 0; i < plan_.m; ++i) {
+      V sum = abs(t2_[i]);
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
+        sum += abs(program.A[k] * t1_[plan_.A.indices[k]]);
+        put(plan_.A.indices[k], program.A[k] * l2_[i]);
+      }
+      w2_[i] = noise * sum;
+    }
+    for (Index i = 0; i < plan_.m; ++i) {
+      V most = V{};
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) most = max(most, abs(program.A[k]) * l1_[plan_.A.indices[k]]);
+      v2_[i] = noise * most;
+    }
+    for (const ConeBlock& cone : plan_.cones)
+      for (Index i = cone.first + 1; i < cone.first + cone.rows(); ++i) {
+        w2_[cone.first] = max(w2_[cone.first], w2_[i]);
+        v2_[cone.first] = max(v2_[cone.first], v2_[i]);
+      }
+  }
+
   // Lanes where (x, z), scaled, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the barrier,
   // by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only near ones.
   M strayed() {
@@ -171,36 +226,32 @@ class Adjoint {
     return ~((residual <= path_tolerance * size) & (distance2 <= path_tolerance * path_tolerance));
   }
 
-  void factorize(V delta) {
-    delta_ = delta;
+  void factorize() {
     for (Index i = 0; i < plan_.m; ++i) {
       const V e2 = 1.0 / weight_[i];
       kkt_.e[i] = select(active_[i], sqrt(e2), V{});
-      kkt_.delta[i] = select(active_[i], H_[i] * e2 + delta, splat<V>(1.0));
+      kkt_.delta[i] = select(active_[i], H_[i] * e2 + regularization_, splat<V>(1.0));
     }
-    kkt_.factorize(program.P, program.A, delta);
+    kkt_.factorize(program.P, program.A, splat<V>(regularization_));
   }
 
-  // A dual vector out of the frames and the equilibrated units.
-  void to_user_units(V* v) const {
+  // (a, y) out of the equilibrated units and the frames.
+  void out_of_units() {
     const V c_inverse = 1.0 / scaling_.c;
-    for (Index i = 0; i < plan_.m; ++i) v[i] *= scaling_.E[i] * c_inverse;
-    cones_.back(v);
+    for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
+    for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
+    cones_.back(y);
   }
 
   void classify() {
-    const V delta = splat<V>(regularization_);
-    ill_ = singular_ = M{};
-    factorize(delta);
-    const M suspect = persists(valid_, 4);
-    if (!any(suspect)) return;
-    factorize(select(suspect, splat<V>(small_regularization), delta));
-    singular_ = persists(suspect, 8);
-    ill_ = suspect & ~singular_;
+    factorize();
+    doubtful_ = persists(valid_);
+    for (int lane = 0; lane < lanes_of<V>; ++lane)
+      if (doubtful_[lane]) eliminate(lane);
   }
 
-  // The lanes in which a pseudo-random vector survives so many applications of δ J S.
-  M persists(M lanes, int applications) {
+  // The lanes in which a pseudo-random vector survives a few applications of δ J S.
+  M persists(M lanes) {
     std::uint64_t state = 1;
     const auto next = [&] {
       state = state * 6364136223846793005u + 1442695040888963407u;
@@ -210,26 +261,81 @@ class Adjoint {
     for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], next(), V{});
     for (int k = 0; k < applications && any(lanes); ++k) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-      set_scaled_solution(t1_, t2_);
+      for (Index j = 0; j < plan_.n; ++j) t1_[j] = regularization_ * c1_[j];
+      for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], -regularization_ * weight_[i] * c2_[i], V{});
       lanes &= ~(largest(t1_, t2_) < vanished);
     }
     return lanes;
   }
 
-  // (u, v) = δ J (c1_, c2_), as a right-hand side.
-  void set_scaled_solution(V* u, V* v) {
-    for (Index j = 0; j < plan_.n; ++j) u[j] = delta_ * c1_[j];
-    for (Index i = 0; i < plan_.m; ++i) v[i] = select(active_[i], -delta_ * weight_[i] * c2_[i], V{});
+  template <class Write>
+  M undetermined(Write&& write) {
+    M lanes{};
+    for (Index j = 0; j < plan_.n; ++j) a[j] = V{};
+    for (Index i = 0; i < plan_.m; ++i) y[i] = V{};
+    for (int lane = 0; lane < lanes_of<V>; ++lane) {
+      if (!doubtful_[lane]) continue;
+      Elimination& alone = elimination_[lane];
+      std::fill(alone.r1, alone.r1 + plan_.n, 0.0);
+      std::fill(alone.r2, alone.r2 + plan_.m, 0.0);
+      if (!write(alone, alone.r1, alone.r2)) continue;
+      lanes[lane] = -1;
+      for (Index j = 0; j < plan_.n; ++j) a[j][lane] = alone.r1[j];
+      for (Index i = 0; i < plan_.m; ++i) y[i][lane] = alone.r2[i];
+    }
+    if (any(lanes)) out_of_units();
+    return lanes;
+  }
+
+  // Hands the system of one lane to its elimination. A row of a cone block in which the multiplier moves by itself, along the ray of z, is an
+  // inequality for that ray.
+  void eliminate(int lane) {
+    Elimination& alone = elimination_[lane];
+    for (Index k = 0; k < plan_.P.nnz(); ++k) alone.P[k] = program.P[k][lane];
+    cones_.forward(l2_);
+    for (Index i = 0; i < plan_.m; ++i) {
+      alone.kind[i] = Elimination::off;
+      if (!active_[i][lane]) continue;
+      const double rest = 1.0 / weight_[i][lane];
+      alone.kind[i] = i < plan_.zero ? Elimination::equality : i < plan_.orthant_end ? Elimination::inequality : Elimination::curved;
+      alone.e[i] = std::sqrt(rest);
+      alone.root[i] = std::sqrt(H_[i][lane] * rest);
+      alone.z[i] = l2_[i][lane];
+    }
+    for (const ConeBlock& cone : plan_.cones) {
+      Index rays = 0, ray = 0;
+      for (Index i = cone.first; i < cone.first + cone.rows(); ++i)
+        if (alone.kind[i] != Elimination::off && alone.root[i] == 0.0) ++rays, ray = i;
+      if (rays != 1) continue;
+      alone.kind[ray] = Elimination::inequality;
+      if (alone.z[ray] < 0.0) alone.e[ray] = -alone.e[ray];
+      alone.z[ray] = std::abs(alone.z[ray]);
+    }
+    for (Index i = 0; i < plan_.m; ++i)
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) alone.A[k] = active_[i][lane] ? alone.e[i] * program.A[k][lane] : 0.0;
+    cones_.back(l2_);
+    alone.factor();
+  }
+
+  void solve_alone(int lane) {
+    Elimination& alone = elimination_[lane];
+    double *p = alone.r1, *q = alone.r2;
+    for (Index j = 0; j < plan_.n; ++j) p[j] = r1[j][lane];
+    for (Index i = 0; i < plan_.m; ++i) q[i] = r2[i][lane];
+    if (!alone.solve()) degenerate[lane] = -1;
+    if (alone.leans()) leans[lane] = -1;
+    for (Index j = 0; j < plan_.n; ++j) a[j][lane] = p[j];
+    for (Index i = 0; i < plan_.m; ++i) y[i][lane] = q[i];
   }
 
   // Solves in the given lanes, from zero, refining until the residual no longer shrinks.
-  template <class Residual>
-  void refine(V norm, M lanes, Residual&& form_residual) {
-    V before = form_residual();
+  void refine(V norm, M lanes) {
+    V before = residual();
     for (int pass = 0; pass < passes && any(lanes); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
-      add(a, c1_, y, c2_, lanes);
-      const V now = form_residual();
+      for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, a[j] + c1_[j], a[j]);
+      for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, y[i] + c2_[i], y[i]);
+      const V now = residual();
       lanes &= (now > roundoff * norm) & (now < 0.5 * before);
       before = now;
     }
@@ -243,80 +349,6 @@ class Adjoint {
     return largest(t1_, t2_);
   }
 
-  // The same, computed in twice the precision and then rounded.
-  V exact_residual() {
-    residual_in_twice_the_precision(r1, r2, a, y, V{}, t1_, t2_);
-    return largest(t1_, t2_);
-  }
-
-  // (u, v) = (p, q) - (K_E + δ J) (g, h)
-  void residual_in_twice_the_precision(const V* p, const V* q, const V* g, const V* h, V delta, V* u, V* v) {
-    subtract_products(program, p, q, g, h, u, v, l1_, l2_);
-    for (Index j = 0; j < plan_.n; ++j) {
-      add_product(u[j], l1_[j], -delta, g[j]);
-      u[j] += l1_[j];
-    }
-    for (Index i = 0; i < plan_.m; ++i) {
-      add_product(v[i], l2_[i], H_[i], h[i]);
-      add_product(v[i], l2_[i], delta * weight_[i], h[i]);
-      v[i] = select(active_[i], v[i] + l2_[i], V{});
-    }
-  }
-
-  // c = S (p, q), to rounding.
-  void solve_exactly(const V* p, const V* q, M lanes) {
-    kkt_.solve(program.A, p, q, c1_, c2_);
-    for (int pass = 0; pass < corrections && any(lanes); ++pass) {
-      residual_in_twice_the_precision(p, q, c1_, c2_, delta_, w1_, w2_);
-      kkt_.solve(program.A, w1_, w2_, v1_, v2_);
-      add(c1_, v1_, c2_, v2_, lanes);
-      lanes &= largest(v1_, v2_) > 0.1 * roundoff * largest(c1_, c2_);
-    }
-  }
-
-  // (a, y) of singular lanes; overwrites r.
-  void pseudosolve(V norm, M lanes) {
-    std::copy(r1, r1 + plan_.n, t1_);
-    std::copy(r2, r2 + plan_.m, t2_);
-    project_on_null_space(lanes);
-    degenerate |= lanes & (largest(t1_, t2_) > consistent * norm);
-    for (Index j = 0; j < plan_.n; ++j) r1[j] -= select(lanes, t1_[j], V{});
-    for (Index i = 0; i < plan_.m; ++i) r2[i] -= select(lanes, t2_[i], V{});
-    M busy = lanes;
-    for (int pass = 0; pass < passes && any(busy); ++pass) {
-      busy &= exact_residual() > 1e-3 * roundoff * norm;  // later than rounding asks: the end depends on r, the operator must not
-      solve_exactly(t1_, t2_, busy);
-      add(a, c1_, y, c2_, busy);
-    }
-    // Π' = J Π J
-    std::copy(a, a + plan_.n, t1_);
-    for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], -weight_[i] * y[i], V{});
-    project_on_null_space(lanes);
-    for (Index j = 0; j < plan_.n; ++j) a[j] -= select(lanes, t1_[j], V{});
-    for (Index i = 0; i < plan_.m; ++i) y[i] += select(lanes, t2_[i] / weight_[i], V{});
-  }
-
-  // t ← (δ J S)^k t; k is fixed, but what has stopped changing is left alone.
-  void project_on_null_space(M lanes) {
-    const V unchanged = roundoff * largest(t1_, t2_);
-    for (int k = 0; k < projections && any(lanes); ++k) {
-      solve_exactly(t1_, t2_, lanes);
-      set_scaled_solution(w1_, w2_);
-      V change = V{};
-      for (Index j = 0; j < plan_.n; ++j) change = max(change, abs(w1_[j] - t1_[j]));
-      for (Index i = 0; i < plan_.m; ++i) change = max(change, abs(w2_[i] - t2_[i]));
-      for (Index j = 0; j < plan_.n; ++j) t1_[j] = select(lanes, w1_[j], t1_[j]);
-      for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(lanes, w2_[i], t2_[i]);
-      lanes &= change > unchanged;
-    }
-  }
-
-  // (u, v) += (p, q) in the given lanes.
-  void add(V* u, const V* p, V* v, const V* q, M lanes) {
-    for (Index j = 0; j < plan_.n; ++j) u[j] = select(lanes, u[j] + p[j], u[j]);
-    for (Index i = 0; i < plan_.m; ++i) v[i] = select(lanes, v[i] + q[i], v[i]);
-  }
-
   V largest(const V* p, const V* q) const {
     V size = V{};
     for (Index j = 0; j < plan_.n; ++j) size = max(size, abs(p[j]));
@@ -324,29 +356,27 @@ class Adjoint {
     return size;
   }
 
-  static constexpr double small_regularization = 1e-6;
   static constexpr double vanished = 1e-6;    // of a pseudo-random vector of size 1
-  static constexpr double tie = 1e-8;
+  static constexpr double least_rest = 1e-18; // of 1 - D in rows that count
+  static constexpr double noise = 1e-12;      // of sums, in units of their terms
   static constexpr double roundoff = 1e-15;
   static constexpr double path_tolerance = 1e-6;
-  static constexpr double consistent = 1e-6;  // what may be removed from a right-hand side without a flag
   static constexpr int passes = 20;
-  static constexpr int corrections = 5;
-  static constexpr int projections = 40;
+  static constexpr int applications = 4;
 
   const Plan& plan_;
   // Refinement contracts by δ/(δ + σ²), without P by δ²/(δ² + σ²), σ the singular values of the active rows, while rounding is
   // amplified by 1/δ². Linear programs can afford the larger one.
   const double regularization_;
-  V delta_{};                       // of each lane
   Scaling<V> scaling_;
   Kkt<V> kkt_;
   Cones<V> cones_;
   V *H_, *weight_;                  // per active row: D/(1 - D) and 1/(1 - D)
   M* active_;                       // per row: D < 1
   V* g_;                            // of `add_curvature`
-  V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w1_, *w2_, *v1_, *v2_;
-  M valid_{}, ill_{}, singular_{};
+  V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w2_, *v2_;
+  Elimination elimination_[lanes_of<V>];
+  M valid_{}, doubtful_{};
   bool smoothed_ = false;
 };
 

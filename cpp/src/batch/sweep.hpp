@@ -63,12 +63,14 @@ class Sweep {
       }
     }
     adjoint_.linearize(valid_, smoothed);
+    notice_choices();
   }
 
   // `partial` receives the sums over the batch.
   void vjp(std::int64_t direction, double* partial) {
     pull_outputs(direction);
     adjoint_.solve();
+    flag_choices();
     write_gradients(direction, partial, [&](const Place& where) { return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, adjoint_.z); });
   }
 
@@ -97,6 +99,7 @@ class Sweep {
     copy_solution(tangent);
     pull_outputs(direction);
     adjoint_.solve(memory_.kept_pulled);
+    flag_choices();
     copy_solution(pulled);
     push_data(direction, pulled.x, pulled.z, false);
     adjoint_.add_curvature(memory_.kept_tangent, memory_.kept_pulled);
@@ -133,6 +136,47 @@ class Sweep {
     };
     for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = pull(plan_.variable_of[j]);
     for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = pull(plan_.n + r);
+  }
+
+  // Where (a, y) is not determined, whether gradients are: a solution that is not unique jumps if a parameter can push it along a flat
+  // direction, and multipliers to choose from matter if the rows they belong to move with parameters.
+  void notice_choices() {
+    M lanes;
+    const V *a = adjoint_.a, *y = adjoint_.y, *x = adjoint_.x, *z = adjoint_.z;
+    for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k)
+      adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
+    shifted_ = turned_ = M{};
+    for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
+      shifted_ |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
+      turned_ |= lanes & adjoint_.movable() & felt([&](const Place& where) {
+        return where.kind == Place::A ? y[where.row] * (1.0 + 0.618 * static_cast<double>(where.column % 97)) : V{};
+      });
+    }
+  }
+
+  // Flags lanes in which the last (a, y) would give another gradient with other multipliers: rows that move and are not always followed,
+  // or rows that turn, z changing with them.
+  void flag_choices() {
+    M moves{};
+    for (Index j = 0; j < plan_.n; ++j) moves |= adjoint_.a[j] != 0.0;
+    adjoint_.degenerate |= (shifted_ & adjoint_.leans) | (turned_ & moves);
+  }
+
+  // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms.
+  template <class Cotangent>
+  M felt(Cotangent&& cotangent) const {
+    const Transpose& Mt = job_.compiled.M_transpose;
+    M lanes{};
+    for (std::size_t e = 0; e + 1 < Mt.begin.size(); ++e) {
+      V sum = V{}, size = V{};
+      for (Index t = Mt.begin[e]; t < Mt.begin[e + 1]; ++t) {
+        const V term = Mt.coefficient[t] * cotangent(job_.compiled.place[Mt.row[t]]);
+        sum += term;
+        size += abs(term);
+      }
+      lanes |= abs(sum) > 1e-8 * size;
+    }
+    return lanes;
   }
 
   void copy_solution(const Pair<V>& to) {
@@ -223,6 +267,7 @@ class Sweep {
   std::int64_t first_ = 0;
   int count_ = 0;
   M valid_{};
+  M shifted_{}, turned_{};  // lanes in which a choice of multipliers moves gradients through y, through z
 };
 
 }  // namespace cvxl::CVXL_ISA

@@ -25,10 +25,12 @@ class Cones {
   using M = Mask<lanes_of<V>>;
   using ExponentialBlock = ThreeDimensional<V, Exponential<V>>;
   using PowerBlock = ThreeDimensional<V, Power<V>>;
-  V* h;  // per row: eigenvalues of H in the frames
+  V* h;     // per row: eigenvalues of H in the frames
+  V* rest;  // of `differentiate`: 1 - h, without cancellation
 
   Cones(const Plan& plan, Arena& arena)
       : h(arena.take<V>(plan.m)),
+        rest(arena.take<V>(plan.m)),
         plan_(plan),
         degree_(plan.orthant_end - plan.zero),
         t_(arena.take<V>(plan.m)),
@@ -81,15 +83,25 @@ class Cones {
   }
 
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
-  // the blocks now have. Writes the given lanes; returns those in which w lies, to `tie`, where Π has no derivative.
-  M differentiate(const V* s, const V* z, double tie, M lanes) {
+  // the blocks now have. Writes the given lanes; returns those in which Π has no derivative where w lies: within `noise(i)`, a Noise, of
+  // the rows of a block.
+  template <class NoiseOf>
+  M differentiate(const V* s, const V* z, NoiseOf&& noise, M lanes) {
     M tied{};
-    for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
-      h[i] = select(lanes, select(s[i] > z[i], splat<V>(1.0), V{}), h[i]);
-      tied |= max(s[i], z[i]) < tie;
+    const V one = splat<V>(1.0);
+    for (Index i = 0; i < plan_.zero; ++i) {
+      h[i] = V{};
+      rest[i] = one;
     }
-    for_each([&](const ConeBlock& c, auto& block) { tied |= block.differentiate(s + c.first, z + c.first, h + c.first, tie, lanes); });
+    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
+      const M inside = s[i] > z[i];
+      h[i] = select(lanes, select(inside, one, V{}), h[i]);
+      rest[i] = select(lanes, select(inside, V{}, one), rest[i]);
+      tied |= noise(i).hides(s[i] - z[i]) | ((min(s[i], z[i]) > 0.0) & (max(s[i], z[i]) < undecided));
+    }
+    for_each([&](const ConeBlock& c, auto& block) {
+      tied |= block.differentiate(s + c.first, z + c.first, h + c.first, rest + c.first, noise(c.first), lanes);
+    });
     return tied;
   }
 
@@ -237,6 +249,7 @@ class Cones {
 
  private:
   static constexpr int trials = 60, bisections = 2;
+  static constexpr double undecided = 1e-8;  // of slacks and multipliers that are not exactly complementary
 
   template <class Block>
   static void* place(Arena& arena, Block block) {

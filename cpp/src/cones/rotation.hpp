@@ -21,6 +21,14 @@ CVXL_INLINE std::pair<V, V> parts(V w, V mu) {
   return {select(w > 0.0, larger, smaller), select(w > 0.0, smaller, larger)};
 }
 
+// What rounding leaves of slacks and multipliers of a row: spectral values of w = s - z within it have no sign.
+template <class V>
+struct Noise {
+  V s, z;
+
+  CVXL_INLINE auto hides(V value) const { return (value <= s) & (value >= -z); }
+};
+
 inline constexpr double sqrt_half = 0.70710678118654752440, sqrt_two = 1.41421356237309504880;
 
 // H = η²(2ww' - J) and the projection's derivative share eigenvectors (1, ±u)/√2 and u's complement. A Householder reflection F

@@ -88,7 +88,7 @@ class SecondOrder {
 
   // DΠ(w) at w = s - z: its eigenvalues d in the frame of w. With the spectral values λ± = w₀ ± |w₁| they are [λ₊ > 0], [λ₋ > 0] and, on
   // the complement, the slope of max(λ, 0) between the two. Writes the given lanes; returns those in which a spectral value is all but zero.
-  M differentiate(const V* s, const V* z, V* d, double tie, M lanes) {
+  M differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, M lanes) {
     V length2 = V{};
     for (Index i = 1; i < order_; ++i) {
       t_[i - 1] = s[i] - z[i];
@@ -99,11 +99,14 @@ class SecondOrder {
     frame.set(t_, order_, lanes);
     const V high = w0 + length, low = w0 - length, one = splat<V>(1.0);
     const M above = low > 0.0, below = ~(high > 0.0);
-    d[0] = select(lanes, select(high > 0.0, one, V{}), d[0]);
-    if (order_ > 1) d[1] = select(lanes, select(above, one, V{}), d[1]);
-    const V slope = select(above, one, select(below, V{}, high / max(high - low, splat<V>(1e-300))));
-    for (Index i = 2; i < order_; ++i) d[i] = select(lanes, slope, d[i]);
-    return (abs(high) < tie) | ((abs(low) < tie) & M(order_ > 1 ? ~M{} : M{}));
+    const V inverse_gap = 1.0 / max(high - low, splat<V>(1e-300));
+    const V slope = select(above, one, select(below, V{}, high * inverse_gap)), other = select(above, V{}, select(below, one, -low * inverse_gap));
+    for (Index i = 0; i < order_; ++i) {
+      const M up = i == 0 ? high > 0.0 : above;
+      d[i] = select(lanes, i < 2 ? select(up, one, V{}) : slope, d[i]);
+      rest[i] = select(lanes, i < 2 ? select(up, V{}, one) : other, rest[i]);
+    }
+    return noise.hides(high) | (noise.hides(low) & M(order_ > 1 ? ~M{} : M{}));
   }
 
   // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).

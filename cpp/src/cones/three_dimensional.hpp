@@ -68,7 +68,7 @@ class ThreeDimensional {
   // DΠ(w) at w = s - z. Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along
   // z, and on the third direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the
   // eigenvalue is 1/(1 + |z|κ). Writes the given lanes; returns those in which s or z is all but zero there.
-  M differentiate(const V* s_, const V* z_, V* d, double tie, M lanes) {
+  M differentiate(const V* s_, const V* z_, V* d, V* rest, const Noise<V>& noise, M lanes) {
     const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}}, w{{s[0] - z[0], s[1] - z[1], s[2] - z[2]}};
     const V one = splat<V>(1.0), tiny = splat<V>(1e-150), s_norm = sqrt(dot(s, s)), z_norm = sqrt(dot(z, z));
     const auto [face, inside, polar] = regions(w);
@@ -84,7 +84,7 @@ class ThreeDimensional {
     const V g_norm = 1.0 / max(sqrt(dot(g, g)), tiny);
     for (int i = 0; i < 3; ++i) g[i] *= g_norm;
     const Vector3<V> t = cross(p, g);
-    const V middle_value = 1.0 / (1.0 + z_norm * barrier.curvature(s, t));
+    const V bend = z_norm * barrier.curvature(s, t), middle_value = 1.0 / (1.0 + bend);
     const auto put = [&](V& target, V value) { target = select(lanes, value, target); };
     for (int i = 0; i < 3; ++i) {
       const V own = splat<V>(i == 0 ? 1.0 : 0.0), middle = splat<V>(i == 1 ? 1.0 : 0.0), last = splat<V>(i == 2 ? 1.0 : 0.0);
@@ -94,8 +94,12 @@ class ThreeDimensional {
     }
     put(d[0], select(polar, V{}, one));
     put(d[1], select(inside, one, V{}));
-    put(d[2], select(inside | (face & (w[2] > 0.0)), one, select(polar | face, V{}, middle_value)));
-    return ~flat & (min(s_norm, z_norm) < tie);
+    const M third = inside | (face & (w[2] > 0.0)), none = polar | face;
+    put(d[2], select(third, one, select(none, V{}, middle_value)));
+    put(rest[0], select(polar, one, V{}));
+    put(rest[1], select(inside, V{}, one));
+    put(rest[2], select(third, V{}, select(none, one, bend * middle_value)));
+    return ~flat & ((s_norm <= noise.s) | (z_norm <= noise.z));
   }
 
   // s = Π(w), z = s - w in the given lanes, from a pair that is close. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.

@@ -64,14 +64,14 @@ class HomogeneousSolver {
 
   M factorize() {
     st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual);
-    if (any(st_.polish)) st_.cones.differentiate(st_.s, st_.z, 0.0, st_.polish);
+    if (any(st_.polish)) st_.cones.differentiate(st_.s, st_.z, [](Index) { return Noise<V>{}; }, st_.polish);
     st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0), rho = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
-      st_.off[i] = st_.convexity | (st_.polish & (h > 1.0 - 1e-13));
-      st_.H[i] = select(st_.off[i], V{}, select(st_.polish, h / (1.0 - h), h));
+      st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < 1e-13));
+      st_.H[i] = select(st_.off[i], V{}, select(st_.polish, h / st_.cones.rest[i], h));
       const V regularized = st_.H[i] + rho;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
       const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
