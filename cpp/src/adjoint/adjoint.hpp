@@ -169,19 +169,21 @@ class Adjoint {
   }
 
  private:
-  // What rounding may leave of slacks, in w2_, and of multipliers, in v2_: in units of the terms that they are sums of. Rows of a block
-  // have one noise.
+  // What rounding may leave of slacks, in w2_, and of multipliers, in v2_: in units of the terms that they are sums of, and of the
+  // largest variable and column of the instance, through what couples them. Rows of a block have one noise.
   void measure_noise() {
     const auto put = [&](Index column, V term) { l1_[column] += abs(term); };
+    V largest_x = V{}, largest_column = V{};
     for (Index j = 0; j < plan_.n; ++j) {
       t1_[j] = scaling_.D_inverse[j] * x[j];
       l1_[j] = V{};
+      largest_x = max(largest_x, abs(t1_[j]));
     }
     for (Index i = 0; i < plan_.n; ++i)
       for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
         const Index j = plan_.P.indices[k];
-        put(i, program.P[k] * t1_[j]);
-        if (i != j) put(j, program.P[k] * t1_[i]);
+        put(i, program.P[k] * (abs(t1_[j]) + largest_x));
+        if (i != j) put(j, program.P[k] * (abs(t1_[i]) + largest_x));
       }
     for (Index i = 0; i < plan_.m; ++i) {
       V sum = abs(t2_[i]);
@@ -189,12 +191,13 @@ class Adjoint {
         sum += abs(program.A[k] * t1_[plan_.A.indices[k]]);
         put(plan_.A.indices[k], program.A[k] * l2_[i]);
       }
-      w2_[i] = noise * sum;
+      w2_[i] = noise * (sum + largest_x);
     }
+    for (Index j = 0; j < plan_.n; ++j) largest_column = max(largest_column, l1_[j]);
     for (Index i = 0; i < plan_.m; ++i) {
       V most = V{};
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) most = max(most, abs(program.A[k]) * l1_[plan_.A.indices[k]]);
-      v2_[i] = noise * most;
+      v2_[i] = noise * (most + largest_column);
     }
     for (const ConeBlock& cone : plan_.cones)
       for (Index i = cone.first + 1; i < cone.first + cone.rows(); ++i) {
