@@ -79,8 +79,13 @@ class Adjoint {
         weight_[i] = 1.0 + H_[i];
       }
     } else {
-      measure_noise();
-      degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index i) { return Noise<V>{w2_[i], v2_[i]}; }, ~M{});
+      // Few points are near a kink, and only for them is it worth while to measure how near.
+      const V near = nearness();
+      degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index) { return Noise<V>{near, near}; }, ~M{});
+      if (any(degenerate)) {
+        measure_noise();
+        degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index i) { return Noise<V>{w2_[i], v2_[i]}; }, ~M{});
+      }
       for (Index i = 0; i < plan_.m; ++i) {
         active_[i] = cones_.rest[i] > least_rest;
         weight_[i] = select(active_[i], 1.0 / cones_.rest[i], one);
@@ -169,6 +174,14 @@ class Adjoint {
   }
 
  private:
+  // More than the noise of any row.
+  V nearness() const {
+    V x_norm = V{}, w_norm = V{};
+    for (Index j = 0; j < plan_.n; ++j) x_norm = max(x_norm, abs(scaling_.D_inverse[j] * x[j]));
+    for (Index i = 0; i < plan_.m; ++i) w_norm = max(w_norm, max(abs(t2_[i]), abs(l2_[i])));
+    return 1e-6 * (x_norm + w_norm);
+  }
+
   // What rounding may leave of slacks, in w2_, and of multipliers, in v2_: in units of the terms that they are sums of, and of the
   // largest variable and column of the instance, through what couples them. Rows of a block have one noise.
   void measure_noise() {
