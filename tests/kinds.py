@@ -169,6 +169,9 @@ KINDS: dict[str, Kind] = {
     "small_point": Kind(twists=(enlarge(-4),)),
 }  # fmt: skip
 SCALED = {name for name in KINDS if "1e" in name or "point" in name}  # beyond a dense oracle in float64
+# Active inequalities depend on other rows, so that multipliers are a choice.
+DEPENDENT = {name for name in KINDS if name.startswith("repeated_rows") or "fixed_by_bounds" in name}
+DEPENDENT |= {"lp_overdetermined_vertex", "tied"}
 HARSH: dict[str, Kind] = {
     "rows_1e12": Kind(twists=(scale(rows=6),)),
     "columns_1e12": Kind(twists=(scale(columns=6),)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from benchmarks.families import SMALL, Family
 from benchmarks.truth import random_kind
 from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Status
-from tests.kinds import KINDS, SCALED, scale
+from tests.kinds import DEPENDENT, KINDS, SCALED, scale
 from tests.oracles import jacobian, reference, unbroadcast
 from tests.programs import (
     PARTS,
@@ -34,7 +35,7 @@ from tests.programs import (
 
 COUNT = 12
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-unscaled = pytest.mark.parametrize("kind", [KINDS[k] for k in KINDS if k not in SCALED], ids=[k for k in KINDS if k not in SCALED])
+INDEPENDENT = [name for name in KINDS if name not in SCALED | DEPENDENT]
 families = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
 
 
@@ -148,10 +149,11 @@ def test_scales_do_not_make_degenerate(twist: Callable[[Rng, Program], Program])
         assert np.max(np.abs(case.gradients[1][i] - true)) <= 1e-6 * np.max(np.abs(true))
 
 
-@unscaled
+@pytest.mark.parametrize("name", INDEPENDENT)
 @pytest.mark.parametrize("primal_only", [True, False], ids=["x", "xz"])
-def test_dense_jacobian_with_a_pseudoinverse(kind: Kind, primal_only: bool) -> None:
+def test_dense_jacobian_with_a_pseudoinverse(name: str, primal_only: bool) -> None:
     """Every parameter and output; where the system is singular, its minimum-norm least-squares answer. Regular: no flags."""
+    kind = KINDS[name]
     problem, programs = draw(kind, COUNT, seed=35)
     case = differentiate(engine(problem), batch_of(problem, programs), primal_only=primal_only)
     tape = tape_of(case.native.solve(case.batch, {}, tape=True))
@@ -163,11 +165,43 @@ def test_dense_jacobian_with_a_pseudoinverse(kind: Kind, primal_only: bool) -> N
         assert_close(case.pushed[i], J @ tangents[i], 1e-6 if case.flags[1][i] else 1e-8)
 
 
-@pytest.mark.parametrize("kind", ["repeated_rows", "redundant_equalities", "fixed_by_bounds", "lp_overdetermined_vertex"])
-def test_dependent_rows_leave_the_derivative_of_x_alone(kind: str) -> None:
-    """The cotangent of x meets a consistent system: nothing to flag."""
-    problem, programs = draw(KINDS[kind], COUNT, seed=36)
-    assert not differentiate(engine(problem), batch_of(problem, programs), primal_only=True).flags[0].any()
+def pieces(p: Program, cotangent: Array) -> Array:
+    """Gradients of q and b, a row for every vertex of the polytope of multipliers: the pieces of x(q, b) that meet here."""
+    equalities, active = range(p.zero), np.flatnonzero((np.arange(len(p.s)) >= p.zero) & (p.s == 0.0))
+    found, gradient = [], p.A.T @ p.z
+    for size in range(len(active) + 1):
+        for chosen in combinations(active, size):
+            rows = [*equalities, *chosen]
+            A = p.A[rows]
+            if len(rows) and np.linalg.matrix_rank(A, tol=1e-9) < len(rows):
+                continue
+            z = np.linalg.lstsq(A.T, gradient, rcond=None)[0]
+            if np.max(np.abs(A.T @ z - gradient), initial=0.0) > 1e-9 or np.any(z[p.zero :] < -1e-9):
+                continue
+            K = np.block([[p.P, A.T], [A, np.zeros((len(rows), len(rows)))]])
+            solution, b = np.linalg.pinv(K, rcond=1e-11, hermitian=True) @ np.r_[cotangent, np.zeros(len(rows))], np.zeros(len(p.s))
+            b[rows] = solution[len(p.x) :]
+            found.append(np.r_[-solution[: len(p.x)], b])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", sorted(DEPENDENT - {"tied"}))
+def test_what_every_choice_of_multipliers_agrees_on_is_the_derivative(name: str) -> None:
+    """Unmarked: the gradient of every piece. Marked: that of one. The cotangents are active rows: A_i x often follows b_i always."""
+    problem, programs = draw(KINDS[name], 4 * COUNT, seed=36)
+    native, batch, n = engine(problem), batch_of(problem, programs), problem.structure.n
+    cotangent = np.zeros((len(programs), problem.R.shape[0]))
+    for i, p in enumerate(programs):
+        active = np.flatnonzero((p.s == 0.0) & p.A.any(axis=1))
+        cotangent[i, :n] = p.A[active[i % len(active)]]
+    (_, q, _, b, _), flags = native.vjp(batch, tape_of(native.solve(batch, {}, tape=True)), cotangent, [True] * 5)
+    assert q is not None
+    assert b is not None
+    for i, p in enumerate(programs):
+        distance = np.abs(pieces(p, cotangent[i, :n]) - np.r_[q[i], b[i]]).max(axis=1)
+        assert distance.min() <= 1e-7
+        assert flags[i] or distance.max() <= 1e-7
+    assert flags.all() == (name == "all_fixed_by_bounds")
 
 
 @pytest.mark.parametrize("kind", ["lp_face", "qp_face", "unconstrained_low_rank", "lp_equalities_free", "tied"])

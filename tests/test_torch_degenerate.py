@@ -71,3 +71,87 @@ def test_ties_are_flagged_and_count_as_active(point: float) -> None:
     found, flags = gradients(layer, [torch.tensor([[point, 0.5], [0.3, 0.5]], dtype=F64)], torch.ones(2, 2, dtype=F64))
     assert flags.tolist() == [True, False]
     torch.testing.assert_close(found[0], torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=F64), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1e5, 1e6, 3e6, 1e7, 1e8, 1e9, 1e12])
+def test_a_large_penalty_does_not_loosen_a_bound(penalty: float) -> None:
+    """min (u - 1)² + p s², s ≥ u + 2, u ≥ -1: u = -1 wherever 2 is moved once p > 2, since the two active rows are independent."""
+    u, s, p, c = cp.Variable(), cp.Variable(), cp.Parameter(nonneg=True), cp.Parameter()
+    layer = CvxpyLayer(cp.Problem(cp.Minimize((u - 1) ** 2 + p * s**2), [u + c <= s, u >= -1]), [p, c], [u])
+    moved = torch.tensor(2.0, dtype=F64, requires_grad=True)
+    (found,), info = layer.solve(torch.tensor(penalty, dtype=F64), moved)
+    (gradient,) = torch.autograd.grad(found, [moved])
+    assert gradient.item() == pytest.approx(-penalty / (1 + penalty) if penalty < 2 else 0.0, abs=1e-9)
+    assert not info.degenerate.any()
+
+
+corner = cp.Variable(2)
+many = cp.Parameter(3)
+above = cp.Variable()
+first, second = cp.Parameter(), cp.Parameter()
+plan, supply, demand = cp.Variable((2, 2)), cp.Parameter(2), cp.Parameter(2)
+weights, cap = cp.Variable(5), cp.Parameter()
+returns = np.array([0.5, 0.4, 0.1, 0.05, 0.0])
+choice, price = cp.Variable(3), cp.Parameter(3)
+CHOICES = {
+    "corner": (cp.Problem(cp.Minimize(cp.sum_squares(corner - np.array([3.0, 2.0]))),
+                          [corner <= many[:2], cp.sum(corner) <= many[2]]), [many], corner),
+    "two bounds": (cp.Problem(cp.Minimize(above**2), [above >= first, above >= second]), [first, second], above),
+    "transport": (cp.Problem(cp.Minimize(cp.sum(cp.multiply(np.array([[1.0, 2.0], [2.0, 1.5]]), plan))),
+                             [cp.sum(plan, axis=1) == supply, cp.sum(plan, axis=0) == demand, plan >= 0]), [supply, demand], plan),
+    "cap": (cp.Problem(cp.Maximize(returns @ weights), [cp.sum(weights) == 1, weights >= 0, weights <= cap]), [cap], weights),
+    "edge": (cp.Problem(cp.Maximize(price @ choice), [cp.sum(choice) == 1, choice >= 0]), [price], choice),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "weight", "expected"),
+    [
+        ("corner", [[1.0, 1.0, 2.0]], [1.0, 0.0], [[1.0, 0.0, 0.0]]),  # y₀ = r₀ with every multiplier
+        ("corner", [[1.0, 1.0, 2.0]], [0.0, 1.0], None),  # y₁ = min(r₁, r₂ - r₀)
+        ("corner", [[1.0, 1.0, 2.5]], [0.0, 1.0], [[0.0, 1.0, 0.0]]),
+        ("two bounds", [1.0, 1.0], 1.0, None),
+        ("two bounds", [1.0, 0.5], 1.0, [1.0, 0.0]),
+        ("transport", [[0.5, 0.5], [0.5, 0.5]], [[1.0, 0.0], [0.0, 0.0]], None),
+        ("cap", [0.5], returns, None),  # slopes 0.1 and 0.7
+        ("cap", [0.4], returns, [0.7]),
+        ("cap", [0.6], returns, [0.1]),
+        ("cap", [0.5], [0.0, 0.0, 0.0, 1.0, 0.0], [0.0]),
+        ("edge", [[1.0, 1.0, 0.0]], [1.0, 1.0, 0.0], None),  # the solution jumps
+        ("edge", [[1.0, 0.9, 0.0]], [1.0, 1.0, 0.0], [[0.0, 0.0, 0.0]]),
+    ],
+)
+def test_derivatives_are_given_where_they_exist_and_marked_where_not(
+    name: str, values: list[list[float] | float], weight: list[float], expected: list[list[float] | float] | None
+) -> None:
+    problem, parameters, variable = CHOICES[name]
+    inputs = [torch.tensor(v, dtype=F64, requires_grad=True) for v in values]
+    (found,), info = CvxpyLayer(problem, parameters, [variable]).solve(*inputs)
+    gradients = torch.autograd.grad((torch.as_tensor(np.array(weight), dtype=F64) * found).sum(), inputs)
+    assert bool(info.degenerate) == (expected is None)
+    for g, e in zip(gradients, expected or [], strict=expected is not None):
+        torch.testing.assert_close(g, torch.tensor(e, dtype=F64), atol=1e-9, rtol=0)
+
+
+VANISHING = {
+    "log_sum_exp": (cp.log_sum_exp, lambda y: -1.0),
+    "max": (cp.max, lambda y: -1.0),
+    "norm": (cp.norm, lambda y: -float(y.sum() / np.linalg.norm(y))),
+    "norm1": (cp.norm1, lambda y: -3.0),
+}
+
+
+@pytest.mark.parametrize("weight", [10.0**-k for k in range(1, 13)] + [0.0])
+@pytest.mark.parametrize("name", VANISHING)
+def test_weights_that_vanish_keep_their_derivative_or_are_marked(name: str, weight: float) -> None:
+    """d Σy / dλ of min ½‖y - p‖² + λ f(y) is -Σ∇f(p) as λ → 0; at 0 itself the problem does not determine it."""
+    f, slope = VANISHING[name]
+    point = np.array([3.0, 4.0, 1.0])
+    y, scale = cp.Variable(3), cp.Parameter(nonneg=True)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(0.5 * cp.sum_squares(y - point) + scale * f(y))), [scale], [y])
+    at = torch.tensor(weight, dtype=F64, requires_grad=True)
+    (found,), info = layer.solve(at)
+    (gradient,) = torch.autograd.grad(found.sum(), [at])
+    exact = abs(gradient.item() - slope(found.detach().numpy())) <= 1e-6
+    assert info.degenerate.all() if weight == 0 else exact or info.degenerate.all()
+    assert exact or weight < 1e-6
