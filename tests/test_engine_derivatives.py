@@ -187,7 +187,7 @@ def pieces(p: Program, cotangent: Array) -> Array:
 
 @pytest.mark.parametrize("name", sorted(DEPENDENT - {"tied"}))
 def test_what_every_choice_of_multipliers_agrees_on_is_the_derivative(name: str) -> None:
-    """Unmarked: the gradient of every piece. Marked: that of one. The cotangents are active rows: A_i x often follows b_i always."""
+    """Unmarked: the gradient of every piece. Marked: that of one. Cotangents are active rows: A_i x may follow b_i always."""
     problem, programs = draw(KINDS[name], 4 * COUNT, seed=36)
     native, batch, n = engine(problem), batch_of(problem, programs), problem.structure.n
     cotangent = np.zeros((len(programs), problem.R.shape[0]))
