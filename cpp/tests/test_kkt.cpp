@@ -7,6 +7,7 @@
 
 #include "kkt/factor.hpp"
 #include "random_programs.hpp"
+#include "solve_dense.hpp"
 #include "test.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -28,28 +29,6 @@ class Block64 {
   };
   std::unique_ptr<std::byte[], Free> bytes_;
 };
-
-// Solution of a dense system (rows of coefficients, right-hand side last).
-std::vector<long double> solve_dense(std::vector<std::vector<long double>> a) {
-  const std::size_t n = a.size();
-  for (std::size_t k = 0; k < n; ++k) {
-    std::size_t pivot = k;
-    for (std::size_t i = k; i < n; ++i)
-      if (std::abs(a[i][k]) > std::abs(a[pivot][k])) pivot = i;
-    std::swap(a[k], a[pivot]);
-    for (std::size_t i = k + 1; i < n; ++i) {
-      const long double f = a[i][k] / a[k][k];
-      for (std::size_t j = k; f != 0.0L && j <= n; ++j) a[i][j] -= f * a[k][j];
-    }
-  }
-  std::vector<long double> x(n);
-  for (std::size_t k = n; k-- > 0;) {
-    x[k] = a[k][n];
-    for (std::size_t j = k + 1; j < n; ++j) x[k] -= a[k][j] * x[j];
-    x[k] /= a[k][k];
-  }
-  return x;
-}
 
 // One lane's numbers in internal variables: everything Kkt reads.
 struct System {

@@ -235,12 +235,12 @@ class Elimination {
     return left > dependent * size;
   }
 
-  // The pivot: of the entries within a tenth of the largest one, that of the column with least curvature.
+  // The pivot: of the entries within half of the largest one, that of the column with least curvature. (Smaller ones let entries grow.)
   void add_pivot(Index row) {
     Index best = -1;
     for (Index t = 0; t < touched_count_; ++t) {
       const Index j = touched_[t];
-      if (std::abs(work_[j]) < 0.1 * left_) continue;
+      if (std::abs(work_[j]) < 0.5 * left_) continue;
       if (best < 0 || curvature(j) < curvature(best) || (curvature(j) == curvature(best) && std::abs(work_[j]) > std::abs(work_[best]))) best = j;
     }
     Index end = upper_begin_[rank_];
