@@ -81,12 +81,12 @@ void compare(const Structure& s, Random& random, int& compared) {
   v.factor();
   if (v.choices() > 0 || v.flat_directions() > 0) return;
   const std::vector<long double> expected = reference(plan, v, 20), other = reference(plan, v, 0);
-  long double size = 0.0L, doubt = 0.0L;
+  long double length = 0.0L, doubt = 0.0L;
   for (Index j = 0; j < s.n; ++j) {
-    size = std::max(size, std::abs(expected[static_cast<std::size_t>(j)]));
+    length = std::max(length, std::abs(expected[static_cast<std::size_t>(j)]));
     doubt = std::max(doubt, std::abs(expected[static_cast<std::size_t>(j)] - other[static_cast<std::size_t>(j)]));
   }
-  if (doubt > 1e-9L * size) return;  // beyond the reference
+  if (doubt > 1e-9L * length) return;  // beyond the reference
   ++compared;
   CHECK(v.solve());
   const auto near = [&](const double* found, Index first, Index count) {

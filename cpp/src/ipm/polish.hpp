@@ -12,21 +12,26 @@ inline constexpr double polish_tolerance = 1e-11;  // of signs
 inline constexpr double polish_accept = 1e-10;     // of the merit
 inline constexpr double most_tries = 8.0;
 
-// Guesses {s < z} once it has stopped changing, or at the latest when the iterate is a solution already.
+// Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
+// one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
+// change. A lane that is a solution already tries once more, by the latter, before it ends.
 template <class V>
 void enter_polish(State<V>& st, MaskOf<V> inner) {
   using M = MaskOf<V>;
   M same = ~M{};
   for (Index i = st.plan.zero; i < st.plan.m; ++i) {
-    const M guess = st.s[i] < st.z[i];
-    same &= ~(guess ^ st.active[i]);
-    st.active[i] = select(inner, guess, st.active[i]);
+    const M smaller = st.s[i] < st.z[i];
+    same &= ~(smaller ^ st.smaller[i]);
+    st.smaller[i] = select(inner, smaller, st.smaller[i]);
   }
-  st.stable = select(inner, select(same, st.stable + 1.0, V{}), st.stable);
   st.wait = select(inner, max(st.wait - 1.0, V{}), st.wait);
-  const M ready = ((st.stable >= 1.0) & (st.wait <= 0.0)) | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
+  const M solution = (st.merit <= st.settings.target) | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
+  const M ready = ((same | ~st.changed) & (st.wait <= 0.0)) | (solution & ~st.last);
   const M enter = inner & ready & ~st.out_of_iterations();
   if (!any(enter)) return;
+  st.last |= enter & solution;
+  for (Index i = st.plan.zero; i < st.plan.m; ++i)
+    st.active[i] = select(enter, select(same & ~solution, st.smaller[i], st.shrinking[i]), st.active[i]);
   for (Index j = 0; j < st.plan.n; ++j) st.saved_x[j] = select(enter, st.x[j], st.saved_x[j]);
   for (Index i = 0; i < st.plan.m; ++i) {
     st.saved_z[i] = select(enter, st.z[i], st.saved_z[i]);

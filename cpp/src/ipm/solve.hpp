@@ -70,8 +70,10 @@ class Solver {
       st_.z[i] = select(loaded, zero, st_.z[i]);
       st_.s[i] = select(loaded, zero, st_.s[i]);
       st_.active[i] &= ~loaded;
+      st_.smaller[i] &= ~loaded;
+      st_.shrinking[i] &= ~loaded;
     }
-    st_.stable = select(loaded, zero, st_.stable);
+    st_.last &= ~loaded;
     st_.wait = select(loaded, zero, st_.wait);
     st_.backoff = select(loaded, splat<V>(2.0), st_.backoff);
     st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);
@@ -107,10 +109,9 @@ class Solver {
       leave_polish(st_, tried & ~polished);
 
     finish_infeasible(feed, inner, st_.settings.infeasibility_tolerance);
-    finish_and_drop(feed, inner, st_.merit <= st_.settings.target, Status::solved);
-
     if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner);
     inner &= st_.interior;
+    finish_and_drop(feed, inner, st_.merit <= st_.settings.target, Status::solved);
 
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;

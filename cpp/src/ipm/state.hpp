@@ -35,6 +35,7 @@ struct State {
   V *saved_x, *saved_z, *saved_s;   // the interior iterate that a polish started from
   V *t1, *t2, *cx, *cz;             // scratch of refinements
   M* active;                        // per row: guessed active
+  M *smaller, *shrinking;           // per row: s < z; the last step shortened s more than z, each relative to itself
 
   // The stage of each lane; a lane in none is idle. `fresh` lanes have just changed theirs.
   M convexity{}, start{}, interior{}, polish{}, fresh{};
@@ -49,7 +50,9 @@ struct State {
   V merit{}, best_merit{};          // the largest of the relative residuals and the gap
   V no_primal{}, no_dual{};         // distance from a certificate of infeasibility
   V wrong{}, last_wrong{}, tries{}; // signs that a polish got wrong, now and before; its attempts
-  V stable{}, wait{}, backoff{};    // passes for which the guess has not changed, until the next polish, and after that one
+  M changed{};                      // lanes in which the last step changed which rows are `shrinking`
+  M last{};                         // lanes whose last polish started from a solution
+  V wait{}, backoff{};              // passes until the next polish, and after that one
   V stalled{};                      // passes without progress
 
   State(const Plan& p, const Settings& options, Arena& arena)
@@ -57,6 +60,8 @@ struct State {
     for (V** v : {&x, &Px, &Atz, &rx, &r1, &dx, &best_x, &saved_x, &t1, &cx}) *v = arena.take<V>(p.n);
     for (V** v : {&z, &s, &Ax, &rz, &r2, &dz, &h, &c, &best_z, &best_s, &saved_z, &saved_s, &t2, &cz}) *v = arena.take<V>(p.m);
     active = arena.take<M>(p.m);
+    smaller = arena.take<M>(p.m);
+    shrinking = arena.take<M>(p.m);
   }
 
   M live() const { return convexity | start | interior | polish; }

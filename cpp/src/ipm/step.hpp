@@ -146,11 +146,16 @@ template <class V>
 void advance(State<V>& st, MaskOf<V> broken) {
   using M = MaskOf<V>;
   V primal = V{}, dual = V{};
+  st.changed = M{};
   for (Index i = st.plan.zero; i < st.plan.m; ++i) {
     const V ds = -(st.c[i] + (st.h[i] - st.settings.regularization) * st.dz[i]);
     st.c[i] = ds;
-    primal = max(primal, -ds / st.s[i]);
-    dual = max(dual, -st.dz[i] / st.z[i]);
+    const V change_s = ds / st.s[i], change_z = st.dz[i] / st.z[i];
+    const M shrinking = change_s < change_z;
+    st.changed |= shrinking ^ st.shrinking[i];
+    st.shrinking[i] = shrinking;
+    primal = max(primal, -change_s);
+    dual = max(dual, -change_z);
   }
   const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
   // Close to the solution the whole Newton step is wanted: the fraction to the boundary tends to 1 with μ.
