@@ -57,7 +57,7 @@ class Adjoint {
     for (int lane = 0; lane < lanes_of<V>; ++lane) elimination_[lane] = Elimination(plan, arena);
   }
 
-  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`, which needs q and b) of a point of the central path. Lanes
+  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. Lanes
   // whose solution lies where Π has no derivative, for example with s = z = 0 in some row, are flagged; so are points off the path. Rows
   // of cone blocks are in the blocks' frames (cones/rotation.hpp), in which D is diagonal too.
   void linearize(M valid, bool smoothed) {
@@ -182,29 +182,30 @@ class Adjoint {
     return 1e-6 * (x_norm + w_norm);
   }
 
-  // What rounding may leave of slacks, in w2_, and of multipliers, in v2_: in units of the terms that they are sums of, and of the
-  // largest variable and column of the instance, through what couples them. Rows of a block have one noise.
+  // How far slacks, in w2_, and multipliers, in v2_, may be off: by the residuals of the solution, and by rounding in units of the terms that
+  // they are sums of and of the largest variable and column of the instance, through what couples them. Rows of a block have one noise.
   void measure_noise() {
     const auto put = [&](Index column, V term) { l1_[column] += abs(term); };
     V largest_x = V{}, largest_column = V{};
     for (Index j = 0; j < plan_.n; ++j) {
-      t1_[j] = scaling_.D_inverse[j] * x[j];
-      l1_[j] = V{};
-      largest_x = max(largest_x, abs(t1_[j]));
+      a[j] = scaling_.D_inverse[j] * x[j];
+      largest_x = max(largest_x, abs(a[j]));
     }
+    program.products(a, l2_, t1_, y, c1_);
+    for (Index j = 0; j < plan_.n; ++j) l1_[j] = residuals_count / noise * abs(t1_[j] + scaling_.c * scaling_.D[j] * program.q[j] + c1_[j]);
     for (Index i = 0; i < plan_.n; ++i)
       for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
         const Index j = plan_.P.indices[k];
-        put(i, program.P[k] * (abs(t1_[j]) + largest_x));
-        if (i != j) put(j, program.P[k] * (abs(t1_[i]) + largest_x));
+        put(i, program.P[k] * (abs(a[j]) + largest_x));
+        if (i != j) put(j, program.P[k] * (abs(a[i]) + largest_x));
       }
     for (Index i = 0; i < plan_.m; ++i) {
-      V sum = abs(t2_[i]);
+      V sum = abs(t2_[i]) + largest_x;
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
-        sum += abs(program.A[k] * t1_[plan_.A.indices[k]]);
+        sum += abs(program.A[k] * a[plan_.A.indices[k]]);
         put(plan_.A.indices[k], program.A[k] * l2_[i]);
       }
-      w2_[i] = noise * (sum + largest_x);
+      w2_[i] = noise * sum + residuals_count * abs(y[i] + t2_[i] - scaling_.E[i] * program.b[i]);
     }
     for (Index j = 0; j < plan_.n; ++j) largest_column = max(largest_column, l1_[j]);
     for (Index i = 0; i < plan_.m; ++i) {
@@ -375,6 +376,7 @@ class Adjoint {
   static constexpr double vanished = 1e-6;    // of a pseudo-random vector of size 1
   static constexpr double least_rest = 1e-18; // of 1 - D in rows that count
   static constexpr double noise = 1e-12;      // of sums, in units of their terms
+  static constexpr double residuals_count = 4.0;
   static constexpr double roundoff = 1e-15;
   static constexpr double path_tolerance = 1e-6;
   static constexpr int passes = 20;

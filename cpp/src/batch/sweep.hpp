@@ -54,10 +54,10 @@ class Sweep {
       for (Index k = 0; k < plan_.A.nnz(); ++k) put(adjoint_.program.A, k, plan_.A_source[k]);
       for (Index j = 0; j < plan_.n; ++j) {
         lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
-        if (smoothed) put(adjoint_.program.q, j, structure_.q_offset() + plan_.variable_of[j]);
+        put(adjoint_.program.q, j, structure_.q_offset() + plan_.variable_of[j]);
       }
       for (Index r = 0; r < plan_.m; ++r) {
-        if (smoothed) put(adjoint_.program.b, r, structure_.b_offset() + r);
+        put(adjoint_.program.b, r, structure_.b_offset() + r);
         lane_of(adjoint_.z, r, lane) = job_.tape.z[i * plan_.m + r];
         lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
       }

@@ -83,8 +83,8 @@ class Cones {
   }
 
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
-  // the blocks now have. Writes the given lanes; returns those in which Π has no derivative where w lies: within `noise(i)`, a Noise, of
-  // the rows of a block.
+  // the blocks now have. Writes the given lanes; returns those in which Π has no derivative where w lies, within `noise(i)`, a Noise, of
+  // the rows of a block, or s and z are so little complementary that they do not tell where it lies.
   template <class NoiseOf>
   M differentiate(const V* s, const V* z, NoiseOf&& noise, M lanes) {
     M tied{};
@@ -97,9 +97,17 @@ class Cones {
       const M inside = s[i] > z[i];
       h[i] = select(lanes, select(inside, one, V{}), h[i]);
       rest[i] = select(lanes, select(inside, V{}, one), rest[i]);
-      tied |= noise(i).hides(s[i] - z[i]) | ((min(s[i], z[i]) > 0.0) & (max(s[i], z[i]) < undecided));
+      const V least = min(s[i], z[i]), most = max(s[i], z[i]);
+      tied |= noise(i).hides(s[i] - z[i]) | ((least > undecided * most) & (most < undecided));
     }
     for_each([&](const ConeBlock& c, auto& block) {
+      V product = V{}, s2 = V{}, z2 = V{};
+      for (Index i = c.first; i < c.first + c.rows(); ++i) {
+        product += s[i] * z[i];
+        s2 += s[i] * s[i];
+        z2 += z[i] * z[i];
+      }
+      tied |= product * product > undecided * undecided * s2 * z2;
       tied |= block.differentiate(s + c.first, z + c.first, h + c.first, rest + c.first, noise(c.first), lanes);
     });
     return tied;
@@ -249,7 +257,7 @@ class Cones {
 
  private:
   static constexpr int trials = 60, bisections = 2;
-  static constexpr double undecided = 1e-8;  // of slacks and multipliers that are not exactly complementary
+  static constexpr double undecided = 1e-4;  // cosine of s and z; of a row, also their size
 
   template <class Block>
   static void* place(Arena& arena, Block block) {

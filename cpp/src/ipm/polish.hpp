@@ -11,6 +11,7 @@ inline constexpr double polish_regularization = 1e-7;
 inline constexpr double polish_tolerance = 1e-11;  // of signs
 inline constexpr double polish_accept = 1e-10;     // of the merit
 inline constexpr double most_tries = 8.0;
+inline constexpr double rates_tell = 1e-2;         // merit from which on rates of s and z say which of them tends to zero
 
 // Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
 // one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
@@ -26,7 +27,7 @@ void enter_polish(State<V>& st, MaskOf<V> inner) {
   }
   st.wait = select(inner, max(st.wait - 1.0, V{}), st.wait);
   const M solution = (st.merit <= st.settings.target) | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
-  const M ready = ((same | ~st.changed) & (st.wait <= 0.0)) | (solution & ~st.last);
+  const M ready = ((same | (~st.changed & (st.merit < rates_tell))) & (st.wait <= 0.0)) | (solution & ~st.last);
   const M enter = inner & ready & ~st.out_of_iterations();
   if (!any(enter)) return;
   st.last |= enter & solution;

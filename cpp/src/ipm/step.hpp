@@ -152,8 +152,8 @@ void advance(State<V>& st, MaskOf<V> broken) {
     st.c[i] = ds;
     const V change_s = ds / st.s[i], change_z = st.dz[i] / st.z[i];
     const M shrinking = change_s < change_z;
-    st.changed |= shrinking ^ st.shrinking[i];
-    st.shrinking[i] = shrinking;
+    st.changed |= st.interior & (shrinking ^ st.shrinking[i]);
+    st.shrinking[i] = select(st.interior, shrinking, st.shrinking[i]);
     primal = max(primal, -change_s);
     dual = max(dual, -change_z);
   }
