@@ -54,7 +54,11 @@ class Adjoint {
     for (V** v : {&x, &a, &r1, &t1_, &l1_, &c1_}) *v = arena.take<V>(plan.n);
     for (V** v : {&z, &s, &y, &r2, &t2_, &l2_, &c2_, &w2_, &v2_, &H_, &weight_, &g_}) *v = arena.take<V>(plan.m);
     active_ = arena.take<M>(plan.m);
-    for (int lane = 0; lane < lanes_of<V>; ++lane) elimination_[lane] = Elimination(plan, arena);
+    Arena measured;
+    const Elimination sized(plan, measured);
+    const std::size_t bytes = measured.used();
+    slots_ = bytes * lanes_of<V> <= room ? lanes_of<V> : bytes <= room ? 1 : 0;
+    for (int slot = 0; slot < slots_; ++slot) elimination_[slot] = Elimination(plan, arena);
   }
 
   // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. Lanes
@@ -140,10 +144,10 @@ class Adjoint {
     });
   }
   // Lanes that can move within their active rows.
-  M movable() const {
+  M movable() {
     M lanes{};
     for (int lane = 0; lane < lanes_of<V>; ++lane)
-      if (doubtful_[lane] && elimination_[lane].free_directions() > 0) lanes[lane] = -1;
+      if (doubtful_[lane] && alone(lane).free_directions() > 0) lanes[lane] = -1;
     return lanes;
   }
 
@@ -263,8 +267,18 @@ class Adjoint {
   void classify() {
     factorize();
     doubtful_ = persists(valid_);
-    for (int lane = 0; lane < lanes_of<V>; ++lane)
-      if (doubtful_[lane]) eliminate(lane);
+    std::fill(held_, held_ + lanes_of<V>, -1);
+    if (slots_ > 0) return;
+    degenerate |= doubtful_;
+    doubtful_ = M{};
+  }
+
+  // The elimination of a lane, factored: each has its own, or, where they would take too much memory, the latest has the only one.
+  Elimination& alone(int lane) {
+    const int slot = slots_ == 1 ? 0 : lane;
+    if (held_[slot] != lane) eliminate(lane, elimination_[slot]);
+    held_[slot] = lane;
+    return elimination_[slot];
   }
 
   // The lanes in which a pseudo-random vector survives a few applications of δ J S.
@@ -292,57 +306,55 @@ class Adjoint {
     for (Index i = 0; i < plan_.m; ++i) y[i] = V{};
     for (int lane = 0; lane < lanes_of<V>; ++lane) {
       if (!doubtful_[lane]) continue;
-      Elimination& alone = elimination_[lane];
-      std::fill(alone.r1, alone.r1 + plan_.n, 0.0);
-      std::fill(alone.r2, alone.r2 + plan_.m, 0.0);
-      if (!write(alone, alone.r1, alone.r2)) continue;
+      Elimination& own = alone(lane);
+      std::fill(own.r1, own.r1 + plan_.n, 0.0);
+      std::fill(own.r2, own.r2 + plan_.m, 0.0);
+      if (!write(own, own.r1, own.r2)) continue;
       lanes[lane] = -1;
-      for (Index j = 0; j < plan_.n; ++j) a[j][lane] = alone.r1[j];
-      for (Index i = 0; i < plan_.m; ++i) y[i][lane] = alone.r2[i];
+      for (Index j = 0; j < plan_.n; ++j) a[j][lane] = own.r1[j];
+      for (Index i = 0; i < plan_.m; ++i) y[i][lane] = own.r2[i];
     }
     if (any(lanes)) out_of_units();
     return lanes;
   }
 
-  // Hands the system of one lane to its elimination. A row of a cone block in which the multiplier moves by itself, along the ray of z, is an
-  // inequality for that ray.
-  void eliminate(int lane) {
-    Elimination& alone = elimination_[lane];
-    for (Index k = 0; k < plan_.P.nnz(); ++k) alone.P[k] = program.P[k][lane];
-    cones_.forward(l2_);
+  // Hands the system of one lane over and factors it. A row of a cone block in which the multiplier moves by itself, along the ray of z, is
+  // an inequality for that ray.
+  void eliminate(int lane, Elimination& to) {
+    for (Index i = 0; i < plan_.m; ++i) w2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
+    cones_.forward(w2_);
+    for (Index k = 0; k < plan_.P.nnz(); ++k) to.P[k] = program.P[k][lane];
     for (Index i = 0; i < plan_.m; ++i) {
-      alone.kind[i] = Elimination::off;
+      to.kind[i] = Elimination::off;
       if (!active_[i][lane]) continue;
       const double rest = 1.0 / weight_[i][lane];
-      alone.kind[i] = i < plan_.zero ? Elimination::equality : i < plan_.orthant_end ? Elimination::inequality : Elimination::curved;
-      alone.e[i] = std::sqrt(rest);
-      alone.root[i] = std::sqrt(H_[i][lane] * rest);
-      alone.z[i] = l2_[i][lane];
+      to.kind[i] = i < plan_.zero ? Elimination::equality : i < plan_.orthant_end ? Elimination::inequality : Elimination::curved;
+      to.e[i] = std::sqrt(rest);
+      to.root[i] = std::sqrt(H_[i][lane] * rest);
+      to.z[i] = w2_[i][lane];
     }
     for (const ConeBlock& cone : plan_.cones) {
       Index rays = 0, ray = 0;
       for (Index i = cone.first; i < cone.first + cone.rows(); ++i)
-        if (alone.kind[i] != Elimination::off && alone.root[i] == 0.0) ++rays, ray = i;
+        if (to.kind[i] != Elimination::off && to.root[i] == 0.0) ++rays, ray = i;
       if (rays != 1) continue;
-      alone.kind[ray] = Elimination::inequality;
-      if (alone.z[ray] < 0.0) alone.e[ray] = -alone.e[ray];
-      alone.z[ray] = std::abs(alone.z[ray]);
+      to.kind[ray] = Elimination::inequality;
+      if (to.z[ray] < 0.0) to.e[ray] = -to.e[ray];
+      to.z[ray] = std::abs(to.z[ray]);
     }
     for (Index i = 0; i < plan_.m; ++i)
-      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) alone.A[k] = active_[i][lane] ? alone.e[i] * program.A[k][lane] : 0.0;
-    cones_.back(l2_);
-    alone.factor();
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) to.A[k] = active_[i][lane] ? to.e[i] * program.A[k][lane] : 0.0;
+    to.factor();
   }
 
   void solve_alone(int lane) {
-    Elimination& alone = elimination_[lane];
-    double *p = alone.r1, *q = alone.r2;
-    for (Index j = 0; j < plan_.n; ++j) p[j] = r1[j][lane];
-    for (Index i = 0; i < plan_.m; ++i) q[i] = r2[i][lane];
-    if (!alone.solve()) degenerate[lane] = -1;
-    if (alone.leans()) leans[lane] = -1;
-    for (Index j = 0; j < plan_.n; ++j) a[j][lane] = p[j];
-    for (Index i = 0; i < plan_.m; ++i) y[i][lane] = q[i];
+    Elimination& own = alone(lane);
+    for (Index j = 0; j < plan_.n; ++j) own.r1[j] = r1[j][lane];
+    for (Index i = 0; i < plan_.m; ++i) own.r2[i] = r2[i][lane];
+    if (!own.solve()) degenerate[lane] = -1;
+    if (own.leans()) leans[lane] = -1;
+    for (Index j = 0; j < plan_.n; ++j) a[j][lane] = own.r1[j];
+    for (Index i = 0; i < plan_.m; ++i) y[i][lane] = own.r2[i];
   }
 
   // Solves in the given lanes, from zero, refining until the residual no longer shrinks.
@@ -379,6 +391,7 @@ class Adjoint {
   static constexpr double residuals_count = 4.0;
   static constexpr double roundoff = 1e-15;
   static constexpr double path_tolerance = 1e-6;
+  static constexpr std::size_t room = std::size_t{64} << 20;  // for eliminations, in bytes; instances beyond it are marked
   static constexpr int passes = 20;
   static constexpr int applications = 4;
 
@@ -394,6 +407,7 @@ class Adjoint {
   V* g_;                            // of `add_curvature`
   V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w2_, *v2_;
   Elimination elimination_[lanes_of<V>];
+  int slots_ = 0, held_[lanes_of<V>] = {};  // eliminations there is room for, and whose they hold
   M valid_{}, doubtful_{};
   bool smoothed_ = false;
 };
