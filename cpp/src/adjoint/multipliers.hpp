@@ -38,6 +38,11 @@ class Multipliers {
         signed_(arena.take<bool>(rows)),
         vanishes(arena.take<bool>(rows)) {}
 
+  void add_dependent(Index row, const double* coefficients) {
+    dependent[dropped] = row;
+    std::copy_n(coefficients, stride, &at(dropped++, 0));
+  }
+
   double& at(Index d, Index b) { return C[static_cast<std::size_t>(d) * stride + b]; }
   double at(Index d, Index b) const { return C[static_cast<std::size_t>(d) * stride + b]; }
 
@@ -58,6 +63,39 @@ class Multipliers {
     return pivots_ > 0;
   }
 
+  // Rows that cannot be moved freely are not known to keep their multiplier where they are among dependent ones.
+  template <class Curved>
+  void doubt(Curved&& curved) {
+    for (Index d = 0; d < dropped; ++d) {
+      if (curved(dependent[d])) vanishes[dependent[d]] = true;
+      for (Index b = 0; b < rank; ++b)
+        if (curved(basic[b]) && !is_null(at(d, b))) vanishes[basic[b]] = true;
+    }
+  }
+
+  // The null vector of A' that row D[d] brings: 1 there, -C on B. `v` has an entry per row.
+  void direction(Index d, double* v, Index rows) const {
+    std::fill(v, v + rows, 0.0);
+    v[dependent[d]] = 1.0;
+    for (Index b = 0; b < rank; ++b)
+      if (!is_null(at(d, b))) v[basic[b]] = -at(d, b);
+  }
+
+  // Whether right-hand sides of dependent rows are what those of B say, to `tolerance` of the terms; rows that are free aside.
+  bool agree(const double* right, double tolerance) const {
+    for (Index d = 0; d < dropped; ++d) {
+      if (is_free(d)) continue;
+      double left = right[dependent[d]], size = std::abs(left);
+      for (Index b = 0; b < rank; ++b) {
+        const double term = at(d, b) * right[basic[b]];
+        left -= term;
+        size = std::max(size, std::abs(term));
+      }
+      if (!(std::abs(left) <= tolerance * size)) return false;
+    }
+    return true;
+  }
+
   // Whether row D[d] depends on rows without sign alone, itself one.
   bool is_free(Index d) const {
     if (signed_[dependent[d]]) return false;
@@ -70,7 +108,7 @@ class Multipliers {
   static constexpr double zero = 1e-11;  // relative to the largest multiplier, of the rows' own size
 
   bool is_zero(double multiplier) const { return std::abs(multiplier) <= zero * size_; }
-  static bool is_null(double coefficient) { return std::abs(coefficient) <= 1e-9; }
+  static bool is_null(double coefficient) { return std::abs(coefficient) <= 1e-10; }
 
   // A row without sign enters B for the inequality that it drives to zero first, in either direction.
   void release(Index d) {
