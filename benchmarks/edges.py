@@ -1,0 +1,219 @@
+"""Does a layer tell the truth where scales are wide? ``python -m benchmarks.edges``: values, gradients, and what marks them.
+
+Every instance has a known solution and derivative (closed form or rational arithmetic). A value is right within 1e-6 of its unit
+(and 1e-12 of itself), a gradient within 1e-4 of its row: all derivatives of one output by one parameter, in their units. What is
+not right must be marked: a value by its status, a gradient by ``info.degenerate``. The exit code is 1 if a promise is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.edge_families import PENALTIES, TIES, Edge, Truth, flat
+from benchmarks.edge_weights import WEIGHTS
+from benchmarks.families import Array, Arrays
+from benchmarks.readme_table import insert
+from cvxpylayers.numpy import CvxpyLayer, Linearization
+
+EDGES: tuple[Edge, ...] = (*PENALTIES, *TIES, *WEIGHTS)
+CHUNK = 128  # instances of a call
+VALUE, GRADIENT = 1e-6, 1e-4
+ROUNDING = 1e-6  # of VALUE: errors of 1e-12 of an entry are its rounding, however far it is from the origin
+FLOOR = 1e-3  # of GRADIENT: rows smaller than this are compared with it, in their units
+EITHER = -1
+
+
+@dataclass
+class Tally:
+    """Counts of instances; ``+`` joins groups. The derivative exists where all outputs have one."""
+
+    instances: int = 0
+    solved: int = 0
+    unsolved: int = 0  # marked by a status
+    value_wrong: int = 0  # solved, and wrong
+    right: int = 0  # gradients, of solved instances with right values
+    right_marked: int = 0
+    wrong_marked: int = 0
+    wrong: int = 0
+    smooth: int = 0  # instances whose derivative exists, and of these, unsolved ones, and marked ones
+    smooth_unsolved: int = 0
+    smooth_marked: int = 0
+    value_error: float = 0.0  # worst of solved ones
+    gradient_error: float = 0.0  # worst of unmarked ones
+
+    def __add__(self, other: Tally) -> Tally:
+        worst = ("value_error", "gradient_error")
+        return Tally(
+            *((max if f.name in worst else int.__add__)(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        )
+
+    @property
+    def marked_share(self) -> float:
+        """Of instances whose derivative exists: unsolved or marked."""
+        return (self.smooth_unsolved + self.smooth_marked) / max(1, self.smooth)
+
+
+# ---- one batch -----------------------------------------------------------------------------------------------------------------
+
+
+def pulled(point: Linearization, row: int) -> tuple[Array, Array]:
+    """The gradient (B, p) of output ``row``, and its marks (B,)."""
+    point.info.degenerate[...] = False
+    B = len(point.info.codes)
+    unit = np.zeros((B, sum(o[0].size for o in point.outputs)))
+    unit[:, row] = 1.0
+    cuts = np.cumsum([o[0].size for o in point.outputs])[:-1]
+    parts = [part.reshape(o.shape) for part, o in zip(np.split(unit, cuts, axis=1), point.outputs, strict=True)]
+    gradient = flat(*point.vjp(*parts))
+    return gradient, point.info.degenerate.copy()
+
+
+def pushed(point: Linearization, values: Arrays, tangent: Array) -> tuple[Array, Array]:
+    """The tangent (B, o) of the outputs along ``tangent`` (B, p), and its marks (B,)."""
+    point.info.degenerate[...] = False
+    cuts = np.cumsum([v[0].size for v in values])[:-1]
+    parts = [part.reshape(v.shape) for part, v in zip(np.split(tangent, cuts, axis=1), values, strict=True)]
+    return flat(*point.jvp(*parts)), point.info.degenerate.copy()
+
+
+def row_error(found: Array, true: Array, widths: Sequence[int]) -> Array:
+    """Largest error (B,) of gradients (B, p) in natural units, each parameter's relative to its largest entry or ``FLOOR``."""
+    cuts = np.cumsum(widths)[:-1]
+    errors = [
+        np.abs(f - t).max(axis=1) / np.maximum(np.abs(t).max(axis=1), FLOOR)
+        for f, t in zip(np.split(found, cuts, axis=1), np.split(true, cuts, axis=1), strict=True)
+    ]
+    return np.max(errors, axis=0)
+
+
+def judge(point: Linearization, values: Arrays, truth: Truth, rng: np.random.Generator) -> Tally:
+    """Compare one solved batch with its truth: every row by VJP, a random direction by JVP."""
+    B, widths = len(values[0]), [v[0].size for v in values]
+    outputs, J = flat(*point.outputs), truth.jacobian
+    uo, up = (np.broadcast_to(u, s) for u, s in zip(truth[2:4], (outputs.shape, (B, sum(widths))), strict=True))
+    free = np.broadcast_to(truth.free, (B,))
+    solved = point.info.solved
+    error = np.nanmax(np.nan_to_num(np.abs(outputs - truth.outputs) / (uo + ROUNDING * np.abs(truth.outputs)), nan=0.0), axis=1)
+    good = solved & (error <= VALUE)
+    exists = ~np.isnan(J).any(axis=2)
+    smooth = exists.all(axis=1) & ~free
+    wrong, marked, silent, worst = np.zeros((4, B))
+    natural = J * up[:, None] / uo[..., None]
+    tangent = rng.normal(size=(B, sum(widths)))
+    forward, flags = pushed(point, values, tangent * up)
+    true = np.einsum("bop,bp->bo", natural, tangent)
+    size = np.einsum("bop,bp->bo", np.abs(natural), np.abs(tangent))
+    checks = [(np.where(exists, np.abs(forward / uo - true) / np.maximum(size, FLOOR), np.inf).max(axis=1), flags)]
+    for k in range(outputs.shape[1]):
+        gradient, flags = pulled(point, k)
+        off = row_error(gradient * up / uo[:, [k]], np.nan_to_num(natural[:, k]), widths)
+        checks.append((np.where(exists[:, k], off, np.inf), flags))
+    for off, flags in checks:
+        off = np.where(np.isnan(off), np.inf, off)
+        wrong, marked = np.maximum(wrong, off > GRADIENT), np.maximum(marked, flags & ((off <= GRADIENT) | smooth))
+        silent = np.maximum(silent, (off > GRADIENT) & ~flags)
+        worst = np.maximum(worst, np.where(flags, 0, off))
+    bad, flagged, quiet = wrong > 0, marked > 0, silent > 0
+    return Tally(
+        B, int(solved.sum()), int((~solved).sum()), int((solved & ~good).sum()),
+        int((good & ~bad & ~flagged).sum()), int((good & ~bad & flagged).sum()), int((good & bad & ~quiet).sum()), int((good & quiet).sum()),
+        int(smooth.sum()), int((smooth & ~solved).sum()), int((smooth & good & flagged).sum()),
+        float(error[solved].max(initial=0)), float(worst[good & np.isfinite(worst)].max(initial=0)),
+    )  # fmt: skip
+
+
+def examine(edge: Edge, count: int, solver: str | None = None) -> Tally:
+    """``count`` instances of one family."""
+    made, rng, tally = edge.make(), np.random.default_rng(crc32(edge.name.encode())), Tally()
+    layer = CvxpyLayer(*made, solver=solver, on_failure="nan", solver_args={"threads": 1})
+    while tally.instances < count:
+        values = tuple(np.ascontiguousarray(v, dtype=float) for v in edge.draw(rng, min(CHUNK, count - tally.instances)))
+        tally += judge(layer.linearize(*values), values, edge.truth(*values), rng)
+    return tally
+
+
+# ---- the report ----------------------------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "", "instances", "values: right", "unsolved", "wrong", "max", "gradients: right", "but marked", "wrong, marked", "wrong", "max",
+    "marked %", "s",
+)  # fmt: skip
+
+
+def cells(t: Tally) -> list[str]:
+    return [
+        str(t.instances), str(t.solved - t.value_wrong), str(t.unsolved), str(t.value_wrong), f"{t.value_error:.0e}",
+        str(t.right), str(t.right_marked), str(t.wrong_marked), str(t.wrong), f"{t.gradient_error:.0e}", f"{100 * t.marked_share:.1f}",
+    ]  # fmt: skip
+
+
+def promises(t: Tally) -> list[tuple[str, str, bool]]:
+    """What must hold, what was found, and whether it does."""
+    return [
+        ("at least 20 000 instances", str(t.instances), t.instances >= 20_000),
+        ("no value wrong and unmarked", str(t.value_wrong), t.value_wrong == 0),
+        ("no gradient wrong and unmarked", str(t.wrong), t.wrong == 0),
+        ("at most 3 % marked where the derivative exists", f"{100 * t.marked_share:.2f} %", t.marked_share <= 0.03),
+    ]
+
+
+def markdown(groups: dict[str, Tally], promised: Sequence[tuple[str, str, bool]]) -> str:
+    """The table of a page, one row a group."""
+    lines = [
+        "| scales of | instances | values right | unsolved | wrong | gradients right | marked | wrong, unmarked | marked where smooth |"
+    ]
+    lines.append("|---|" + "--:|" * 8)
+    for name, t in groups.items():
+        marked = t.right_marked + t.wrong_marked
+        numbers = (t.instances, t.solved - t.value_wrong, t.unsolved, t.value_wrong, t.right, marked, t.wrong)
+        lines.append(f"| {name} | " + " | ".join(map(str, numbers)) + f" | {100 * t.marked_share:.1f} % |")
+    return "\n".join([*lines, "", f"{time.strftime('%Y-%m-%d')}. " + "; ".join(f"{p}: {r}" for p, r, _ in promised) + "."])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.edges", description=__doc__)
+    parser.add_argument("--count", type=int, default=512, help="instances of each family (default 512)")
+    parser.add_argument("--quick", action="store_true", help="48 instances of each family; their number is not judged")
+    parser.add_argument("--family", default="", help="families whose group or name contains this; no promises are judged")
+    parser.add_argument("--json", type=Path, help="where to write the counts")
+    parser.add_argument("--write", type=Path, help="page with a pair of marker lines, for the table of groups")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore", UserWarning)
+    console, groups, rows = Console(width=170), dict[str, Tally](), dict[str, Tally]()
+    table = Table(*COLUMNS, title="truth where scales are wide")
+    for edge in (e for e in EDGES if options.family in f"{e.group}: {e.name}"):
+        start, name = time.perf_counter(), f"{edge.group}: {edge.name}"
+        rows[name] = examine(edge, 48 if options.quick else options.count)
+        groups[edge.group] = groups.get(edge.group, Tally()) + rows[name]
+        table.add_row(name, *cells(rows[name]), f"{time.perf_counter() - start:.1f}")
+        print(name, *cells(rows[name]), f"{time.perf_counter() - start:.1f}", sep="\t", file=sys.stderr, flush=True)
+    everything = sum(rows.values(), Tally())
+    for name, tally in {**groups, "all": everything}.items():
+        table.add_row(name, *cells(tally), style="bold")
+    console.print(table)
+    judged = promises(everything)[1 if options.quick else 0 :]
+    if options.json:
+        options.json.write_text(json.dumps({name: asdict(tally) for name, tally in rows.items()}, indent=1))
+    if options.write:
+        options.write.write_text(insert(options.write.read_text(), markdown({**groups, "all": everything}, judged)))
+    if options.family:
+        return 0
+    for promise, result, holds in judged:
+        console.print(f"{'kept  ' if holds else 'BROKEN'} {promise}: {result}")
+    return 0 if all(holds for _, _, holds in judged) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
