@@ -1,12 +1,12 @@
-"""Families of wide scales, each with its true solutions and derivatives: closed forms, or rational arithmetic (``benchmarks.exact``).
+"""Families of wide scales with their true solutions and derivatives, by closed forms or rational arithmetic (``benchmarks.exact``).
 
 Every family mixes the scales of its kind over the instances of one structure: weights and penalties, shifts, bounds, ties.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import cvxpy as cp
@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.exact import Program, answers, rational
 from benchmarks.families import Array, Arrays, Parametrized, Rng
+from cvxpylayers._program import CompiledProblem
 
 
 class Truth(NamedTuple):
@@ -33,13 +34,31 @@ class Truth(NamedTuple):
 
 @dataclass(frozen=True)
 class Edge:
-    """One structure: the problem, a sampler (one array (B, *shape) per parameter), and the truth of what it draws."""
+    """One structure: the problem, a sampler (one array (B, *shape) per parameter), and the truth of what it draws.
+
+    ``units`` draws factors (B, o) and (B, p) of outputs and parameters that leave the problem the same;
+    ``options`` are the layer's, ``solver`` its engine.
+    """
 
     group: str
     name: str
-    make: Callable[[], Parametrized]
+    make: Callable[[], Parametrized | CompiledProblem]
     draw: Callable[[Rng, int], Arrays]
     truth: Callable[..., Truth]
+    units: Callable[[Rng, int], tuple[Array, Array]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    solver: str | None = None
+
+    def sample(self, rng: Rng, B: int) -> tuple[Arrays, Truth]:
+        """B instances in their units, and their truth."""
+        values = tuple(np.ascontiguousarray(v, dtype=float) for v in self.draw(rng, B))
+        truth = self.truth(*values)
+        if self.units is None:
+            return values, truth
+        uo, up = self.units(rng, B)
+        cuts = np.cumsum([v[0].size for v in values])[:-1]
+        scaled = tuple(v * u.reshape(v.shape) for v, u in zip(values, np.split(up, cuts, axis=1), strict=True))
+        return scaled, Truth(truth.outputs * uo, truth.jacobian * uo[..., None] / up[:, None], uo, up, truth.free)
 
 
 def short(values: Any, bits: int = 10) -> Array:
@@ -119,8 +138,8 @@ def soft(power: int, form: str) -> Edge:
             q[2:] = p[()]
         else:
             P[2, 2] = P[3, 3] = 2 * p[()]
-        I, Z = constant(np.eye(2)), zeros(2, 2)
-        A = np.block([[g, -I], [-I, Z], *([[Z, -I]] if power == 1 else [])])
+        E, Z = constant(np.eye(2)), zeros(2, 2)
+        A = np.block([[g, -E], [-E, Z], *([[Z, -E]] if power == 1 else [])])
         b = np.concatenate([-c, constant([1, 1]), *([zeros(2)] if power == 1 else [])])
         return Program(P, q, A, b)
 
@@ -144,8 +163,8 @@ def equality_penalty() -> Edge:
         return short(rng.normal(size=(B, 3))), short(rng.normal(size=(B, 2))), wide(rng, 0, 9, B)
 
     def program(r: Array, c: Array, p: Array) -> Program:
-        f, I = constant(F), constant(np.eye(3))
-        return Program(I + 2 * p[()] * (f.T @ f), -r - 2 * p[()] * (f.T @ c), np.vstack([-I, I]), constant(np.ones(6)))
+        f, E = constant(F), constant(np.eye(3))
+        return Program(E + 2 * p[()] * (f.T @ f), -r - 2 * p[()] * (f.T @ c), np.vstack([-E, E]), constant(np.ones(6)))
 
     def truth(*values: Array) -> Truth:
         return exact(program)(*values)._replace(parameter_units=units(values))
@@ -206,8 +225,8 @@ def doubled() -> Edge:
         return short(rng.normal(size=(B, 2)), 8), a, np.where(rng.random((B, 2)) < 0.3, a, short(rng.normal(size=(B, 2)), 8))
 
     def program(t: Array, a: Array, b: Array) -> Program:
-        I = constant(np.eye(2))
-        return Program(I, -t, np.vstack([-I, -I]), np.concatenate([-a, -b]))
+        E = constant(np.eye(2))
+        return Program(E, -t, np.vstack([-E, -E]), np.concatenate([-a, -b]))
 
     return Edge("ties", "a bound stated twice", make, draw, exact(program))
 
@@ -226,9 +245,9 @@ def capped(n: int = 4) -> Edge:
         return mu, cap
 
     def program(mu: Array, cap: Array) -> Program:
-        I, ones = constant(np.eye(n)), constant(np.ones((1, n)))
+        E, ones = constant(np.eye(n)), constant(np.ones((1, n)))
         b = np.concatenate([constant([1]), zeros(n), zeros(n) + cap[()]])
-        return Program(zeros(n, n), -mu, np.vstack([ones, -I, I]), b, 1)
+        return Program(zeros(n, n), -mu, np.vstack([ones, -E, E]), b, 1)
 
     return Edge("ties", "capped portfolio", make, draw, exact(program))
 

@@ -21,18 +21,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.edge_cones import CONES, ENGINES, SMOOTHED
 from benchmarks.edge_families import PENALTIES, TIES, Edge, Truth, flat
+from benchmarks.edge_scales import BOUNDS, SHIFTS, UNITS
 from benchmarks.edge_weights import WEIGHTS
 from benchmarks.families import Array, Arrays
 from benchmarks.readme_table import insert
+from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._layer import Layer
+from cvxpylayers._program import CompiledProblem
 from cvxpylayers.numpy import CvxpyLayer, Linearization
 
-EDGES: tuple[Edge, ...] = (*PENALTIES, *TIES, *WEIGHTS)
+EDGES: tuple[Edge, ...] = (*PENALTIES, *TIES, *WEIGHTS, *SHIFTS, *BOUNDS, *UNITS, *CONES, *SMOOTHED, *ENGINES)
 CHUNK = 128  # instances of a call
 VALUE, GRADIENT = 1e-6, 1e-4
 ROUNDING = 1e-6  # of VALUE: errors of 1e-12 of an entry are its rounding, however far it is from the origin
 FLOOR = 1e-3  # of GRADIENT: rows smaller than this are compared with it, in their units
-EITHER = -1
 
 
 @dataclass
@@ -127,20 +131,30 @@ def judge(point: Linearization, values: Arrays, truth: Truth, rng: np.random.Gen
         worst = np.maximum(worst, np.where(flags, 0, off))
     bad, flagged, quiet = wrong > 0, marked > 0, silent > 0
     return Tally(
-        B, int(solved.sum()), int((~solved).sum()), int((solved & ~good).sum()),
-        int((good & ~bad & ~flagged).sum()), int((good & ~bad & flagged).sum()), int((good & bad & ~quiet).sum()), int((good & quiet).sum()),
-        int(smooth.sum()), int((smooth & ~solved).sum()), int((smooth & good & flagged).sum()),
-        float(error[solved].max(initial=0)), float(worst[good & np.isfinite(worst)].max(initial=0)),
+        instances=B, solved=int(solved.sum()), unsolved=int((~solved).sum()), value_wrong=int((solved & ~good).sum()),
+        right=int((good & ~bad & ~flagged).sum()), right_marked=int((good & ~bad & flagged).sum()),
+        wrong_marked=int((good & bad & ~quiet).sum()), wrong=int((good & quiet).sum()),
+        smooth=int(smooth.sum()), smooth_unsolved=int((smooth & ~solved).sum()), smooth_marked=int((smooth & good & flagged).sum()),
+        value_error=float(error[solved].max(initial=0)), gradient_error=float(worst[good & np.isfinite(worst)].max(initial=0)),
     )  # fmt: skip
 
 
-def examine(edge: Edge, count: int, solver: str | None = None) -> Tally:
+def layer_of(edge: Edge) -> CvxpyLayer:
+    """The layer of a family, whose problem may be a compiled one."""
+    made = edge.make()
+    if not isinstance(made, CompiledProblem):
+        return CvxpyLayer(*made, solver=edge.solver, on_failure="nan", solver_args=edge.options)
+    layer = CvxpyLayer.__new__(CvxpyLayer)
+    layer._layer = Layer.of(made, NativeEngine, edge.options, on_failure="nan")
+    return layer
+
+
+def examine(edge: Edge, count: int) -> Tally:
     """``count`` instances of one family."""
-    made, rng, tally = edge.make(), np.random.default_rng(crc32(edge.name.encode())), Tally()
-    layer = CvxpyLayer(*made, solver=solver, on_failure="nan", solver_args={"threads": 1})
+    layer, rng, tally = layer_of(edge), np.random.default_rng(crc32(edge.name.encode())), Tally()
     while tally.instances < count:
-        values = tuple(np.ascontiguousarray(v, dtype=float) for v in edge.draw(rng, min(CHUNK, count - tally.instances)))
-        tally += judge(layer.linearize(*values), values, edge.truth(*values), rng)
+        values, truth = edge.sample(rng, min(CHUNK, count - tally.instances))
+        tally += judge(layer.linearize(*values), values, truth, rng)
     return tally
 
 
@@ -155,7 +169,8 @@ COLUMNS = (
 def cells(t: Tally) -> list[str]:
     return [
         str(t.instances), str(t.solved - t.value_wrong), str(t.unsolved), str(t.value_wrong), f"{t.value_error:.0e}",
-        str(t.right), str(t.right_marked), str(t.wrong_marked), str(t.wrong), f"{t.gradient_error:.0e}", f"{100 * t.marked_share:.1f}",
+        str(t.right), str(t.right_marked), str(t.wrong_marked), str(t.wrong), f"{t.gradient_error:.0e}",
+        f"{100 * t.marked_share:.1f}",
     ]  # fmt: skip
 
 
@@ -171,10 +186,17 @@ def promises(t: Tally) -> list[tuple[str, str, bool]]:
 
 def markdown(groups: dict[str, Tally], promised: Sequence[tuple[str, str, bool]]) -> str:
     """The table of a page, one row a group."""
-    lines = [
-        "| scales of | instances | values right | unsolved | wrong | gradients right | marked | wrong, unmarked | marked where smooth |"
-    ]
-    lines.append("|---|" + "--:|" * 8)
+    heads = (
+        "instances",
+        "values right",
+        "unsolved",
+        "wrong",
+        "gradients right",
+        "marked",
+        "wrong, unmarked",
+        "marked where smooth",
+    )
+    lines = [f"| edge | {' | '.join(heads)} |", "|---|" + "--:|" * len(heads)]
     for name, t in groups.items():
         marked = t.right_marked + t.wrong_marked
         numbers = (t.instances, t.solved - t.value_wrong, t.unsolved, t.value_wrong, t.right, marked, t.wrong)

@@ -89,7 +89,7 @@ class Face:
 
     def moves(self, tangents: Sequence[Program]) -> tuple[Array, Array, Array]:
         """Derivatives of x (n, p), z (m, p) and s (m, p) along tangents of the data, as long as these rows are the active ones."""
-        P, q, A, b, _ = self.program
+        _, q, A, b, _ = self.program
         n, S = len(q), self.rows
         sides = [np.concatenate([-(t.q + t.P @ self.x + t.A.T @ self.z), (t.b - t.A @ self.x)[S]]) for t in tangents]
         y = self.inverse @ np.stack(sides, axis=1)
