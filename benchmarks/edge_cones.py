@@ -11,7 +11,7 @@ from benchmarks.edge_families import PENALTIES, TIES, Edge, Truth, flat, units, 
 from benchmarks.edge_scales import BOUNDS, SHIFTS, UNITS, powers, shift
 from benchmarks.edge_weights import WEIGHTS, eye, norm2
 from benchmarks.families import Array, Arrays, Parametrized, Rng
-from cvxpylayers._program import CompiledProblem
+from cvxpylayers._program import CompiledProblem, Cones
 from tests.conic import MIXES, random_conic
 from tests.oracles import jacobian, reference, sharpen
 
@@ -40,7 +40,7 @@ def barrier() -> Edge:
 
     def truth(m: Array, b: Array) -> Truth:
         found = weights.truth(m, b)
-        return found._replace(output_units=np.maximum(1.0, found.outputs), parameter_units=units((m, b)))
+        return found._replace(output_units=np.maximum(1.0, found.outputs), parameter_units=np.maximum(1.0, flat(m, b)))
 
     return replace(
         weights, group="cones", name="log barrier",
@@ -123,7 +123,7 @@ def spectral() -> Edge:
 
     def truth(S: Array, t: Array) -> Truth:
         B, origin = len(t), S[:, :1, :1] * np.eye(n)
-        w, Q = np.linalg.eigh((S - origin) / t[:, None, None])
+        w, Q = np.linalg.eigh((S + S.swapaxes(1, 2) - 2 * origin) / 2 / t[:, None, None])
         order = w[:, ::-1]
         levels = (np.cumsum(order, axis=1) - 1) / np.arange(1, n + 1)
         count = np.sum(order > levels, axis=1)
@@ -147,7 +147,7 @@ def spectral() -> Edge:
 
 def conic(mix: str, decades: float) -> Edge:
     """Random programs of several cones, primal and dual solutions, each variable, cone and the objective in units of its own."""
-    n, cones = 5, MIXES[mix]
+    n, cones = 5, {**MIXES, "zero_nonneg": Cones(zero=2, nonneg=5)}[mix]
 
     def pattern() -> CompiledProblem:
         return random_conic(np.random.default_rng(1), n, cones, 1).compiled
@@ -193,7 +193,7 @@ def smoothed() -> Edge:
 
 
 CONES = (norm_penalty(), barrier(), ball(), softmax(), budget(), spectral())
-CONES += tuple(conic(mix, d) for mix in ("soc", "psd", "exp", "power", "all") for d in (2.0, 6.0))
+CONES += tuple(conic(mix, d) for mix in ("zero_nonneg", "soc", "psd", "exp", "power", "all") for d in (2.0, 6.0))
 SMOOTHED = (smoothed(),)
 PART = {e.name: e for e in (*PENALTIES, *TIES, *SHIFTS, *BOUNDS, *UNITS)}
 SOME = ("quadratic, slacks", "dependent rows", "simplex, square", "two-sided", "quadratic programs, 1e±2")

@@ -77,8 +77,8 @@ def flat(*arrays: Array) -> Array:
 
 
 def units(values: Arrays) -> Array:
-    """Of parameters: 1, or the size of an entry that is larger."""
-    return np.maximum(1.0, np.abs(flat(*values)))
+    """Of parameters: the size of an entry from 1 to 1e4. A derivative by a larger penalty is below what 1e-16 of others leaves."""
+    return np.clip(np.abs(flat(*values)), 1.0, 1e4)
 
 
 def exact(program: Callable[..., Program], outputs: int | None = None) -> Callable[..., Truth]:

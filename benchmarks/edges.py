@@ -35,6 +35,7 @@ from cvxpylayers.numpy import CvxpyLayer, Linearization
 EDGES: tuple[Edge, ...] = (*PENALTIES, *TIES, *WEIGHTS, *SHIFTS, *BOUNDS, *UNITS, *CONES, *SMOOTHED, *ENGINES)
 CHUNK = 128  # instances of a call
 VALUE, GRADIENT = 1e-6, 1e-4
+CURVED = ("weights", "cones")  # groups of closed forms, whose second derivatives are compared too
 ROUNDING = 1e-6  # of VALUE: errors of 1e-12 of an entry are its rounding, however far it is from the origin
 FLOOR = 1e-3  # of GRADIENT: rows smaller than this are compared with it, in their units
 
@@ -102,8 +103,36 @@ def row_error(found: Array, true: Array, widths: Sequence[int]) -> Array:
     return np.max(errors, axis=0)
 
 
-def judge(point: Linearization, values: Arrays, truth: Truth, rng: np.random.Generator) -> Tally:
-    """Compare one solved batch with its truth: every row by VJP, a random direction by JVP."""
+def bent(edge: Edge, point: Linearization, values: Arrays, truth: Truth, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Errors (B,) of second derivatives against differences of the true Jacobian, where two steps agree on them, and marks (B,)."""
+    point.info.degenerate[...] = False
+    data, widths = flat(*values), [v[0].size for v in values]
+    cuts = np.cumsum(widths)[:-1]
+    up, cotangent = np.broadcast_to(truth.parameter_units, data.shape), rng.normal(size=truth.outputs.shape) / truth.output_units
+    tangent = rng.uniform(-1, 1, data.shape) * np.minimum(up, np.abs(data))
+
+    def split(rows: Array) -> list[Array]:
+        return [part.reshape(v.shape) for part, v in zip(np.split(rows, cuts, axis=1), values, strict=True)]
+
+    def difference(step: float) -> Array:
+        ahead, behind = (edge.truth(*split(data + h * tangent)).jacobian for h in (step, -step))
+        return np.asarray(np.einsum("bop,bo->bp", ahead - behind, cotangent) * up / (2 * step))
+
+    true, coarse = difference(1e-4), difference(2e-4)
+    outputs = np.split(cotangent, np.cumsum([o[0].size for o in point.outputs])[:-1], axis=1)
+    parts = [c.reshape(o.shape) for c, o in zip(outputs, point.outputs, strict=True)]
+    arguments = (point._batch, point._tape, point.info, parts, split(tangent), [True] * len(values))
+    found = flat(*(g for g in point._layer.hvp(*arguments) if g is not None)) * up
+    known = row_error(coarse, true, widths) <= 0.1 * GRADIENT
+    return np.where(
+        known & ~np.broadcast_to(truth.free, known.shape), row_error(found, true, widths), 0.0
+    ), point.info.degenerate.copy()
+
+
+def judge(
+    point: Linearization, values: Arrays, truth: Truth, rng: np.random.Generator, others: Sequence[tuple[Array, Array]] = ()
+) -> Tally:
+    """Compare one solved batch with its truth: every row by VJP, a random direction by JVP; ``others`` are errors and marks too."""
     B, widths = len(values[0]), [v[0].size for v in values]
     outputs, J = flat(*point.outputs), truth.jacobian
     uo, up = (np.broadcast_to(u, s) for u, s in zip(truth[2:4], (outputs.shape, (B, sum(widths))), strict=True))
@@ -120,6 +149,7 @@ def judge(point: Linearization, values: Arrays, truth: Truth, rng: np.random.Gen
     true = np.einsum("bop,bp->bo", natural, tangent)
     size = np.einsum("bop,bp->bo", np.abs(natural), np.abs(tangent))
     checks = [(np.where(exists, np.abs(forward / uo - true) / np.maximum(size, FLOOR), np.inf).max(axis=1), flags)]
+    checks.extend(others)
     for k in range(outputs.shape[1]):
         gradient, flags = pulled(point, k)
         off = row_error(gradient * up / uo[:, [k]], np.nan_to_num(natural[:, k]), widths)
@@ -154,7 +184,9 @@ def examine(edge: Edge, count: int) -> Tally:
     layer, rng, tally = layer_of(edge), np.random.default_rng(crc32(edge.name.encode())), Tally()
     while tally.instances < count:
         values, truth = edge.sample(rng, min(CHUNK, count - tally.instances))
-        tally += judge(layer.linearize(*values), values, truth, rng)
+        point = layer.linearize(*values)
+        second = [bent(edge, point, values, truth, rng)] if edge.group in CURVED else []
+        tally += judge(point, values, truth, rng, second)
     return tally
 
 
@@ -206,7 +238,7 @@ def markdown(groups: dict[str, Tally], promised: Sequence[tuple[str, str, bool]]
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.edges", description=__doc__)
-    parser.add_argument("--count", type=int, default=512, help="instances of each family (default 512)")
+    parser.add_argument("--count", type=int, default=512, help="instances of each family (default 512; of other engines a quarter)")
     parser.add_argument("--quick", action="store_true", help="48 instances of each family; their number is not judged")
     parser.add_argument("--family", default="", help="families whose group or name contains this; no promises are judged")
     parser.add_argument("--json", type=Path, help="where to write the counts")
@@ -217,7 +249,8 @@ def main(arguments: list[str] | None = None) -> int:
     table = Table(*COLUMNS, title="truth where scales are wide")
     for edge in (e for e in EDGES if options.family in f"{e.group}: {e.name}"):
         start, name = time.perf_counter(), f"{edge.group}: {edge.name}"
-        rows[name] = examine(edge, 48 if options.quick else options.count)
+        count = 48 if options.quick else options.count
+        rows[name] = examine(edge, count // 4 if edge.group == "engines" else count)
         groups[edge.group] = groups.get(edge.group, Tally()) + rows[name]
         table.add_row(name, *cells(rows[name]), f"{time.perf_counter() - start:.1f}")
         print(name, *cells(rows[name]), f"{time.perf_counter() - start:.1f}", sep="\t", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The truth campaign's own truths: derivatives are differences of solutions, rational ones decide kinks, and mistakes are counted."""
+"""What the campaign of wide scales calls true: derivatives are differences of solutions, kinks are decided, mistakes counted."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ table = pytest.mark.parametrize("case", TABLE)
 
 
 class Results(NamedTuple):
-    """Outputs (B, o); for fixed cotangents and tangents in natural units: gradients by part, first and second, and tangents (B, o)."""
+    """Outputs (B, o), gradients by part, tangents (B, o) and second gradients, for fixed cotangents and tangents."""
 
     outputs: Array
     gradients: list[Array]
