@@ -5,7 +5,7 @@ from __future__ import annotations
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.edge_families import Edge, H, Program, constant, exact, short, wide, zeros
+from benchmarks.edge_families import Edge, H, Program, Truth, constant, exact, short, wide, zeros
 from benchmarks.families import Array, Arrays, Parametrized, Rng
 
 EYE = constant(np.eye(3))
@@ -89,6 +89,28 @@ def far_portfolio(quadratic: bool) -> Edge:
         return Program(P, -mu, np.vstack([SUM, -EYE, EYE]), np.concatenate([constant([1]), zeros(3), zeros(3) + cap[()]]), 1)
 
     return Edge("shifts", "portfolio" if quadratic else "linear portfolio", make, draw, exact(program))
+
+
+def fading() -> Edge:
+    """min cᵀx + ½λ‖x‖² over the simplex, λ from 1 to 1e-12; half of the time c is of the size of λ, and the term decides."""
+
+    def make() -> Parametrized:
+        x, c, lam = cp.Variable(3), cp.Parameter(3), cp.Parameter(nonneg=True)
+        cost = c @ x + 0.5 * lam * cp.sum_squares(x)
+        return Parametrized(cp.Problem(cp.Minimize(cost), [cp.sum(x) == 1, x >= 0]), [c, lam], [x])
+
+    def draw(rng: Rng, B: int) -> Arrays:
+        lam = wide(rng, -12, 0, B)
+        return short(rng.normal(size=(B, 3))) * np.where(rng.random(B) < 0.5, lam, 1.0)[:, None], lam
+
+    def program(c: Array, lam: Array) -> Program:
+        return Program(EYE * lam[()], c, np.vstack([SUM, -EYE]), np.append(constant([1]), zeros(3)), 1)
+
+    def truth(c: Array, lam: Array) -> Truth:
+        unit = np.where(np.abs(c).max(axis=1) < 8 * lam, lam, 1.0)[:, None] * np.ones((1, 4))
+        return exact(program)(c, lam)._replace(parameter_units=unit)
+
+    return Edge("weights", "quadratic term of a linear program", make, draw, truth)
 
 
 # ---- E: huge bounds ------------------------------------------------------------------------------------------------------------
@@ -187,5 +209,6 @@ def in_units(decades: float, quadratic: bool) -> Edge:
 
 
 SHIFTS = (simplex("square"), simplex("product"), far_box(), far_rows(), far_portfolio(True), far_portfolio(False))
+FADING = (fading(),)
 BOUNDS = (simplex("one entry"), one_sided(), two_sided(), bounded_lp())
 UNITS = tuple(in_units(decades, quadratic) for quadratic in (True, False) for decades in (2.0, 6.0))

@@ -8,7 +8,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.edge_families import Edge, Truth, flat, wide
+from benchmarks.edge_families import Edge, Truth, flat, short, wide
 from benchmarks.families import Array, Arrays, Parametrized, Rng
 
 
@@ -75,6 +75,29 @@ def norm2(a: Array, lam: Array) -> tuple[Array, Array]:
     J = np.concatenate([(1 - share) * eye(*a.shape) + share * u[:, :, None] * u[:, None], -u[..., None]], axis=2)
     kept = r > lam[:, None]
     return np.where(kept, a * (1 - share[..., 0]), 0.0), np.where(kept[..., None], J, 0.0)
+
+
+def kinked(name: str) -> Edge:
+    """The same where, half of the time, λ is just so large that a part of y has no derivative."""
+    smooth = next(e for e in PROXES if e.name == name)
+
+    def draw(rng: Rng, B: int) -> Arrays:
+        lam, tied = wide(rng, -3, 3, B), rng.random(B) < 0.5
+        a = lam[:, None] * short(3 * rng.normal(size=(B, 4)))
+        kinks = {"norm1": [1, 3, -4, 2], "norm": [0.5, -0.5, 0.5, 0.5], "max": [2, 1, -1, 0]}
+        return np.where(tied[:, None], lam[:, None] * kinks[name], a), lam
+
+    def truth(a: Array, lam: Array) -> Truth:
+        found, b = smooth.truth(a, lam), a / lam[:, None]
+        rows = {
+            "norm1": np.abs(b) == 1,
+            "norm": (np.sum(b * b, axis=1) == 1)[:, None] & np.ones(4, dtype=bool),
+            "max": (b == [2, 1, -1, 0]).all(axis=1)[:, None] & (np.arange(4) < 2),
+        }[name]
+        unit = lam[:, None] * np.ones((1, 5))
+        return Truth(found.outputs, np.where(rows[..., None], np.nan, found.jacobian), unit[:, :4], unit)
+
+    return Edge("ties", f"{name} at a kink", smooth.make, draw, truth)
 
 
 def ridge() -> Edge:
@@ -179,7 +202,9 @@ def group_norms() -> Edge:
     return Edge("weights", "group norms", make, group, truth)
 
 
-WEIGHTS = (
+PROXES = (
     prox("log-sum-exp", cp.log_sum_exp, log_sum_exp), prox("max", cp.max, largest), prox("norm1", cp.norm1, norm1),
-    prox("norm", cp.norm, norm2), group_norms(), ridge(), observations(), log_barrier(), log_utility(-6.0), log_utility(-12.0),
+    prox("norm", cp.norm, norm2),
 )  # fmt: skip
+WEIGHTS = (*PROXES, group_norms(), ridge(), observations(), log_barrier(), log_utility(-6.0), log_utility(-12.0))
+KINKS = tuple(kinked(name) for name in ("max", "norm1", "norm"))
