@@ -12,8 +12,9 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from zlib import crc32
 
@@ -129,37 +130,37 @@ def bent(edge: Edge, point: Linearization, values: Arrays, truth: Truth, rng: np
     ), point.info.degenerate.copy()
 
 
-def judge(
-    point: Linearization, values: Arrays, truth: Truth, rng: np.random.Generator, others: Sequence[tuple[Array, Array]] = ()
-) -> Tally:
-    """Compare one solved batch with its truth: every row by VJP, a random direction by JVP; ``others`` are errors and marks too."""
-    B, widths = len(values[0]), [v[0].size for v in values]
-    outputs, J = flat(*point.outputs), truth.jacobian
-    uo, up = (np.broadcast_to(u, s) for u, s in zip(truth[2:4], (outputs.shape, (B, sum(widths))), strict=True))
-    free = np.broadcast_to(truth.free, (B,))
-    solved = point.info.solved
-    error = np.nanmax(np.nan_to_num(np.abs(outputs - truth.outputs) / (uo + ROUNDING * np.abs(truth.outputs)), nan=0.0), axis=1)
-    good = solved & (error <= VALUE)
-    exists = ~np.isnan(J).any(axis=2)
-    smooth = exists.all(axis=1) & ~free
-    wrong, marked, silent, worst = np.zeros((4, B))
-    natural = J * up[:, None] / uo[..., None]
-    tangent = rng.normal(size=(B, sum(widths)))
-    forward, flags = pushed(point, values, tangent * up)
-    true = np.einsum("bop,bp->bo", natural, tangent)
+def checked(point: Linearization, values: Arrays, truth: Truth, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+    """Errors and marks (B,) of the gradient of each output, and of all tangents along a random direction.
+
+    The error is infinite where there is no derivative: a mark is the one right answer.
+    """
+    shape, widths = truth.outputs.shape, [v[0].size for v in values]
+    uo, up = np.broadcast_to(truth.output_units, shape), np.broadcast_to(truth.parameter_units, flat(*values).shape)
+    natural = truth.jacobian * up[:, None] / uo[..., None]
+    exists, tangent = ~np.isnan(natural).any(axis=2), rng.normal(size=up.shape)
+    found, flags = pushed(point, values, tangent * up)
     size = np.einsum("bop,bp->bo", np.abs(natural), np.abs(tangent))
-    checks = [(np.where(exists, np.abs(forward / uo - true) / np.maximum(size, FLOOR), np.inf).max(axis=1), flags)]
-    checks.extend(others)
-    for k in range(outputs.shape[1]):
+    off = np.abs(found / uo - np.einsum("bop,bp->bo", natural, tangent)) / np.maximum(size, FLOOR)
+    yield np.where(exists, off, np.inf).max(axis=1), flags
+    for k in range(shape[1]):
         gradient, flags = pulled(point, k)
         off = row_error(gradient * up / uo[:, [k]], np.nan_to_num(natural[:, k]), widths)
-        checks.append((np.where(exists[:, k], off, np.inf), flags))
-    for off, flags in checks:
-        off = np.where(np.isnan(off), np.inf, off)
-        wrong, marked = np.maximum(wrong, off > GRADIENT), np.maximum(marked, flags & ((off <= GRADIENT) | smooth))
-        silent = np.maximum(silent, (off > GRADIENT) & ~flags)
-        worst = np.maximum(worst, np.where(flags, 0, off))
-    bad, flagged, quiet = wrong > 0, marked > 0, silent > 0
+        yield np.where(exists[:, k], off, np.inf), flags
+
+
+def judge(point: Linearization, truth: Truth, checks: Iterable[tuple[Array, Array]]) -> Tally:
+    """Count one solved batch: its values, and its derivatives by the errors and marks (B,) of each check."""
+    (outputs, solved), B = (flat(*point.outputs), point.info.solved), len(truth.outputs)
+    error = np.abs(outputs - truth.outputs) / (truth.output_units + ROUNDING * np.abs(truth.outputs))
+    error = np.nan_to_num(error, nan=0.0).max(axis=1)
+    good = solved & (error <= VALUE)
+    smooth = ~np.isnan(truth.jacobian).any(axis=(1, 2)) & ~np.broadcast_to(truth.free, (B,))
+    off, marks = (np.stack(rows) for rows in zip(*checks, strict=True))
+    off = np.where(np.isnan(off), np.inf, off)
+    bad, quiet = (off > GRADIENT).any(axis=0), ((off > GRADIENT) & ~marks).any(axis=0)
+    flagged = (marks & ((off <= GRADIENT) | smooth)).any(axis=0)
+    worst = np.where(marks, 0, off).max(axis=0)
     return Tally(
         instances=B, solved=int(solved.sum()), unsolved=int((~solved).sum()), value_wrong=int((solved & ~good).sum()),
         right=int((good & ~bad & ~flagged).sum()), right_marked=int((good & ~bad & flagged).sum()),
@@ -186,7 +187,7 @@ def examine(edge: Edge, count: int) -> Tally:
         values, truth = edge.sample(rng, min(CHUNK, count - tally.instances))
         point = layer.linearize(*values)
         second = [bent(edge, point, values, truth, rng)] if edge.group in CURVED and edge not in FADING else []
-        tally += judge(point, values, truth, rng, second)
+        tally += judge(point, truth, chain(checked(point, values, truth, rng), second))
     return tally
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.edge_families import Edge, Truth, constant, flat
-from benchmarks.edges import EDGES, judge, layer_of
+from benchmarks.edges import EDGES, checked, judge, layer_of
 from benchmarks.exact import Program, answers
 
 SHORT = [e for e in EDGES if not e.solver and e.group != "smoothed"]
@@ -53,13 +53,13 @@ def test_rational_arithmetic_decides_kinks() -> None:
 def test_mistakes_are_counted() -> None:
     """A wrong truth makes wrong values or wrong gradients; one that does not exist must be marked."""
     edge = next(e for e in EDGES if e.name == "simplex, product")
-    values, truth = edge.sample(np.random.default_rng(6), 16)
+    values, _ = edge.sample(np.random.default_rng(6), 16)
     values = (values[0] - values[0].mean(axis=1, keepdims=True),)
     truth = edge.truth(*values)
     point = layer_of(edge).linearize(*values)
 
     def count(other: Truth) -> tuple[int, int, int]:
-        t = judge(point, values, other, np.random.default_rng(7))
+        t = judge(point, other, checked(point, values, other, np.random.default_rng(7)))
         return t.value_wrong, t.right, t.wrong
 
     assert count(truth) == (0, 16, 0)
