@@ -182,12 +182,13 @@ def layer_of(edge: Edge) -> CvxpyLayer:
 
 def examine(edge: Edge, count: int) -> Tally:
     """``count`` instances of one family."""
-    layer, rng, tally = layer_of(edge), np.random.default_rng(crc32(edge.name.encode())), Tally()
+    layer, tally, seed = layer_of(edge), Tally(), crc32(edge.name.encode())
+    rng, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)  # of instances, of directions
     while tally.instances < count:
         values, truth = edge.sample(rng, min(CHUNK, count - tally.instances))
         point = layer.linearize(*values)
-        second = [bent(edge, point, values, truth, rng)] if edge.group in CURVED and edge not in FADING else []
-        tally += judge(point, truth, chain(checked(point, values, truth, rng), second))
+        second = [bent(edge, point, values, truth, other)] if edge.group in CURVED and edge not in FADING else []
+        tally += judge(point, truth, chain(checked(point, values, truth, other), second))
     return tally
 
 
