@@ -53,7 +53,7 @@ def assemble(
     if key is not None and (found := _RECENT.get(key)) is not None:
         return Assembly(rename(found[0], problem, parameters, variables), found[1].twin(), chosen)
     compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-    if chosen and (best := automatic(compiled)[0]) is not kind:
+    if chosen and (best := automatic(compiled, options)[0]) is not kind:
         understood = best.option_names() or options.keys()
         kind, key, options = best, None, {name: value for name, value in options.items() if name in understood}
     check(kind, compiled)

@@ -1,0 +1,129 @@
+"""The optimality conditions of one instance, linearized at w and factored sparsely, with second-order cones of any size.
+
+With D = Π'(w) and a scale σ > 0 the system in (dx, dz) is
+
+    P dx + Aᵀdz = r,    A dx + ds = h,    ds = D dw,    dz = (D - I) dw / σ,
+
+which E = (I - D)^½ and dz = E y make symmetric, [P, AᵀE; E A, -σ D] (dx, y) = (r, E h). In the frames of D (``_engines.frames``) it
+stays sparse: on a second-order cone dz = e y + γ v₋, where y is orthogonal to v₊ and v₋ by multipliers α and β,
+
+    [ P     AᵀTᵀe   Aᵀv₋   0     0  ]  dx     r
+    [ e T A  -σ c    0    -v₊   -v₋ ]  y      e T h
+    [ v₋ᵀA    0      0     0     0  ]  γ   =  v₋ᵀh
+    [  0    -v₊ᵀ     0     0     0  ]  α      0
+    [  0    -v₋ᵀ     0     0     0  ]  β      0
+
+All entries are bounded, and with ρ on the diagonals of dx, α, β and -ρ on those of y, γ the matrix is quasi-definite: it can be
+factored in any order. ρ is refined away; what is applied depends on the matrix alone and is symmetric, so that derivatives in
+both modes stay adjoint. Where refinement shows that the matrix is singular, its null space (which is one of dx, α, β and one of
+y, γ, so that the ρ do not mix it with the rest) is filtered from both sides: (h, r) ↦ the solution of least norm.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from cvxpylayers._engines.frames import Frames
+from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._typing import Float64, Shaped
+
+# ρ in equilibrated units, and steps of refinement.
+_REGULAR: Final = 1e-8, 6
+_SINGULAR: Final = 1e-5, 8
+_EXACT: Final = 1e-9  # relative residual of a regular system's solution
+_CONSISTENT: Final = 1e-6  # that of a singular one, where it has one
+_NORMS: Final = 32.0  # spread of the norms of rows that is left alone
+
+
+class Linearized:
+    """The system at w, of the scale σ; ``solve`` as often as wanted."""
+
+    def __init__(self, program: ConeProgram, w: Shaped[Float64, " m"], scale: float = 1.0) -> None:
+        self._frames = frames = Frames.at(program.cones, w)
+        n, m = program.A.shape[1], len(w)
+        pairs = frames.plus.shape[1]
+        A = sp.csr_array(program.A)
+        rows = frames.enter(A)
+        slopes = sp.csr_array(frames.minus.T @ A)
+        K: Any = sp.block_array(
+            [
+                [sp.csr_array(program.P), rows.T, slopes.T, None, None],
+                [rows, sp.diags_array(-scale * frames.c), None, -frames.plus, -frames.minus],
+                [slopes, None, None, None, None],
+                [None, -frames.plus.T, None, None, None],
+                [None, -frames.minus.T, None, None, None],
+            ],
+            format="csc",
+        )
+        self._cuts = np.cumsum([n, m, pairs])
+        signs = np.repeat([1.0, -1.0, 1.0], [n, m + pairs, 2 * pairs])
+        self._units = units = _equilibration(K)
+        self._K = sp.csc_array(sp.diags_array(units) @ K @ sp.diags_array(units))
+        self._signs = signs
+        self._regularize(*_REGULAR)
+        probe = np.random.default_rng(0).normal(size=(K.shape[0], 1))
+        self.singular = not self._residual(probe, self._refined(probe)) <= _EXACT
+        if self.singular:
+            self._regularize(*_SINGULAR)
+
+    def solve(self, r: Shaped[Float64, "k n"], h: Shaped[Float64, "k m"]) -> tuple[Float64, Float64, bool]:
+        """dx (k, n) and dz (k, m), and whether a part of the right-hand sides had no solution and was left out."""
+        rest = np.zeros((len(self._units) - self._cuts[-1], len(r)))
+        parts = np.concatenate([r.T, np.asarray(self._frames.enter(h.T)), self._frames.minus.T @ h.T, rest])
+        right = self._units[:, None] * parts
+        found = self._filtered(right) if self.singular else self._refined(right)
+        lost = self.singular and not self._residual(right, found) <= _CONSISTENT
+        dx, y, gamma, _ = np.split(self._units[:, None] * found, self._cuts)
+        return dx.T, (self._frames.leave(y) + self._frames.minus @ gamma).T, lost
+
+    def _regularize(self, rho: float, steps: int) -> None:
+        self._rho, self._steps = rho * self._signs, steps
+        self._factor = spla.splu(
+            sp.csc_array(self._K + sp.diags_array(self._rho)),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True, "Equil": False},
+        )
+
+    def _refined(self, right: Float64) -> Float64:
+        """Σ (K_ρ⁻¹ρ)ʲ K_ρ⁻¹: the inverse, but for eigenvalues below ρ."""
+        found = self._factor.solve(right)
+        for _ in range(self._steps):
+            found += self._factor.solve(right - self._K @ found)
+        return np.asarray(found)
+
+    def _filtered(self, right: Float64) -> Float64:
+        """The same between K_ρ⁻¹K and its transpose, which are the identity but for the null space."""
+        rho = self._rho[:, None]
+        found = self._refined(right - rho * self._factor.solve(right))
+        return np.asarray(found - self._factor.solve(rho * found))
+
+    def _residual(self, right: Float64, found: Float64) -> float:
+        size = float(np.abs(right).max(initial=0.0))
+        return float(np.abs(right - self._K @ found).max(initial=0.0)) / size if size else 0.0
+
+
+def _equilibration(K: sp.csc_array) -> Shaped[Float64, " size"]:
+    """What to multiply rows and columns with, so that the largest entry of each is about 1; ones where they already are."""
+    units = np.ones(K.shape[0])
+    magnitudes = abs(sp.csc_array(K))
+    magnitudes.eliminate_zeros()
+    filled = np.flatnonzero(np.diff(magnitudes.indptr))
+    if not len(filled):
+        return units
+
+    def norms(entries: Float64) -> Float64:
+        return np.maximum.reduceat(entries, magnitudes.indptr[filled])
+
+    column = np.repeat(np.arange(len(units)), np.diff(magnitudes.indptr))
+    entries, found = magnitudes.data, norms(magnitudes.data)
+    if found.max() <= _NORMS * found.min():
+        return units
+    for _ in range(8):
+        units[filled] /= np.sqrt(norms(entries))
+        entries = magnitudes.data * units[magnitudes.indices] * units[column]
+    return units
