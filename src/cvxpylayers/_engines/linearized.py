@@ -16,7 +16,7 @@ stays sparse: on a second-order cone dz = e y + γ v₋, where y is orthogonal t
 All entries are bounded, and with ρ on the diagonals of dx, α, β and -ρ on those of y, γ the matrix is quasi-definite: it can be
 factored in any order. ρ is refined away; what is applied depends on the matrix alone and is symmetric, so that derivatives in
 both modes stay adjoint. Where refinement shows that the matrix is singular, its null space (which is one of dx, α, β and one of
-y, γ, so that the ρ do not mix it with the rest) is filtered from both sides: (h, r) ↦ the solution of least norm.
+y, γ, so that the ρ do not mix it with the rest) is filtered from both sides: what is left is the solution of least norm, in equilibrated units.
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._typing import Float64, Shaped
 
 # ρ in equilibrated units, and steps of refinement.
-_REGULAR: Final = 1e-8, 6
-_SINGULAR: Final = 1e-5, 8
+_REGULAR: Final = 1e-8
+_REGULAR_STEPS: Final = 6
+_SINGULAR: Final = 1e-5
+_SINGULAR_STEPS: Final = 4
+_FILTER_STEPS: Final = 4
+_PRECISE_STEPS: Final = 3
 _EXACT: Final = 1e-9  # relative residual of a regular system's solution
+_ILL: Final = 1e3  # size of the inverse beyond which residuals are formed in more than double precision
 _CONSISTENT: Final = 1e-6  # that of a singular one, where it has one
 _NORMS: Final = 32.0  # spread of the norms of rows that is left alone
 
@@ -64,43 +69,65 @@ class Linearized:
         self._units = units = _equilibration(K)
         self._K = sp.csc_array(sp.diags_array(units) @ K @ sp.diags_array(units))
         self._signs = signs
-        self._regularize(*_REGULAR)
+        self._exact, self._singular = self._K, False
         probe = np.random.default_rng(0).normal(size=(K.shape[0], 1))
-        self.singular = not self._residual(probe, self._refined(probe)) <= _EXACT
-        if self.singular:
-            self._regularize(*_SINGULAR)
+        try:
+            self._factor = self._factorize(_REGULAR)
+            found = self._regular(probe)
+            self._singular = not self._residual(probe, found) <= _EXACT
+        except RuntimeError:  # a pivot that rounding has made 0
+            self._singular = True
+        if self._singular:
+            self._factor = self._factorize(_SINGULAR)
+            self._exact = sp.csr_array(self._K + sp.diags_array(_SINGULAR * signs)).astype(np.longdouble)
+        elif np.abs(found).max(initial=0.0) > _ILL:
+            self._exact = self._K.astype(np.longdouble)
 
     def solve(self, r: Shaped[Float64, "k n"], h: Shaped[Float64, "k m"]) -> tuple[Float64, Float64, bool]:
         """dx (k, n) and dz (k, m), and whether a part of the right-hand sides had no solution and was left out."""
         rest = np.zeros((len(self._units) - self._cuts[-1], len(r)))
         parts = np.concatenate([r.T, np.asarray(self._frames.enter(h.T)), self._frames.minus.T @ h.T, rest])
         right = self._units[:, None] * parts
-        found = self._filtered(right) if self.singular else self._refined(right)
-        lost = self.singular and not self._residual(right, found) <= _CONSISTENT
+        found = self._least(right) if self._singular else self._regular(right)
+        lost = self._singular and not self._residual(right, found) <= _CONSISTENT
         dx, y, gamma, _ = np.split(self._units[:, None] * found, self._cuts)
         return dx.T, (self._frames.leave(y) + self._frames.minus @ gamma).T, lost
 
-    def _regularize(self, rho: float, steps: int) -> None:
-        self._rho, self._steps = rho * self._signs, steps
-        self._factor = spla.splu(
-            sp.csc_array(self._K + sp.diags_array(self._rho)),
+    def _factorize(self, rho: float) -> Any:
+        return spla.splu(
+            sp.csc_array(self._K + sp.diags_array(rho * self._signs)),
             permc_spec="MMD_AT_PLUS_A",
             diag_pivot_thresh=0.0,
             options={"SymmetricMode": True, "Equil": False},
         )
 
-    def _refined(self, right: Float64) -> Float64:
-        """Σ (K_ρ⁻¹ρ)ʲ K_ρ⁻¹: the inverse, but for eigenvalues below ρ."""
+    def _regular(self, right: Float64) -> Float64:
+        """K⁻¹ right: K_ρ⁻¹ right, refined."""
         found = self._factor.solve(right)
-        for _ in range(self._steps):
-            found += self._factor.solve(right - self._K @ found)
+        for _ in range(_REGULAR_STEPS):
+            found += self._factor.solve((right - self._exact @ found).astype(np.float64))
         return np.asarray(found)
 
-    def _filtered(self, right: Float64) -> Float64:
-        """The same between K_ρ⁻¹K and its transpose, which are the identity but for the null space."""
-        rho = self._rho[:, None]
-        found = self._refined(right - rho * self._factor.solve(right))
-        return np.asarray(found - self._factor.solve(rho * found))
+    def _least(self, right: Float64) -> Float64:
+        """Σ (K_ρ⁻¹R)ʲ K_ρ⁻¹ right between I - (K_ρ⁻¹R)⁴ and its transpose: the inverse, but 0 for eigenvalues far below ρ."""
+        R = _SINGULAR * self._signs[:, None]
+        inconsistent = right
+        for _ in range(_FILTER_STEPS):
+            inconsistent = R * self._precisely(inconsistent)
+        found = np.zeros_like(right)
+        for _ in range(_SINGULAR_STEPS):
+            found = self._precisely(right - inconsistent + R * found)
+        lost = found
+        for _ in range(_FILTER_STEPS):
+            lost = self._precisely(R * lost)
+        return found - lost
+
+    def _precisely(self, right: Float64) -> Float64:
+        """K_ρ⁻¹ right; residuals in more than double precision, so that rounding is not amplified by 1/ρ in the null space."""
+        found = np.asarray(self._factor.solve(right))
+        for _ in range(_PRECISE_STEPS):
+            found += self._factor.solve((right - self._exact @ found).astype(np.float64))
+        return found
 
     def _residual(self, right: Float64, found: Float64) -> float:
         size = float(np.abs(right).max(initial=0.0))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import numpy as np
 
 from cvxpylayers._engines.base import reduced
 from cvxpylayers._engines.linearized import Linearized
+from cvxpylayers._engines.margin import margin
 from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
+
+_TIE: Final = 1e-8  # below this margin of strict complementarity an instance is flagged
 
 
 class SparseDerivative:
@@ -28,20 +32,21 @@ class SparseDerivative:
         """By the adjoint of the values [P, q, A, b, d], then that of M; summed over the batch axes of shared parameters."""
         M, lead = self.compiled.M, outputs.shape[:-2]
         flat = outputs.reshape(-1, *outputs.shape[-2:])
-        theta, degenerate = np.zeros((len(flat), batch.size, M.shape[1])), np.zeros(batch.size, dtype=np.bool_)
+        theta = np.zeros((len(flat), batch.size, M.shape[1]))
 
-        def pull(i: int, system: Linearized) -> None:
-            values, degenerate[i] = self._values(system, flat[:, i] @ self.compiled.R, tape.x[i], tape.z[i])
+        def pull(i: int, system: Linearized) -> bool:
+            values, lost = self._values(system, flat[:, i] @ self.compiled.R, tape.x[i], tape.z[i])
             theta[:, i] = values @ M
+            return lost
 
-        self._each(batch, tape, pull)
+        degenerate = self._each(batch, tape, pull)
         cuts = np.cumsum([spec.size for spec in self.compiled.parameters])
         parts = np.split(theta.reshape(*lead, *batch.shape, -1), cuts, axis=-1)
         pairs = zip(parts, batch.arrays, wanted, strict=False)  # the last part is the constant's
         return [reduced(part, lead + array.shape, len(lead)) if want else None for part, array, want in pairs], degenerate
 
     def _values(
-        self, system: Linearized, cotangents: Shaped[Float64, "K n+m"], x: Float64, z: Float64
+        self, system: Linearized, cotangents: Shaped[Float64, "K points"], x: Float64, z: Float64
     ) -> tuple[Shaped[Float64, "K values"], bool]:
         """With (a, c) the solution for cotangents of (x, z): q̄ = -a, b̄ = c, Āᵢⱼ = -(zᵢ aⱼ + cᵢ xⱼ), P̄ᵢⱼ = -(aᵢ xⱼ + aⱼ xᵢ), i > j."""
         P, A, n = self.compiled.structure.P, self.compiled.structure.A, self.compiled.structure.n
@@ -59,34 +64,37 @@ class SparseDerivative:
         pairs = zip(self.compiled.parameters, arrays, strict=True)
         full = [np.zeros((1, spec.size)) if a is None else a if directions else a[None] for spec, a in pairs]
         each = [Batch(tuple(a[min(k, len(a) - 1)] for a in full), batch.shape) for k in range(count)]
-        outputs, degenerate = np.zeros((count, batch.size, R.shape[0])), np.zeros(batch.size, dtype=np.bool_)
+        outputs = np.zeros((count, batch.size, R.shape[0]))
 
-        def push(i: int, system: Linearized) -> None:
+        def push(i: int, system: Linearized) -> bool:
             theta = np.concatenate([tangent.theta([i]) for tangent in each])[:, :-1]
             moves = [self._assemble(values) for values in (M[:, :-1] @ theta.T).T]
             x, z = tape.x[i], tape.z[i]
             r, h = (np.stack(sides) for sides in zip(*(_sides(move, x, z) for move in moves), strict=True))
-            dx, dz, degenerate[i] = system.solve(r, h)
+            dx, dz, lost = system.solve(r, h)
             outputs[:, i] = (R @ np.concatenate([dx, dz], axis=1).T).T
+            return lost
 
-        self._each(batch, tape, push)
+        degenerate = self._each(batch, tape, push)
         return (outputs if directions else outputs[0]), degenerate
 
-    def _each(self, batch: Batch, tape: Tape, work: Callable[[int, Linearized], None]) -> None:
-        """Call ``work`` for every instance that has a solution, on a pool of threads."""
-        instances = np.flatnonzero(tape.status <= USABLE).tolist()
+    def _each(self, batch: Batch, tape: Tape, work: Callable[[int, Linearized], bool]) -> Shaped[Bool, " B"]:
+        """Call ``work`` for every instance that has a solution, on a pool of threads; whether it or a tie has flagged the instance."""
+        instances, degenerate = np.flatnonzero(tape.status <= USABLE).tolist(), np.zeros(batch.size, dtype=np.bool_)
 
         def one(i: int) -> None:
             program = self._assemble(np.ascontiguousarray(self.compiled.M @ batch.theta([i])[0]))
-            work(i, Linearized(program, tape.s[i] - tape.z[i]))
+            lost = work(i, Linearized(program, tape.s[i] - tape.z[i]))
+            degenerate[i] = lost or margin(program.cones, tape.s[i], tape.z[i]) < _TIE
 
         threads = min(len(instances), self._threads or os.cpu_count() or 1)
         if threads <= 1:
             for i in instances:
                 one(i)
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(one, instances))
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(one, instances))
+        return degenerate
 
 
 def _sides(move: ConeProgram, x: Float64, z: Float64) -> tuple[Float64, Float64]:
