@@ -1,21 +1,29 @@
-"""Derivatives of single instances with cones kept sparse: the laws of the native kernel's, of which they are an independent check."""
+"""Derivatives with cones kept sparse, instance by instance: the native kernel's laws, and its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
+from benchmarks.conic_families import ALL
 from benchmarks.families import SMALL, Family
 from benchmarks.truth import random_kind
+from cvxpylayers._canon import compile_problem
+from cvxpylayers._engines.costs import Costs
+from cvxpylayers._engines.instance import solve_program
 from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._engines.registry import automatic
 from cvxpylayers._engines.sparse import SparseDerivative
 from cvxpylayers._program import Batch, Cones, Status
+from cvxpylayers.errors import DerivativeError
+from cvxpylayers.numpy import CvxpyLayer
 from tests.conic import MIXES, random_conic
 from tests.kinds import KINDS
-from tests.oracles import jacobian
 from tests.programs import Array, Case, Kind, batch_of, differentiate, draw, family_batch, pick
 from tests.test_engine_derivatives import COUNT, assert_adjoint, nearly_repeat_row
 
@@ -94,3 +102,153 @@ def test_adjoint_on_random_ranks(seed: int) -> None:
     problem, programs = draw(kind, 16, seed)
     native = NativeEngine(problem, {})
     assert_adjoint(differentiate(Sparse(problem, {}), settled(native, batch_of(problem, programs))))
+
+
+# ---- in layers ---------------------------------------------------------------------------------------------------------------
+
+
+def ball(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    """min gᵀx, ‖x‖ ≤ 1: x = -g/‖g‖, dx = -(I - ĝĝᵀ) dg / ‖g‖."""
+    g, x = cp.Parameter(n), cp.Variable(n)
+    return cp.Problem(cp.Minimize(g @ x), [cp.norm(x) <= 1]), [g], [x]
+
+
+def differential(g: Array, moved: Array) -> Array:
+    unit = g / np.linalg.norm(g)
+    return -(moved - unit * (unit @ moved)) / np.linalg.norm(g)
+
+
+def test_a_large_ball_in_both_modes_and_several_directions() -> None:
+    problem, parameters, variables = ball(1000)
+    layer = CvxpyLayer(problem, parameters, variables)
+    assert layer.explain()["engine"] == "CLARABEL"
+    rng = np.random.default_rng(0)
+    g, moved, weight = (rng.normal(size=(3, 1000)) for _ in range(3))
+    linear = layer.linearize(g)
+    (x,) = linear.outputs
+    np.testing.assert_allclose(x, -g / np.linalg.norm(g, axis=1, keepdims=True), atol=1e-10)
+    (pushed,) = linear.jvp(moved)
+    (pulled,) = linear.vjp(weight)
+    for i in range(3):
+        np.testing.assert_allclose(pushed[i], differential(g[i], moved[i]), atol=1e-10)
+        np.testing.assert_allclose(pulled[i], differential(g[i], weight[i]), atol=1e-10)
+    assert abs(np.sum(pushed * weight) - np.sum(pulled * moved)) <= 1e-12 * np.sum(np.abs(pushed * weight))
+    ((jacobian,),) = CvxpyLayer(*ball(320)).jacobian(g[:, :320])
+    for i in range(3):
+        expected = [differential(g[i, :320], unit) for unit in np.eye(320)]
+        np.testing.assert_allclose(jacobian[i], np.array(expected).T, atol=1e-10)
+
+
+def bounded(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    g, x = cp.Parameter(n), cp.Variable(n)
+    rows = [cp.norm(x) <= 1, x <= 0.5 / np.sqrt(n), cp.sum(x) == 0]
+    return cp.Problem(cp.Minimize(g @ x), rows), [g], [x]
+
+
+def several(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    g, x = cp.Parameter(n), cp.Variable(n)
+    return cp.Problem(cp.Minimize(g @ x), [cp.norm(x) <= 1, cp.norm(x - 1 / n) <= 1, cp.norm(2 * x[::2]) <= 1.1]), [g], [x]
+
+
+def sum_of_norms(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    A, x = cp.Parameter((n, 5)), cp.Variable(n)
+    return cp.Problem(cp.Minimize(cp.sum([cp.norm(x - A[:, k]) for k in range(5)]))), [A], [x]
+
+
+def mixed(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    """A large cone beside a quadratic objective and small cones of other kinds."""
+    b, x, t = cp.Parameter(n), cp.Variable(n), cp.Variable(2)
+    cones = [cp.norm(x) <= 2, cp.PowCone3D(t[0], 1, t[1], 0.3), t[0] <= 1, cp.exp(t[1]) <= 2 + x[0]]
+    return cp.Problem(cp.Minimize(cp.sum_squares(x - b) + cp.sum_squares(t) - t[1]), cones), [b], [x, t]
+
+
+LARGE = {make.__name__: make for make in (ball, bounded, several, sum_of_norms, mixed)}
+
+
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_solutions_and_gradients_of_large_cones_are_those_of_the_native_engine(make: Any) -> None:
+    problem, parameters, variables = make(320)
+    kept, filled = (CvxpyLayer(problem, parameters, variables, solver=solver) for solver in (None, "NATIVE"))
+    assert (kept.explain()["engine"], filled.explain()["engine"]) == ("CLARABEL", "NATIVE")
+    rng = np.random.default_rng(1)
+    value = rng.normal(size=(2, *parameters[0].shape))
+    ours, theirs = kept.linearize(value), filled.linearize(value)
+    weights = [rng.normal(size=v.shape) for v in ours.outputs]
+    for a, b in zip((*ours.outputs, *ours.vjp(*weights)), (*theirs.outputs, *theirs.vjp(*weights)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8 * max(1.0, np.abs(b).max()))
+
+
+@pytest.mark.parametrize("family", ALL.values(), ids=ALL)
+def test_everything_else_stays_with_the_native_engine(family: Family) -> None:
+    problem, parameters, variables = family.make()
+    assert automatic(compile_problem(problem, parameters, variables, gp=family.gp), {})[0].name == "NATIVE"
+
+
+def test_dense_rows_and_large_cones_of_other_kinds_stay_with_the_native_engine() -> None:
+    for make in (dense_norm, semidefinite, exponential):
+        assert Costs.of(compile_problem(*make()).structure).why_sparse is None
+
+
+def dense_norm() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    A, x = cp.Parameter((500, 400)), cp.Variable(400)
+    return cp.Problem(cp.Minimize(cp.norm(A @ x - 1))), [A], [x]
+
+
+def semidefinite() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    C, X = cp.Parameter((30, 30), symmetric=True), cp.Variable((30, 30), symmetric=True)
+    return cp.Problem(cp.Minimize(cp.trace(C @ X)), [X >> 0, cp.diag(X) == 1]), [C], [X]
+
+
+def exponential() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    c, x = cp.Parameter(2000), cp.Variable(2000)
+    return cp.Problem(cp.Minimize(c @ x - cp.sum(cp.entr(x))), [cp.sum(x) == 1]), [c], [x]
+
+
+def test_what_needs_the_native_factor_gets_it_or_says_what_to_type() -> None:
+    problem, parameters, variables = ball(320)
+    smoothed = CvxpyLayer(problem, parameters, variables, solver_args={"derivative": "smoothed"})
+    assert smoothed.explain()["engine"] == "NATIVE"
+    assert smoothed.explain()["why"].startswith("derivative='smoothed' is its own, although large second-order cones")
+    layer = CvxpyLayer(problem, parameters, variables)
+    assert layer.explain()["derivative"] == "cones kept sparse, one instance at a time"
+    rng = np.random.default_rng(2)
+    g, weight, moved = (rng.normal(size=320) for _ in range(3))
+    tape = layer._layer.solve([g], tape=True).tape
+    assert tape is not None
+    (curved,) = layer._layer.hvp(layer._layer.batch([g]), tape, None, [weight], [moved], [True])
+    h = 1e-5
+    slope = (differential(g + h * moved, weight) - differential(g - h * moved, weight)) / (2 * h)
+    np.testing.assert_allclose(curved, slope, atol=1e-7)
+    larger = CvxpyLayer(*ball(2500))
+    g = rng.normal(size=2500)
+    tape = larger._layer.solve([g], tape=True).tape
+    assert tape is not None
+    with pytest.raises(DerivativeError, match='solver="NATIVE" insists'):
+        larger._layer.hvp(larger._layer.batch([g]), tape, None, [g], [g], [True])
+
+
+def test_compiled_programs_of_jax_and_pickles_take_the_same_way() -> None:
+    jax = pytest.importorskip("jax")
+    from cvxpylayers.jax import CvxpyLayer as JaxLayer
+
+    problem, parameters, variables = ball(320)
+    layer = JaxLayer(problem, parameters, variables)
+    rng = np.random.default_rng(3)
+    g, weight = (rng.normal(size=320).astype(np.float32) for _ in range(2))
+    pulled = jax.jit(jax.grad(lambda v: (layer(v)[0] * weight).sum()))(g)
+    np.testing.assert_allclose(pulled, differential(g.astype(float), weight.astype(float)), atol=1e-6)
+    plain = pickle.loads(pickle.dumps(CvxpyLayer(problem, parameters, variables)))
+    np.testing.assert_allclose(plain.linearize(g).vjp(weight)[0], pulled, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-6])
+def test_a_rough_point_on_a_large_cone_is_refined(size: float) -> None:
+    def rough(program: ConeProgram) -> tuple[Array, Array]:
+        near, noise = solve_program(program), np.random.default_rng(0)
+        return near.x + size * noise.uniform(-1, 1, near.x.shape) / 30, near.z + size * noise.uniform(-1, 1, near.z.shape) / 30
+
+    problem, parameters, variables = ball(1000)
+    g = np.random.default_rng(4).normal(size=1000)
+    (x,), info = CvxpyLayer(problem, parameters, variables, solver=rough).solve(g)
+    assert max(info.primal_residual, info.dual_residual, info.gap) <= 1e-11
+    np.testing.assert_allclose(x, -g / np.linalg.norm(g), atol=1e-10)

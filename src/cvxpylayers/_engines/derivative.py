@@ -1,4 +1,4 @@
-"""One derivative for all engines, which needs the program and (x, z, s) alone: the native kernel's, or one that keeps cones sparse."""
+"""One derivative for all engines, from the program and (x, z, s) alone: the native kernel's, or one that keeps cones sparse."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class NativeDerivative(Engine):
         flops = Costs.of(self.compiled.structure).filled
         if self._sparse and flops > _BEARABLE:
             raise DerivativeError(
-                f"Second derivatives are the native kernel's, which takes about {flops:.0e} flops a factorization for cones of this size; "
-                'solver="NATIVE" insists. First derivatives keep the cones sparse: differences of them are second ones.'
+                f"Second derivatives are the native kernel's, which takes about {flops:.0e} flops a factorization for cones of this "
+                'size; solver="NATIVE" insists. First derivatives keep the cones sparse: differences of them are second ones.'
             )
         return self._kernel.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
 
@@ -64,6 +64,11 @@ class NativeDerivative(Engine):
             self._kernel.centre(batch, tape, **{name: settings[name] for name in ("smoothing",) if name in settings})
         elif "smoothing" in settings:
             raise OptionError('Option \'smoothing\' needs solver_args={"derivative": "smoothed"} in the constructor.')
+
+    @property
+    def _derivative_facts(self) -> Mapping[str, Any]:
+        """For ``describe``: where the derivative is not the native kernel's."""
+        return {"derivative": "cones kept sparse, one instance at a time"} if self._sparse else {}
 
     @cached_property
     def _sparse(self) -> bool:

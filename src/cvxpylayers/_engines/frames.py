@@ -1,8 +1,8 @@
 """Π_K'(w) in frames in which it is diagonal, sparse whatever the sizes of second-order cones.
 
-With an orthogonal T, block diagonal over the cones, Π'(w) = Tᵀ diag(c) T, and E = (I - Π'(w))^½ = Tᵀ diag(e) T, e² = 1 - c. T is the
-identity in linear rows. A second-order cone of any size has two directions of its own, v₊ = (1, û)/√2 with c = 1 and v₋ = (1, -û)/√2
-with c = 0, and one value on what is orthogonal to both, which needs no frame: there T is left out and v₊, v₋ are handed over.
+With an orthogonal T, block diagonal over the cones, Π'(w) = Tᵀ diag(c) T and E = (I - Π'(w))^½ = Tᵀ diag(e) T, e² = 1 - c. T is the
+identity in linear rows. A second-order cone of any size has two directions of its own, v₊ = (1, û)/√2 with c = 1 and
+v₋ = (1, -û)/√2 with c = 0, and one value on what is orthogonal to both: T is the identity there, and v₊, v₋ are handed over.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Frames:
         first, blocks = start, []
         for k in cones.psd:
             rows = slice(start, start := start + k * (k + 1) // 2)
-            c[rows], block = semidefinite_values(w[rows])
-            blocks.append(block)
+            c[rows], frame = semidefinite_values(w[rows])
+            blocks.append(frame)
         small = Projection(Cones(exp=cones.exp, power=cones.power))
         for rows, block in small.blocks():
             D = block.derivative(w[start:][rows])

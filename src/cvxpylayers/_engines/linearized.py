@@ -16,11 +16,13 @@ stays sparse: on a second-order cone dz = e y + γ v₋, where y is orthogonal t
 All entries are bounded, and with ρ on the diagonals of dx, α, β and -ρ on those of y, γ the matrix is quasi-definite: it can be
 factored in any order. ρ is refined away; what is applied depends on the matrix alone and is symmetric, so that derivatives in
 both modes stay adjoint. Where refinement shows that the matrix is singular, its null space (which is one of dx, α, β and one of
-y, γ, so that the ρ do not mix it with the rest) is filtered from both sides: what is left is the solution of least norm, in equilibrated units.
+y, γ, so that the ρ do not mix it with the rest) is filtered from both sides, which leaves the solution of least norm in equilibrated
+units.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -39,8 +41,8 @@ _SINGULAR_STEPS: Final = 4
 _FILTER_STEPS: Final = 4
 _PRECISE_STEPS: Final = 3
 _EXACT: Final = 1e-9  # relative residual of a regular system's solution
+_CONSISTENT: Final = 1e-6  # that of a singular one's, where it has one
 _ILL: Final = 1e3  # size of the inverse beyond which residuals are formed in more than double precision
-_CONSISTENT: Final = 1e-6  # that of a singular one, where it has one
 _NORMS: Final = 32.0  # spread of the norms of rows that is left alone
 
 
@@ -94,9 +96,11 @@ class Linearized:
         return dx.T, (self._frames.leave(y) + self._frames.minus @ gamma).T, lost
 
     def _factorize(self, rho: float) -> Any:
+        """LU factors of K_ρ with pivots on its diagonal; minimum degree takes long where some rows are dense, COLAMD sets those aside."""
+        longest, size = np.diff(self._K.indptr).max(initial=0), self._K.shape[0]
         return spla.splu(
             sp.csc_array(self._K + sp.diags_array(rho * self._signs)),
-            permc_spec="MMD_AT_PLUS_A",
+            permc_spec="COLAMD" if longest > 10 * math.sqrt(size) else "MMD_AT_PLUS_A",
             diag_pivot_thresh=0.0,
             options={"SymmetricMode": True, "Equil": False},
         )
@@ -109,7 +113,7 @@ class Linearized:
         return np.asarray(found)
 
     def _least(self, right: Float64) -> Float64:
-        """Σ (K_ρ⁻¹R)ʲ K_ρ⁻¹ right between I - (K_ρ⁻¹R)⁴ and its transpose: the inverse, but 0 for eigenvalues far below ρ."""
+        """Σ (K_ρ⁻¹R)ʲ K_ρ⁻¹ between I - (K_ρ⁻¹R)⁴ and its transpose: the inverse, but 0 for eigenvalues far below ρ; R = K_ρ - K."""
         R = _SINGULAR * self._signs[:, None]
         inconsistent = right
         for _ in range(_FILTER_STEPS):

@@ -48,7 +48,9 @@ class SparseDerivative:
     def _values(
         self, system: Linearized, cotangents: Shaped[Float64, "K points"], x: Float64, z: Float64
     ) -> tuple[Shaped[Float64, "K values"], bool]:
-        """With (a, c) the solution for cotangents of (x, z): q̄ = -a, b̄ = c, Āᵢⱼ = -(zᵢ aⱼ + cᵢ xⱼ), P̄ᵢⱼ = -(aᵢ xⱼ + aⱼ xᵢ), i > j."""
+        """With (a, c) the solution for cotangents of (x, z): q̄ = -a, b̄ = c, Āᵢⱼ = -(zᵢ aⱼ + cᵢ xⱼ) and, below the diagonal,
+        P̄ᵢⱼ = -(aᵢ xⱼ + aⱼ xᵢ).
+        """
         P, A, n = self.compiled.structure.P, self.compiled.structure.A, self.compiled.structure.n
         a, c, lost = system.solve(cotangents[:, :n], cotangents[:, n:])
         half = np.where(P.rows == P.indices, 0.5, 1.0)
@@ -79,7 +81,7 @@ class SparseDerivative:
         return (outputs if directions else outputs[0]), degenerate
 
     def _each(self, batch: Batch, tape: Tape, work: Callable[[int, Linearized], bool]) -> Shaped[Bool, " B"]:
-        """Call ``work`` for every instance that has a solution, on a pool of threads; whether it or a tie has flagged the instance."""
+        """Call ``work`` for every instance that has a solution, on a pool of threads; whether it or a tie flags the instance."""
         instances, degenerate = np.flatnonzero(tape.status <= USABLE).tolist(), np.zeros(batch.size, dtype=np.bool_)
 
         def one(i: int) -> None:
