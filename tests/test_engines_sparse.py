@@ -9,7 +9,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from benchmarks.conic_families import ALL
+from benchmarks.conic_families import ALL, CONIC_SMALL
 from benchmarks.families import SMALL, Family
 from benchmarks.truth import random_kind
 from cvxpylayers._canon import compile_problem
@@ -70,7 +70,10 @@ def test_every_cone_against_the_kernel(cones: Cones, rank: int | None, unique: b
         assert_agree(found, expected)
 
 
-@pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
+FAMILIES = {name: family for name, family in {**SMALL, **CONIC_SMALL}.items() if not family.gp}
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_families_against_the_kernel(family: Family) -> None:
     found, expected = both(*family_batch(family, COUNT, seed=32))
     assert_adjoint(found)
@@ -162,16 +165,26 @@ def mixed(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
     return cp.Problem(cp.Minimize(cp.sum_squares(x - b) + cp.sum_squares(t) - t[1]), cones), [b], [x, t]
 
 
-LARGE = {make.__name__: make for make in (ball, bounded, several, sum_of_norms, mixed)}
+def cut(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    """A semidefinite cone of single variables, beside a small one that is not."""
+    k = n // 8
+    C, X, t = cp.Parameter((k, k), symmetric=True), cp.Variable((k, k), symmetric=True), cp.Variable()
+    rows = [X >> 0, cp.diag(X) == 1, cp.bmat([[1, t], [t, X[0, 1] + 1]]) >> 0, cp.sum(X[0]) >= 1]
+    return cp.Problem(cp.Minimize(cp.trace(C @ X) + cp.square(t - 2)), rows), [C], [X, t]
 
 
-@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
-def test_solutions_and_gradients_of_large_cones_are_those_of_the_native_engine(make: Any) -> None:
+LARGE = {make: "CLARABEL" for make in (ball, bounded, several, sum_of_norms, mixed)} | {cut: "SCS"}
+
+
+@pytest.mark.parametrize(("make", "engine"), LARGE.items(), ids=lambda value: getattr(value, "__name__", value))
+def test_solutions_and_gradients_of_large_cones_are_those_of_the_native_engine(make: Any, engine: str) -> None:
     problem, parameters, variables = make(320)
     kept, filled = (CvxpyLayer(problem, parameters, variables, solver=solver) for solver in (None, "NATIVE"))
-    assert (kept.explain()["engine"], filled.explain()["engine"]) == ("CLARABEL", "NATIVE")
+    assert (kept.explain()["engine"], filled.explain()["engine"]) == (engine, "NATIVE")
+    assert CvxpyLayer(problem, parameters, variables).explain()["engine"] == engine  # whatever was named for the same problem
     rng = np.random.default_rng(1)
     value = rng.normal(size=(2, *parameters[0].shape))
+    value = value + value.swapaxes(1, 2) if parameters[0].is_symmetric() and value.ndim == 3 else value
     ours, theirs = kept.linearize(value), filled.linearize(value)
     weights = [rng.normal(size=v.shape) for v in ours.outputs]
     for a, b in zip((*ours.outputs, *ours.vjp(*weights)), (*theirs.outputs, *theirs.vjp(*weights)), strict=True):
@@ -186,7 +199,7 @@ def test_everything_else_stays_with_the_native_engine(family: Family) -> None:
 
 def test_dense_rows_and_large_cones_of_other_kinds_stay_with_the_native_engine() -> None:
     for make in (dense_norm, semidefinite, exponential):
-        assert Costs.of(compile_problem(*make()).structure).why_sparse is None
+        assert Costs.of(compile_problem(*make()).structure).better is None
 
 
 def dense_norm() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxpylayers._program import Cones
-from cvxpylayers._typing import Float64, NDArray
+from cvxpylayers._typing import Float64, NDArray, Shaped
 
 Index = NDArray[np.intp]
 
@@ -96,15 +96,21 @@ def _second_order_derivative(w: Float64) -> Float64:
 
 
 def semidefinite_values(w: Float64) -> tuple[Float64, Float64]:
-    """The eigenvalues of Π'(w) on svec, and its eigenvectors by rows: svec(q_a q_bᵀ) of the eigenvectors of W, made symmetric."""
-    column, row, scale, values, Q = _spectrum(w)
+    """Eigenvalues of Π'(w), divided differences of max(λ, 0) in the order of svec, and Q: Π'(w) is diagonal after V ↦ QᵀVQ."""
+    column, row, _, values, Q = _spectrum(w)
     positive = np.maximum(values, 0.0)
     gap = values[row] - values[column]
     near = np.abs(gap) <= 1e-14 * max(1.0, float(np.abs(values).max(initial=0.0)))
-    c = np.where(near, values[row] > 0, (positive[row] - positive[column]) / np.where(near, 1.0, gap))
-    left, right = Q[:, row].T, Q[:, column].T
-    T = left[:, row] * right[:, column] + left[:, column] * right[:, row]
-    return c, T * (scale / np.where(row == column, 2.0, math.sqrt(2.0))[:, None])
+    return np.where(near, values[row] > 0, (positive[row] - positive[column]) / np.where(near, 1.0, gap)), Q
+
+
+def congruence(Q: Shaped[Float64, "k k"], vectors: Shaped[Float64, "rows j"]) -> Shaped[Float64, "rows j"]:
+    """svec(QᵀVQ) from svec(V), by columns: an orthogonal map for an orthogonal Q."""
+    column, row = np.tril_indices(len(Q))
+    scale = np.where(row == column, 1.0, math.sqrt(2.0))[:, None]
+    V = np.empty((vectors.shape[1], *Q.shape))
+    V[:, row, column] = V[:, column, row] = (vectors / scale).T
+    return (Q.T @ V @ Q)[:, row, column].T * scale
 
 
 def _semidefinite(w: Float64) -> Float64:
@@ -115,8 +121,8 @@ def _semidefinite(w: Float64) -> Float64:
 
 def _semidefinite_derivative(w: Float64) -> Float64:
     """H ↦ Q(B ∘ QᵀHQ)Qᵀ, B the divided differences of max(λ, 0)."""
-    c, T = semidefinite_values(w)
-    return np.asarray(T.T @ (c[:, None] * T))
+    c, Q = semidefinite_values(w)
+    return congruence(Q.T, c[:, None] * congruence(Q, np.eye(len(w))))
 
 
 def _spectrum(w: Float64) -> tuple[Index, Index, Float64, Float64, Float64]:

@@ -53,8 +53,8 @@ class NativeDerivative(Engine):
         flops = Costs.of(self.compiled.structure).filled
         if self._sparse and flops > _BEARABLE:
             raise DerivativeError(
-                f"Second derivatives are the native kernel's, which takes about {flops:.0e} flops a factorization for cones of this "
-                'size; solver="NATIVE" insists. First derivatives keep the cones sparse: differences of them are second ones.'
+                f"Second derivatives are the native kernel's, which takes about {flops:.0e} flops a factorization for cones of "
+                'this size; solver="NATIVE" insists. First derivatives keep the cones sparse: differences of them are second ones.'
             )
         return self._kernel.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
 
@@ -73,7 +73,7 @@ class NativeDerivative(Engine):
     @cached_property
     def _sparse(self) -> bool:
         smoothed = self.options.get("derivative") == "smoothed"
-        return not smoothed and Costs.of(self.compiled.structure).why_sparse is not None
+        return not smoothed and Costs.of(self.compiled.structure).better is not None
 
     @cached_property
     def _derivative(self) -> NativeEngine | SparseDerivative:

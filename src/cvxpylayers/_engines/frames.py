@@ -13,16 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._engines.cones import Projection, second_order_values, semidefinite_values
+from cvxpylayers._engines.cones import Projection, congruence, second_order_values, semidefinite_values
 from cvxpylayers._program import Cones
 from cvxpylayers._typing import Float64, Shaped
 
 
 @dataclass(frozen=True)
 class Frames:
-    """T (None for the identity), c and e by rows of T, and v₊, v₋ as columns, one pair for each second-order cone that has them."""
+    """c and e by rows of T, T itself, and v₊, v₋ as columns, one pair for each second-order cone that has them.
 
-    T: sp.csr_array | None
+    ``semidefinite`` holds rows and Q of every semidefinite cone, where T is svec(V) ↦ svec(QᵀVQ); ``small`` is the rest of T, sparse,
+    None for the identity.
+    """
+
+    semidefinite: tuple[tuple[slice, Float64], ...]
+    small: sp.csr_array | None
     c: Shaped[Float64, " m"]
     e: Shaped[Float64, " m"]
     plus: sp.csc_array
@@ -44,11 +49,12 @@ class Frames:
                 if direction is not None:
                     pairs.append((start, direction))
             start += k
-        first, blocks = start, []
+        first, semidefinite = start, []
         for k in cones.psd:
             rows = slice(start, start := start + k * (k + 1) // 2)
-            c[rows], frame = semidefinite_values(w[rows])
-            blocks.append(frame)
+            c[rows], Q = semidefinite_values(w[rows])
+            semidefinite.append((rows, Q))
+        last, blocks = start, []
         small = Projection(Cones(exp=cones.exp, power=cones.power))
         for rows, block in small.blocks():
             D = block.derivative(w[start:][rows])
@@ -56,18 +62,42 @@ class Frames:
             c[start:][rows] = values.clip(0.0, 1.0)
             blocks.append(vectors.T)
         e[first:] = np.sqrt(1 - c[first:])
-        T = sp.csr_array(sp.block_diag([sp.eye_array(first), *blocks], format="csr")) if blocks else None
-        return Frames(T, c, e, _columns(pairs, m, 1.0), _columns(pairs, m, -1.0))
+        T = sp.csr_array(sp.block_diag([sp.eye_array(last), *blocks], format="csr")) if blocks else None
+        return Frames(tuple(semidefinite), T, c, e, _columns(pairs, m, 1.0), _columns(pairs, m, -1.0))
 
-    def enter(self, rows: sp.csr_array | Float64) -> sp.csr_array | Float64:
-        """diag(e) T times a matrix or vectors of m rows; without what it says of v₋."""
-        turned = rows if self.T is None else self.T @ rows
-        return sp.diags_array(self.e) @ turned
+    def enter_matrix(self, rows: sp.csr_array) -> sp.csr_array:
+        """diag(e) T times a matrix of m rows; without what it says of v₋."""
+        turned = rows if self.small is None else sp.csr_array(self.small @ rows)
+        if self.semidefinite:
+            first, last = self.semidefinite[0][0].start, self.semidefinite[-1][0].stop
+            blocks = [_congruence(Q, rows[block]) for block, Q in self.semidefinite]
+            turned = sp.csr_array(sp.vstack([turned[:first], *blocks, turned[last:]], format="csr"))
+        return sp.csr_array(sp.diags_array(self.e) @ turned)
 
-    def leave(self, vectors: Float64) -> Float64:
+    def enter(self, vectors: Shaped[Float64, "m k"]) -> Shaped[Float64, "m k"]:
+        """The same of vectors."""
+        turned = vectors.copy() if self.small is None else np.asarray(self.small @ vectors)
+        for block, Q in self.semidefinite:
+            turned[block] = congruence(Q, vectors[block])
+        return self.e[:, None] * turned
+
+    def leave(self, vectors: Shaped[Float64, "m k"]) -> Shaped[Float64, "m k"]:
         """The transpose of ``enter``."""
-        scaled = sp.diags_array(self.e) @ vectors
-        return scaled if self.T is None else np.asarray(self.T.T @ scaled)
+        scaled = self.e[:, None] * vectors
+        turned = scaled.copy() if self.small is None else np.asarray(self.small.T @ scaled)
+        for block, Q in self.semidefinite:
+            turned[block] = congruence(Q.T, scaled[block])
+        return turned
+
+
+def _congruence(Q: Float64, rows: sp.csr_array) -> sp.csr_array:
+    """``congruence`` of the columns that are not empty."""
+    filled, inverse = np.unique(rows.indices, return_inverse=True)
+    dense = np.zeros((rows.shape[0], len(filled)))
+    dense[np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), inverse] = rows.data
+    turned = congruence(Q, dense)
+    where = np.indices(turned.shape)
+    return sp.csr_array((turned.ravel(), (where[0].ravel(), filled[where[1].ravel()])), shape=rows.shape)
 
 
 def _columns(pairs: list[tuple[int, Float64]], m: int, sign: float) -> sp.csc_array:

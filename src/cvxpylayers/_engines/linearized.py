@@ -13,11 +13,12 @@ stays sparse: on a second-order cone dz = e y + γ v₋, where y is orthogonal t
     [  0    -v₊ᵀ     0     0     0  ]  α      0
     [  0    -v₋ᵀ     0     0     0  ]  β      0
 
+and where single variables are the rows of a semidefinite cone they are turned as well (``_engines.turn``).
 All entries are bounded, and with ρ on the diagonals of dx, α, β and -ρ on those of y, γ the matrix is quasi-definite: it can be
 factored in any order. ρ is refined away; what is applied depends on the matrix alone and is symmetric, so that derivatives in
 both modes stay adjoint. Where refinement shows that the matrix is singular, its null space (which is one of dx, α, β and one of
-y, γ, so that the ρ do not mix it with the rest) is filtered from both sides, which leaves the solution of least norm in equilibrated
-units.
+y, γ, so that the ρ do not mix it with the rest) is filtered from both sides, which leaves the solution of least norm, in
+equilibrated units.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import scipy.sparse.linalg as spla
 
 from cvxpylayers._engines.frames import Frames
 from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._engines.turn import Turn
 from cvxpylayers._typing import Float64, Shaped
 
 # ρ in equilibrated units, and steps of refinement.
@@ -53,12 +55,14 @@ class Linearized:
         self._frames = frames = Frames.at(program.cones, w)
         n, m = program.A.shape[1], len(w)
         pairs = frames.plus.shape[1]
-        A = sp.csr_array(program.A)
-        rows = frames.enter(A)
+        P, A = sp.csr_array(program.P), sp.csr_array(program.A)
+        A.sort_indices()
+        self._turn = Turn.at(program.cones, P, A, frames)
+        A, rows = self._turn.enter_matrix(A, frames)
         slopes = sp.csr_array(frames.minus.T @ A)
         K: Any = sp.block_array(
             [
-                [sp.csr_array(program.P), rows.T, slopes.T, None, None],
+                [P, rows.T, slopes.T, None, None],
                 [rows, sp.diags_array(-scale * frames.c), None, -frames.plus, -frames.minus],
                 [slopes, None, None, None, None],
                 [None, -frames.plus.T, None, None, None],
@@ -88,15 +92,15 @@ class Linearized:
     def solve(self, r: Shaped[Float64, "k n"], h: Shaped[Float64, "k m"]) -> tuple[Float64, Float64, bool]:
         """dx (k, n) and dz (k, m), and whether a part of the right-hand sides had no solution and was left out."""
         rest = np.zeros((len(self._units) - self._cuts[-1], len(r)))
-        parts = np.concatenate([r.T, np.asarray(self._frames.enter(h.T)), self._frames.minus.T @ h.T, rest])
+        parts = np.concatenate([self._turn.enter(r.T), self._frames.enter(h.T), self._frames.minus.T @ h.T, rest])
         right = self._units[:, None] * parts
         found = self._least(right) if self._singular else self._regular(right)
         lost = self._singular and not self._residual(right, found) <= _CONSISTENT
         dx, y, gamma, _ = np.split(self._units[:, None] * found, self._cuts)
-        return dx.T, (self._frames.leave(y) + self._frames.minus @ gamma).T, lost
+        return self._turn.leave(dx).T, (self._frames.leave(y) + self._frames.minus @ gamma).T, lost
 
     def _factorize(self, rho: float) -> Any:
-        """LU factors of K_ρ with pivots on its diagonal; minimum degree takes long where some rows are dense, COLAMD sets those aside."""
+        """LU factors of K_ρ, pivots on its diagonal. Minimum degree takes long where some rows are dense; COLAMD sets those aside."""
         longest, size = np.diff(self._K.indptr).max(initial=0), self._K.shape[0]
         return spla.splu(
             sp.csc_array(self._K + sp.diags_array(rho * self._signs)),
@@ -113,7 +117,7 @@ class Linearized:
         return np.asarray(found)
 
     def _least(self, right: Float64) -> Float64:
-        """Σ (K_ρ⁻¹R)ʲ K_ρ⁻¹ between I - (K_ρ⁻¹R)⁴ and its transpose: the inverse, but 0 for eigenvalues far below ρ; R = K_ρ - K."""
+        """Σ (K_ρ⁻¹R)ʲ K_ρ⁻¹, R = K_ρ - K, between I - (K_ρ⁻¹R)⁴ and its transpose: the inverse, but 0 for eigenvalues far below ρ."""
         R = _SINGULAR * self._signs[:, None]
         inconsistent = right
         for _ in range(_FILTER_STEPS):

@@ -91,14 +91,15 @@ def automatic(compiled: CompiledProblem, options: Mapping[str, Any]) -> tuple[ty
     """The engine for a problem when none is named, and why; ``options`` are the constructor's.
 
     The native engine, which was faster than Clarabel on every family measured, even for single instances; but where ``Costs`` says
-    otherwise Clarabel, whose derivative then works without the native engine's factor as well. Smoothing needs that factor.
+    otherwise Clarabel or SCS, whose derivatives then work without the native engine's factor as well. Smoothing needs that factor.
     """
-    why = Costs.of(compiled.structure).why_sparse
-    if why is None:
+    better = Costs.of(compiled.structure).better
+    if better is None:
         return _named("NATIVE"), "the default: batches in SIMD lanes"
+    name, why = better
     if options.get("derivative") == "smoothed":
         return _named("NATIVE"), f"derivative='smoothed' is its own, although {why}"
-    return _named("CLARABEL"), why
+    return _named(name), why
 
 
 def check(kind: type[Engine], compiled: CompiledProblem) -> None:
