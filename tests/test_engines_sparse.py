@@ -173,10 +173,10 @@ def cut(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
     return cp.Problem(cp.Minimize(cp.trace(C @ X) + cp.square(t - 2)), rows), [C], [X, t]
 
 
-LARGE = {make: "CLARABEL" for make in (ball, bounded, several, sum_of_norms, mixed)} | {cut: "SCS"}
+LARGE = [(make, "CLARABEL") for make in (ball, bounded, several, sum_of_norms, mixed)] + [(cut, "SCS")]
 
 
-@pytest.mark.parametrize(("make", "engine"), LARGE.items(), ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("make", "engine"), LARGE, ids=lambda value: getattr(value, "__name__", value))
 def test_solutions_and_gradients_of_large_cones_are_those_of_the_native_engine(make: Any, engine: str) -> None:
     problem, parameters, variables = make(320)
     kept, filled = (CvxpyLayer(problem, parameters, variables, solver=solver) for solver in (None, "NATIVE"))

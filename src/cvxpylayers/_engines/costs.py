@@ -14,9 +14,10 @@ import numpy as np
 from cvxpylayers._engines.turn import single_variables
 from cvxpylayers._program import Structure
 
-LARGE: Final = 20_000  # unknowns and rows; beyond, ordering takes longer than many solves
+LARGE: Final = 40_000  # unknowns and rows; beyond, ordering takes longer than many solves
 _WORTH: Final = 3e7  # flops up to which lanes win, however sparse the cones are, for 16 instances and nearly for one
 _WORTH_INTERIOR: Final = 5e8  # the same against a first-order method, which is less certain to end
+_SMALL: Final = 20  # rows of cones whose columns are not worth counting
 _RATIO: Final = 20.0  # what lanes are worth against single instances
 
 
@@ -43,7 +44,8 @@ class Costs(NamedTuple):
         heights, first = [*cones.soc, *(k * (k + 1) // 2 for k in cones.psd)], cones.zero + cones.nonneg
         second_order, semidefinite, core = 0.0, {}, 0
         for i, k in enumerate(heights):
-            u = len(np.unique(A.indices[A.indptr[first] : A.indptr[first + k]]))
+            columns = A.indices[A.indptr[first] : A.indptr[first + k]]
+            u = len(np.unique(columns)) if k > _SMALL else len(columns)
             flops, core = float(k * u * min(k, u)), max(core, min(k, u))
             if i < len(cones.soc):
                 second_order += flops
@@ -51,7 +53,7 @@ class Costs(NamedTuple):
                 semidefinite[first] = flops
             first += k
         interior = own + sum(semidefinite.values())
-        for rows, J in single_variables(cones, structure.n, structure.P, A):
+        for rows, J in single_variables(cones, structure.n, structure.P, A) if interior > _WORTH_INTERIOR else ():
             others = len(np.unique(A.rows[np.isin(A.indices, J)])) - len(J)
             semidefinite[rows.start] = min(semidefinite[rows.start], float(len(J)) * others**2 + others**3 / 3)
         filled = interior + second_order + core**3 / 3

@@ -22,8 +22,8 @@ from cvxpylayers._typing import Float64, Shaped
 class Frames:
     """c and e by rows of T, T itself, and v₊, v₋ as columns, one pair for each second-order cone that has them.
 
-    ``semidefinite`` holds rows and Q of every semidefinite cone, where T is svec(V) ↦ svec(QᵀVQ); ``small`` is the rest of T, sparse,
-    None for the identity.
+    ``semidefinite`` holds rows and Q of every semidefinite cone, where T is svec(V) ↦ svec(QᵀVQ); ``small`` is the rest of T,
+    sparse, None for the identity.
     """
 
     semidefinite: tuple[tuple[slice, Float64], ...]

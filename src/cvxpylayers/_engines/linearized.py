@@ -100,7 +100,7 @@ class Linearized:
         return self._turn.leave(dx).T, (self._frames.leave(y) + self._frames.minus @ gamma).T, lost
 
     def _factorize(self, rho: float) -> Any:
-        """LU factors of K_ρ, pivots on its diagonal. Minimum degree takes long where some rows are dense; COLAMD sets those aside."""
+        """LU factors of K_ρ, pivots on its diagonal. Minimum degree is slow where some rows are dense, which COLAMD sets aside."""
         longest, size = np.diff(self._K.indptr).max(initial=0), self._K.shape[0]
         return spla.splu(
             sp.csc_array(self._K + sp.diags_array(rho * self._signs)),
@@ -117,7 +117,7 @@ class Linearized:
         return np.asarray(found)
 
     def _least(self, right: Float64) -> Float64:
-        """Σ (K_ρ⁻¹R)ʲ K_ρ⁻¹, R = K_ρ - K, between I - (K_ρ⁻¹R)⁴ and its transpose: the inverse, but 0 for eigenvalues far below ρ."""
+        """Σ (K_ρ⁻¹R)ʲ K_ρ⁻¹, R = K_ρ - K, between I - (K_ρ⁻¹R)⁴ and its transpose: K⁻¹, but 0 for eigenvalues far below ρ."""
         R = _SINGULAR * self._signs[:, None]
         inconsistent = right
         for _ in range(_FILTER_STEPS):
