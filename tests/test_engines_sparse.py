@@ -89,8 +89,8 @@ def test_quadratic_programs_of_every_kind(kind: Kind) -> None:
         assert_agree(found, expected)
 
 
-@pytest.mark.parametrize("rank", [6, 3, 0])
-@pytest.mark.parametrize("digits", range(2, 15))
+@pytest.mark.parametrize("rank", [3, 0])
+@pytest.mark.parametrize("digits", range(2, 15, 2))
 def test_adjoint_between_rank_and_null_space(rank: int, digits: int) -> None:
     kind = Kind(rank=rank, regular=False, active=4, twists=(nearly_repeat_row(3, 4, 10.0**-digits),))
     problem, programs = draw(kind, COUNT, seed=45)
@@ -98,7 +98,7 @@ def test_adjoint_between_rank_and_null_space(rank: int, digits: int) -> None:
     assert_adjoint(differentiate(Sparse(problem, {}), settled(native, batch_of(problem, programs))))
 
 
-@pytest.mark.parametrize("seed", [10, 11, 24, 31, 36, 95, 118, 141, 155, 202, 265])
+@pytest.mark.parametrize("seed", [10, 31, 95, 202])
 def test_adjoint_on_random_ranks(seed: int) -> None:
     rng = np.random.default_rng(3)
     kind = [random_kind(rng) for _ in range(seed + 1)][-1]
@@ -265,3 +265,16 @@ def test_a_rough_point_on_a_large_cone_is_refined(size: float) -> None:
     (x,), info = CvxpyLayer(problem, parameters, variables, solver=rough).solve(g)
     assert max(info.primal_residual, info.dual_residual, info.gap) <= 1e-11
     np.testing.assert_allclose(x, -g / np.linalg.norm(g), atol=1e-10)
+
+
+def test_scs_hands_over_what_it_does_not_solve_where_it_is_asked_to() -> None:
+    problem, parameters, variables = cut(40)
+    S = np.random.default_rng(5).normal(size=parameters[0].shape)
+    options = {"max_iterations": 1, "polish": False}
+    alone = CvxpyLayer(problem, parameters, variables, solver="SCS", solver_args=options)
+    assert not alone.solve(S + S.T, on_failure="nan")[1].solved.any()
+    helped = CvxpyLayer(problem, parameters, variables, solver="SCS", solver_args={**options, "fallback": True})
+    outputs, info = helped.solve(S + S.T)
+    assert info.solved.all()
+    for found, expected in zip(outputs, CvxpyLayer(problem, parameters, variables)(S + S.T), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)

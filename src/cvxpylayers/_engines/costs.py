@@ -53,9 +53,8 @@ class Costs(NamedTuple):
                 semidefinite[first] = flops
             first += k
         interior = own + sum(semidefinite.values())
-        for rows, J in single_variables(cones, structure.n, structure.P, A) if interior > _WORTH_INTERIOR else ():
-            others = len(np.unique(A.rows[np.isin(A.indices, J)])) - len(J)
-            semidefinite[rows.start] = min(semidefinite[rows.start], float(len(J)) * others**2 + others**3 / 3)
+        for rows, J, others in single_variables(cones, structure.n, structure.P, A) if interior > _WORTH_INTERIOR else ():
+            semidefinite[rows.start] = float(len(J)) * others**2 + others**3 / 3
         filled = interior + second_order + core**3 / 3
         return Costs(structure.n + int((lengths > 1).sum()), filled, interior, own + sum(semidefinite.values()))
 

@@ -21,8 +21,11 @@ from cvxpylayers._typing import Float64, Int32, Shaped
 Rows: TypeAlias = Pattern | sp.csr_array
 
 
-def single_variables(cones: Cones, n: int, P: Rows, A: Rows) -> Iterator[tuple[slice, Int32]]:
-    """Rows and columns J of every semidefinite cone of which the patterns of P (any triangle) and A, by rows, allow the change."""
+def single_variables(cones: Cones, n: int, P: Rows, A: Rows) -> Iterator[tuple[slice, Int32, int]]:
+    """Rows, columns J, and the number of other rows with entries there, of every semidefinite cone that is worth turning.
+
+    By the patterns of P (any triangle) and A, by rows: other rows become dense, so they must be fewer than the cone's.
+    """
     touched = np.zeros(n, dtype=np.bool_)
     touched[P.indices] = True
     touched[np.flatnonzero(np.diff(P.indptr))] = True
@@ -31,9 +34,15 @@ def single_variables(cones: Cones, n: int, P: Rows, A: Rows) -> Iterator[tuple[s
         rows = slice(start, start := start + k * (k + 1) // 2)
         J = A.indices[A.indptr[rows.start] : A.indptr[rows.stop]]
         single = (np.diff(A.indptr[rows.start : rows.stop + 1]) == 1).all()
-        if single and len(np.unique(J)) == len(J) and not touched[J].any():
+        if not single or len(np.unique(J)) < len(J) or touched[J].any():
+            continue
+        inside = np.zeros(n, dtype=np.bool_)
+        inside[J] = True
+        ends = np.concatenate([[0], np.cumsum(inside[A.indices])])[A.indptr]
+        others = int(np.count_nonzero(np.diff(ends))) - len(J)
+        if others < len(J):
             touched[J] = True
-            yield rows, J
+            yield rows, J, others
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ class Turn:
         """The change of variables for these frames."""
         Q = {rows.start: frame for rows, frame in frames.semidefinite}
         found = [
-            (rows, J, A.data[A.indptr[rows.start] : A.indptr[rows.stop]]) for rows, J in single_variables(cones, A.shape[1], P, A)
+            (rows, J, A.data[A.indptr[rows.start] : A.indptr[rows.stop]])
+            for rows, J, _ in single_variables(cones, A.shape[1], P, A)
         ]
         kept = [(rows, (J, a, Q[rows.start])) for rows, J, a in found if a.all()]
         return Turn(tuple(place for _, place in kept), tuple(rows for rows, _ in kept))
