@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.conic_cases import ConicCases
-from benchmarks.conic_families import CONIC, CONIC_SMALL
+from benchmarks.conic_families import ALL, CONIC, CONIC_SMALL
 from benchmarks.families import Family
 from cvxpylayers._layer import Layer
 from tests.oracles import OracleEngine
@@ -79,3 +79,32 @@ def test_references_of_the_benchmark(family: Family) -> None:
     assert sum(float(np.sum(g * s)) for g, s in zip(gradient, steps, strict=True)) == pytest.approx(slope, rel=1e-5, abs=1e-6 * h)
     assert cases.solution_error({f"output{i}": a for i, a in enumerate(solution)}, solution) == 0.0
     assert cases.gradient_error({f"gradient{i}": a for i, a in enumerate(gradient)}, gradient, draw) == 0.0
+
+
+# Flops of one factorization in the cheapest order that is known.
+FLOPS = {
+    "nnls_3x2": 50,
+    "portfolio_10": 570,
+    "portfolio_100": 353_700,
+    "factor_portfolio_100": 17_790,
+    "dense_qp_20": 13_552,
+    "dense_qp_50": 203_020,
+    "dense_qp_100": 1_600_240,
+    "shared_qp_50": 203_020,
+    "mpc_30": 101_442,
+    "transport_10x10": 2_920,
+    "sudoku_4": 133_088,
+    "group_regression_30x20": 18_712,
+    "robust_portfolio_20": 26_222,
+    "entropy_30": 1_920,
+    "logistic_20x5": 5_980,
+    "psd_projection_6": 13_544,
+    "cut_relaxation_8": 65_064,
+    "norm_regression_20x5": 4_914,
+}
+
+
+@pytest.mark.parametrize("name", FLOPS)
+def test_no_order_costs_more_than_the_cheapest_known(name: str) -> None:
+    problem, parameters, variables = ALL[name].make()
+    assert Layer(problem, parameters, variables).engine.describe()["factor_flops"] <= FLOPS[name]

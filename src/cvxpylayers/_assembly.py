@@ -50,12 +50,15 @@ def assemble(
     options = {**preset, **normalize(arguments, kind.option_names())}
     chosen = solver in _AUTOMATIC and named in _AUTOMATIC
     key = _key(fingerprint(problem, parameters, variables, gp, canon_backend), kind, options)
-    if key is not None and (found := _RECENT.get(key)) is not None:
+    found = None if key is None else _RECENT.get(key)
+    if found is not None and not (chosen and automatic(found[0], options)[0] is not kind):  # it may have been named there
         return Assembly(rename(found[0], problem, parameters, variables), found[1].twin(), chosen)
     compiled = compile_problem(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-    if chosen and (best := automatic(compiled)[0]) is not kind:
+    if chosen and (best := automatic(compiled, options)[0]) is not kind:
         understood = best.option_names() or options.keys()
         kind, key, options = best, None, {name: value for name, value in options.items() if name in understood}
+        if "fallback" in understood:
+            options.setdefault("fallback", True)
     check(kind, compiled)
     engine = build(kind, compiled, options)
     if key is not None:

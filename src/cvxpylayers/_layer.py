@@ -268,7 +268,7 @@ class Layer:
 
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
-        why = automatic(self.compiled)[1] if self._chosen else "named by the user"
+        why = automatic(self.compiled, self.engine.options)[1] if self._chosen else "named by the user"
         return explain(self.compiled, self.engine.describe(), why)
 
     def describe(self) -> str:

@@ -8,17 +8,22 @@ namespace cvxl {
 // An undirected graph without self loops; adjacency lists sorted.
 using Graph = std::vector<std::vector<Index>>;
 
+// An order with what a factorization costs in it.
+struct Ordering {
+  std::vector<Index> order;   // position → node
+  std::int64_t flops = 0;     // multiply-adds of the factorization, times two
+  std::int64_t nonzeros = 0;  // of L and D
+};
+
 // Exact minimum-degree order of the graph. A node in `deferred` may be eliminated only once one of its neighbours is:
 // in a quasi-definite KKT matrix such a node (a constraint row) then has a pivot of healthy size instead of -delta.
-std::vector<Index> minimum_degree(const Graph& graph, const std::vector<bool>& deferred);
+Ordering minimum_degree(const Graph& graph, const std::vector<bool>& deferred);
 
 // Elimination tree of the graph under the order, then the order relabelled so that it is a postorder of that tree.
 struct EliminationTree {
   std::vector<Index> order;    // position → node
   std::vector<Index> parent;   // position → position, -1 at roots
   Graph structure;             // position → positions below the diagonal of that column of L, ascending
-  std::int64_t flops() const;  // multiply-adds of the factorization, times two
-  std::int64_t nonzeros() const;
 };
 EliminationTree analyze(const Graph& graph, const std::vector<Index>& order);
 

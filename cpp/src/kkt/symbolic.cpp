@@ -21,12 +21,13 @@ std::span<const Index> row(const Pattern& pattern, Index i) {
 struct Candidate {
   std::vector<Index> node_of_row;  // -1 if condensed
   Index nodes = 0;
-  EliminationTree tree;
-  std::int64_t flops = 0;
+  Graph graph;
+  std::vector<Index> order;
+  std::int64_t flops = 0, nonzeros = 0;  // of a factorization, and of its factor
   std::string name;
 
   // Flops of a factorization and of the five or so solves that go with it.
-  double cost() const { return static_cast<double>(flops) + 20.0 * static_cast<double>(tree.nonzeros()); }
+  double cost() const { return static_cast<double>(flops) + 20.0 * static_cast<double>(nonzeros); }
 };
 
 Candidate make_candidate(const Structure& s, Index longest_condensed) {
@@ -45,39 +46,70 @@ Candidate make_candidate(const Structure& s, Index longest_condensed) {
     }
   }
 
-  Graph graph(c.nodes);
-  std::vector<bool> deferred(c.nodes, false);
-  const auto connect = [&](Index u, Index v) {
-    if (u == v) return;
+  const auto each_edge = [&](auto&& visit) {
+    for (Index i = 0; i < s.n; ++i)
+      for (Index j : row(s.P, i))
+        if (i != j) visit(i, j);
+    for (const auto& clique : cliques)
+      for (std::size_t a = 0; a < clique.size(); ++a)
+        for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
+    for (Index i = 0; i < s.m; ++i)
+      if (const Index node = c.node_of_row[i]; node >= 0)
+        for (Index j : row(s.A, i)) visit(node, j);
+  };
+  std::vector<std::size_t> count(c.nodes);
+  each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
+  Graph& graph = c.graph;
+  graph.resize(c.nodes);
+  for (Index v = 0; v < c.nodes; ++v) graph[v].reserve(count[v]);
+  each_edge([&](Index u, Index v) {
     graph[u].push_back(v);
     graph[v].push_back(u);
-  };
-  for (Index i = 0; i < s.n; ++i)
-    for (Index j : row(s.P, i)) connect(i, j);
-  for (Index i = 0; i < s.m; ++i)
-    if (const Index node = c.node_of_row[i]; node >= 0) {
-      deferred[node] = true;
-      for (Index j : row(s.A, i)) connect(node, j);
-    }
-  for (const auto& clique : cliques)
-    for (std::size_t a = 0; a < clique.size(); ++a)
-      for (std::size_t b = 0; b < a; ++b) connect(clique[a], clique[b]);
+  });
   for (auto& list : graph) {
-    std::sort(list.begin(), list.end());
+    if (!std::is_sorted(list.begin(), list.end())) std::sort(list.begin(), list.end());
     list.erase(std::unique(list.begin(), list.end()), list.end());
   }
 
-  c.tree = analyze(graph, minimum_degree(graph, deferred));
-  c.flops += c.tree.flops();
+  std::vector<bool> deferred(c.nodes, false);
+  std::fill(deferred.begin() + s.n, deferred.end(), true);
+  Ordering found = minimum_degree(graph, deferred);
+  c.order = std::move(found.order);
+  c.flops += found.flops;
+  c.nonzeros = found.nonzeros;
   c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, minimum degree";
   return c;
 }
 
-// The cheapest candidate over all useful limits on the length of condensed rows. Lengths whose cliques would be too many to list
-// are not tried.
-Candidate choose(const Structure& s) {
+// At most what `make_candidate` would cost, from counts alone: rows that are kept have their entries as edges, the longest that is
+// condensed makes a clique, and Σ c² over the columns of the factor is least where all are equally long.
+double lower_bound(const Structure& s, Index longest_condensed) {
+  std::int64_t condensing = 0, kept = 0, nodes = s.n, clique = 1;
+  for (Index i = 0; i < s.m; ++i) {
+    const std::int64_t length = s.A.indptr[i + 1] - s.A.indptr[i];
+    if (i >= s.zero && length <= longest_condensed) {
+      condensing += length * (length + 1);
+      clique = std::max(clique, length);
+    } else {
+      kept += length;
+      ++nodes;
+    }
+  }
+  const auto edges = static_cast<double>(kept + clique * (clique - 1) / 2);
+  const auto side = static_cast<double>(clique - 1);
+  const double even = edges * (edges / static_cast<double>(std::max<std::int64_t>(nodes, 1)) + 3);
+  const double dense = side * (side + 1) * (2 * side + 1) / 6 + 1.5 * side * (side + 1);
+  return static_cast<double>(condensing) + std::max(even, dense) + 20.0 * (static_cast<double>(nodes) + edges);
+}
+
+// The limits on the length of condensed rows that are worth a look: those between which no length lies are one. Lengths whose
+// cliques would be too many to list are not tried.
+std::vector<Index> useful_limits(const Structure& s) {
   std::set<std::vector<Index>> patterns;
-  for (Index i = s.zero; i < s.m; ++i) patterns.emplace(row(s.A, i).begin(), row(s.A, i).end());
+  for (Index i = s.zero; i < s.m; ++i) {
+    const auto own = row(s.A, i);
+    if (i == s.zero || !std::ranges::equal(own, row(s.A, i - 1))) patterns.emplace(own.begin(), own.end());
+  }
   std::vector<std::int64_t> lengths;
   for (const auto& pattern : patterns) lengths.push_back(static_cast<std::int64_t>(pattern.size()));
   std::sort(lengths.begin(), lengths.end());
@@ -85,14 +117,25 @@ Candidate choose(const Structure& s) {
   std::int64_t pairs = 0;
   for (std::int64_t length : lengths)
     if ((pairs += length * length) < 20'000'000) longest = std::max(longest, static_cast<Index>(length));
+  const auto within = [&](Index limit) { return std::upper_bound(lengths.begin(), lengths.end(), limit) - lengths.begin(); };
   std::vector<Index> limits{1};
-  for (Index limit = 2; limit < 2 * longest; limit *= 2) limits.push_back(std::min(limit, longest));
+  for (Index limit = 2; limit < 2 * longest; limit *= 2)
+    if (within(std::min(limit, longest)) > within(limits.back())) limits.push_back(std::min(limit, longest));
+  return limits;
+}
+
+// The cheapest candidate over all useful limits, of equals the one that condenses least. What cannot be cheapest is not ordered.
+Candidate choose(const Structure& s) {
+  std::vector<std::pair<double, Index>> tries;  // most promising first
+  for (Index limit : useful_limits(s)) tries.emplace_back(lower_bound(s, limit), limit);
+  std::sort(tries.begin(), tries.end());
   Candidate best;
-  double lowest = std::numeric_limits<double>::infinity();
-  for (Index limit : limits) {
+  std::pair<double, Index> lowest{std::numeric_limits<double>::infinity(), 0};
+  for (const auto& [bound, limit] : tries) {
+    if (bound > lowest.first) break;
     Candidate c = make_candidate(s, limit);
-    if (c.cost() < lowest) {
-      lowest = c.cost();
+    if (std::pair(c.cost(), limit) < lowest) {
+      lowest = {c.cost(), limit};
       best = std::move(c);
     }
   }
@@ -142,6 +185,8 @@ struct Padded {
 
   explicit Padded(const Structure& s) : structure(s) {
     structure.A = {};
+    structure.A.indices.reserve(s.A.indices.size());
+    source.reserve(s.A.indices.size());
     Index i = 0;
     const auto copy_row = [&](std::span<const Index> pattern) {
       Index k = s.A.indptr[i];
@@ -155,9 +200,9 @@ struct Padded {
     };
     while (i < s.first_cone_row()) copy_row(row(s.A, i));
     for (const Cone& cone : s.cones) {
-      std::set<Index> columns;
-      for (Index r = i; r < i + cone.rows(); ++r) columns.insert(row(s.A, r).begin(), row(s.A, r).end());
-      const std::vector<Index> pattern(columns.begin(), columns.end());
+      std::vector<Index> pattern(s.A.indices.begin() + s.A.indptr[i], s.A.indices.begin() + s.A.indptr[i + cone.rows()]);
+      std::sort(pattern.begin(), pattern.end());
+      pattern.erase(std::unique(pattern.begin(), pattern.end()), pattern.end());
       for (Index r = 0; r < cone.rows(); ++r) copy_row(pattern);
     }
   }
@@ -165,7 +210,7 @@ struct Padded {
 
 class Builder {
  public:
-  explicit Builder(const Structure& s) : padded_(s), s_(padded_.structure), c_(choose(s_)) {}
+  explicit Builder(const Structure& s) : padded_(s), s_(padded_.structure), c_(choose(s_)), tree_(analyze(c_.graph, c_.order)) {}
 
   Plan build() {
     plan_.n = s_.n;
@@ -201,7 +246,7 @@ class Builder {
     for (Index i = 0; i < s_.m; ++i)
       if (c_.node_of_row[i] >= 0) row_of_node[c_.node_of_row[i]] = i;
     for (Index k = 0; k < c_.nodes; ++k) {
-      const Index node = c_.tree.order[k];
+      const Index node = tree_.order[k];
       plan_.pivot_sign.push_back(node < s_.n ? 1.0 : -1.0);
       if (node < s_.n) {
         plan_.variable_of.push_back(node);
@@ -213,31 +258,35 @@ class Builder {
     std::vector<Index> internal(s_.n);
     for (Index j = 0; j < s_.n; ++j) internal[plan_.variable_of[j]] = j;
 
-    std::vector<std::vector<std::pair<Index, Index>>> P(s_.n), A(s_.m);
+    using Entries = std::vector<std::pair<Index, Index>>;  // columns with their origins
+    const auto append_row = [](Entries& entries, Pattern& pattern, std::vector<Index>& source) {
+      if (!std::is_sorted(entries.begin(), entries.end())) std::sort(entries.begin(), entries.end());
+      for (const auto& [column, origin] : entries) {
+        pattern.indices.push_back(column);
+        source.push_back(origin);
+      }
+      pattern.indptr.push_back(static_cast<Index>(pattern.indices.size()));
+    };
+    std::vector<Entries> lower(s_.n);
     for (Index i = 0; i < s_.n; ++i)
       for (Index k = s_.P.indptr[i]; k < s_.P.indptr[i + 1]; ++k) {
         const auto [low, high] = std::minmax(internal[i], internal[s_.P.indices[k]]);
-        P[high].emplace_back(low, k);
+        lower[high].emplace_back(low, k);
       }
-    for (Index i = 0; i < s_.m; ++i)
+    for (Entries& entries : lower) append_row(entries, plan_.P, plan_.P_source);
+    plan_.A.indices.reserve(s_.A.indices.size());
+    plan_.A_source.reserve(s_.A.indices.size());
+    Entries entries;
+    for (Index i = 0; i < s_.m; ++i) {
+      entries.clear();
       for (Index k = s_.A.indptr[i]; k < s_.A.indptr[i + 1]; ++k)
-        A[i].emplace_back(internal[s_.A.indices[k]], padded_.source[k] < 0 ? -1 : s_.A_offset() + padded_.source[k]);
-    const auto compress = [](auto& rows, Pattern& pattern, std::vector<Index>& source) {
-      for (auto& entries : rows) {
-        std::sort(entries.begin(), entries.end());
-        for (const auto& [column, origin] : entries) {
-          pattern.indices.push_back(column);
-          source.push_back(origin);
-        }
-        pattern.indptr.push_back(static_cast<Index>(pattern.indices.size()));
-      }
-    };
-    compress(P, plan_.P, plan_.P_source);
-    compress(A, plan_.A, plan_.A_source);
+        entries.emplace_back(internal[s_.A.indices[k]], padded_.source[k] < 0 ? -1 : s_.A_offset() + padded_.source[k]);
+      append_row(entries, plan_.A, plan_.A_source);
+    }
   }
 
   void place_panels() {
-    std::vector<Panel> panels = find_panels(c_.tree);
+    std::vector<Panel> panels = find_panels(tree_);
     supernode_of_.resize(c_.nodes);
     for (const Panel& p : panels) {
       const Index rows = p.columns + static_cast<Index>(p.below.size());
@@ -264,6 +313,8 @@ class Builder {
   Index panel_row(const Supernode& node, Index position) const {
     if (position < node.first + node.columns) return position - node.first;
     const auto& below = below_[&node - plan_.supernodes.data()];
+    const auto guess = static_cast<std::size_t>(position - below.front());  // right where the rows follow each other
+    if (guess < below.size() && below[guess] == position) return node.columns + static_cast<Index>(guess);
     return node.columns + static_cast<Index>(std::lower_bound(below.begin(), below.end(), position) - below.begin());
   }
 
@@ -335,6 +386,7 @@ class Builder {
   Padded padded_;
   const Structure& s_;
   Candidate c_;
+  EliminationTree tree_;
   Plan plan_;
   std::vector<Index> supernode_of_;
   std::vector<std::vector<Index>> below_;

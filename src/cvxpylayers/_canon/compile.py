@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Final
 
 import cvxpy as cp
 import numpy as np
@@ -19,6 +21,8 @@ from cvxpylayers._program import CompiledProblem, Form, OutputSpec, ParameterSpe
 from cvxpylayers._typing import Bool, Float64
 from cvxpylayers._typing import Int32 as Index
 from cvxpylayers.errors import ProblemError
+
+_CROWDED: Final = 16  # cells of a matrix for each of its entries
 
 
 def compile_problem(
@@ -128,11 +132,19 @@ def _value_map(form: ConeForm, rows: Rows) -> tuple[Structure, sp.csr_array]:
     structure = Structure(n, m, rows.cones, P, A)
     q_slot = np.where(q_cell < n, P.nnz + q_cell, structure.values - 1)
     values = np.concatenate([P_value, q_value, value])
-    slots = np.concatenate([P_slot, q_slot, slot]), np.concatenate([P_column, q_column, column])
+    slots, columns = np.concatenate([P_slot, q_slot, slot]), np.concatenate([P_column, q_column, column])
     del P_value, P_slot, P_column, value, slot, column
-    M = sp.csr_array((values, slots), shape=(structure.values, form.parameters.shape[0])) @ form.parameters
+    return structure, _composed(values, slots, columns, structure.values, form.parameters)
+
+
+def _composed(value: Float64, row: Index, column: Index, height: int, parameters: sp.csr_array) -> sp.csr_array:
+    """The product of the matrix with these entries and ``parameters``, ascending columns; mostly that only renames columns."""
+    if (np.diff(parameters.indptr) == 1).all():
+        entries = value * parameters.data[column], (row, parameters.indices[column])
+        return sp.csr_array(entries, shape=(height, parameters.shape[1]))
+    M = sp.csr_array((value, (row, column)), shape=(height, parameters.shape[0])) @ parameters
     M.sort_indices()
-    return structure, M
+    return M
 
 
 def _entries(tensor: sp.sparray | None, height: int, columns: Bool | None = None) -> tuple[Index, Index, Index, Float64]:
@@ -155,7 +167,15 @@ def _entries(tensor: sp.sparray | None, height: int, columns: Bool | None = None
 
 def _pattern(row: Index, column: Index, shape: tuple[int, int]) -> tuple[Pattern, Index]:
     """The pattern that holds all cells, by rows with ascending columns, and the position of each cell in it."""
-    cells, slot = np.unique(row.astype(np.int64) * shape[1] + column, return_inverse=True)
+    cell = row.astype(np.int64) * shape[1] + column
+    if math.prod(shape) <= _CROWDED * len(cell):  # a table is faster than sorting
+        held, place = np.zeros(math.prod(shape), dtype=np.bool_), np.empty(math.prod(shape), dtype=np.int32)
+        held[cell] = True
+        cells = np.flatnonzero(held)
+        place[cells] = np.arange(len(cells))
+        slot = place[cell]
+    else:
+        cells, slot = np.unique(cell, return_inverse=True)
     rows, indices = np.divmod(cells, max(shape[1], 1))
     indptr = np.zeros(shape[0] + 1, dtype=np.int32)
     np.cumsum(np.bincount(rows, minlength=shape[0]), out=indptr[1:])

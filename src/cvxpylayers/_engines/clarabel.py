@@ -44,7 +44,7 @@ class ClarabelEngine(PerInstance):
 
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""
-        return {"name": self.name, "version": clarabel.__version__}
+        return {"name": self.name, "version": clarabel.__version__, **self._derivative_facts}
 
 
 def _worst(outcome: Outcome) -> float:

@@ -9,14 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from cvxpylayers._program import Cones
-from cvxpylayers._typing import Float64
+from cvxpylayers._typing import Float64, NDArray, Shaped
 
-Block = Callable[[Float64], tuple[Float64, Float64]]  # w → (Π(w), Π'(w))
+Index = NDArray[np.intp]
+
+
+class Block(NamedTuple):
+    """One cone: w ↦ Π(w) and w ↦ Π'(w)."""
+
+    project: Callable[[Float64], Float64]
+    derivative: Callable[[Float64], Float64]
+
+    @staticmethod
+    def of(both: Callable[[Float64], tuple[Float64, Float64]]) -> Block:
+        """From w ↦ (Π(w), Π'(w))."""
+        return Block(lambda w: both(w)[0], lambda w: both(w)[1])
 
 
 @dataclass(frozen=True)
@@ -28,78 +41,98 @@ class Projection:
     def __call__(self, w: Float64) -> Float64:
         """Π_K(w), shape (m,)."""
         s = np.zeros_like(w)
-        zero, linear = self._cuts()
+        zero, linear = self.cones.zero, self.cones.zero + self.cones.nonneg
         s[zero:linear] = np.maximum(w[zero:linear], 0.0)
-        for rows, block in self._blocks():
-            s[rows] = block(w[rows])[0]
+        for rows, block in self.blocks():
+            s[rows] = block.project(w[rows])
         return s
 
-    def derivative(self, w: Float64) -> sp.csr_array:
-        """Π_K'(w), block diagonal, shape (m, m)."""
-        linear = self._cuts()[1]
-        parts: list[object] = [sp.diags_array(self._kept(w))] if linear else []
-        parts += [block(w[rows])[1] for rows, block in self._blocks()]
-        return sp.csr_array(sp.block_diag(parts, format="csr")) if parts else sp.csr_array((0, 0))
-
-    def dense_derivative(self, w: Float64) -> Float64:
-        """The same without the overhead of sparse matrices, which is most of the time for small ones."""
+    def derivative(self, w: Float64) -> Float64:
+        """Π_K'(w), dense, shape (m, m)."""
         D = np.zeros((len(w), len(w)))
-        linear = self._cuts()[1]
-        D[range(linear), range(linear)] = self._kept(w)
-        for rows, block in self._blocks():
-            D[rows, rows] = block(w[rows])[1]
+        zero, linear = self.cones.zero, self.cones.zero + self.cones.nonneg
+        D[range(zero, linear), range(zero, linear)] = w[zero:linear] > 0.0
+        for rows, block in self.blocks():
+            D[rows, rows] = block.derivative(w[rows])
         return D
 
-    def _kept(self, w: Float64) -> Float64:
-        """The diagonal of Π_K'(w) in linear rows."""
-        zero, linear = self._cuts()
-        return np.where(np.arange(linear) >= zero, w[:linear] > 0.0, False).astype(np.float64)
-
-    def _cuts(self) -> tuple[int, int]:
-        return self.cones.zero, self.cones.zero + self.cones.nonneg
-
-    def _blocks(self) -> Iterator[tuple[slice, Block]]:
+    def blocks(self) -> Iterator[tuple[slice, Block]]:
         """Rows and projection of every cone that is no ray."""
         start = self.cones.zero + self.cones.nonneg
-        sized: list[tuple[int, Block]] = [(k, _second_order) for k in self.cones.soc]
-        sized += [(k * (k + 1) // 2, _semidefinite) for k in self.cones.psd]
-        sized += [(3, _exponential)] * self.cones.exp
+        sized = [(k, _SECOND_ORDER) for k in self.cones.soc]
+        sized += [(k * (k + 1) // 2, _SEMIDEFINITE) for k in self.cones.psd]
+        sized += [(3, _EXPONENTIAL)] * self.cones.exp
         sized += [(3, _power(alpha)) for alpha in self.cones.power]
         for height, block in sized:
             yield slice(start, start + height), block
             start += height
 
 
-def _second_order(w: Float64) -> tuple[Float64, Float64]:
-    """{(t, u): ‖u‖ ≤ t}. Outside K and -K* the answer is ½(t + ‖u‖)(1, u/‖u‖)."""
+def second_order_values(w: Float64) -> tuple[float, float, Float64 | None]:
+    """The value c of Π'(w) that (k - 2) directions have in common, 1 - c, and û where there are two others, of values 1 and 0.
+
+    These are (1, û)/√2 and (1, -û)/√2, outside of K and -K*, where c = ½(1 + t/‖u‖).
+    """
     t, u = w[0], w[1:]
     norm = math.sqrt(u @ u)
     if norm <= abs(t):
-        inside = float(t > 0)
-        return w * inside, np.eye(len(w)) * inside
-    h = u / norm
-    D = np.empty((len(w), len(w)))
-    D[0, 0], D[0, 1:], D[1:, 0] = 1.0, h, h
-    D[1:, 1:] = (1 + t / norm) * np.eye(len(u)) - t / norm * np.outer(h, h)
-    return 0.5 * (t + norm) * np.concatenate([[1.0], h]), 0.5 * D
+        return float(t > 0), float(t <= 0), None
+    return 0.5 * (1 + t / norm), 0.5 * (1 - t / norm), u / norm
 
 
-def _semidefinite(w: Float64) -> tuple[Float64, Float64]:
-    """svec of the positive part of W = QΛQᵀ; its derivative is H ↦ Q(B ∘ QᵀHQ)Qᵀ, B the divided differences of max(λ, 0)."""
+def _second_order(w: Float64) -> Float64:
+    """{(t, u): ‖u‖ ≤ t}. Outside K and -K* the answer is ½(t + ‖u‖)(1, u/‖u‖)."""
+    c, _, direction = second_order_values(w)
+    return w * c if direction is None else 0.5 * (w[0] + w[1:] @ direction) * np.concatenate([[1.0], direction])
+
+
+def _second_order_derivative(w: Float64) -> Float64:
+    c, _, direction = second_order_values(w)
+    D = c * np.eye(len(w))
+    if direction is not None:
+        D[0, 0], D[0, 1:], D[1:, 0] = 0.5, 0.5 * direction, 0.5 * direction
+        D[1:, 1:] += (0.5 - c) * np.outer(direction, direction)
+    return D
+
+
+def semidefinite_values(w: Float64) -> tuple[Float64, Float64]:
+    """Eigenvalues of Π'(w), divided differences of max(λ, 0) in the order of svec, and Q: Π'(w) is diagonal after V ↦ QᵀVQ."""
+    column, row, _, values, Q = _spectrum(w)
+    positive = np.maximum(values, 0.0)
+    gap = values[row] - values[column]
+    near = np.abs(gap) <= 1e-14 * max(1.0, float(np.abs(values).max(initial=0.0)))
+    return np.where(near, values[row] > 0, (positive[row] - positive[column]) / np.where(near, 1.0, gap)), Q
+
+
+def congruence(Q: Shaped[Float64, "k k"], vectors: Shaped[Float64, "rows j"]) -> Shaped[Float64, "rows j"]:
+    """svec(QᵀVQ) from svec(V), by columns: an orthogonal map for an orthogonal Q."""
+    column, row = np.tril_indices(len(Q))
+    scale = np.where(row == column, 1.0, math.sqrt(2.0))[:, None]
+    V = np.empty((vectors.shape[1], *Q.shape))
+    V[:, row, column] = V[:, column, row] = (vectors / scale).T
+    return (Q.T @ V @ Q)[:, row, column].T * scale
+
+
+def _semidefinite(w: Float64) -> Float64:
+    """svec of the positive part of W = QΛQᵀ."""
+    column, row, scale, values, Q = _spectrum(w)
+    return ((Q * np.maximum(values, 0.0)) @ Q.T)[row, column] * scale
+
+
+def _semidefinite_derivative(w: Float64) -> Float64:
+    """H ↦ Q(B ∘ QᵀHQ)Qᵀ, B the divided differences of max(λ, 0)."""
+    c, Q = semidefinite_values(w)
+    return congruence(Q.T, c[:, None] * congruence(Q, np.eye(len(w))))
+
+
+def _spectrum(w: Float64) -> tuple[Index, Index, Float64, Float64, Float64]:
+    """Columns, rows and scales of svec, the upper triangle by columns; eigenvalues and eigenvectors of W, by columns."""
     k = (math.isqrt(8 * len(w) + 1) - 1) // 2
-    column, row = np.tril_indices(k)  # the upper triangle by columns
+    column, row = np.tril_indices(k)
     scale = np.where(row == column, 1.0, math.sqrt(2.0))
     W = np.zeros((k, k))
     W[row, column] = W[column, row] = w / scale
-    values, Q = np.linalg.eigh(W)
-    positive = np.maximum(values, 0.0)
-    gap = values[:, None] - values[None]
-    near = np.abs(gap) <= 1e-14 * max(1.0, float(np.abs(values).max(initial=0.0)))
-    B = np.where(near, values[:, None] > 0, (positive[:, None] - positive[None]) / np.where(near, 1.0, gap))
-    # Column j of D is svec(Q(B ∘ QᵀE_jQ)Qᵀ), E_j the j-th unit vector as a matrix; T holds svec(q_a q_bᵀ) for all pairs.
-    T = 0.5 * scale * (Q[row, :, None] * Q[column, None, :] + Q[column, :, None] * Q[row, None, :]).transpose(1, 2, 0)
-    flat = T.reshape(k * k, len(w))
-    return ((Q * positive) @ Q.T)[row, column] * scale, flat.T @ (B.reshape(-1, 1) * flat)
+    return column, row, scale, *np.linalg.eigh(W)
 
 
 def _exponential(w: Float64) -> tuple[Float64, Float64]:
@@ -137,6 +170,7 @@ def _exponential(w: Float64) -> tuple[Float64, Float64]:
     return p * ray, np.outer(ray, p_w + dp * rho_w) + p * np.outer(turn, rho_w)
 
 
+@lru_cache(maxsize=64)
 def _power(alpha: float) -> Block:
     """{(x, y, t): x^α y^(1-α) ≥ |t|, x, y ≥ 0}, by the root r of Hien (Math. Methods Oper. Res. 2015).
 
@@ -173,10 +207,13 @@ def _power(alpha: float) -> Block:
         D[2] = sign * r_w
         return np.append(v, sign * r), D
 
-    return project
+    return Block.of(project)
 
 
 _FAR, _TINY = 700.0, 1e-300
+_SECOND_ORDER = Block(_second_order, _second_order_derivative)
+_SEMIDEFINITE = Block(_semidefinite, _semidefinite_derivative)
+_EXPONENTIAL = Block.of(_exponential)
 
 
 def _exp(x: float) -> float:

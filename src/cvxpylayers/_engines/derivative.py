@@ -1,36 +1,39 @@
-"""One derivative for all engines: that of the native kernel, which needs the program and (x, z, s) alone."""
+"""One derivative for all engines, from the program and (x, z, s) alone: the native kernel's, or one that keeps cones sparse."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.costs import Costs
+from cvxpylayers._engines.sparse import SparseDerivative
 from cvxpylayers._program import Batch, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
-from cvxpylayers.errors import OptionError
+from cvxpylayers.errors import DerivativeError, OptionError
 
 if TYPE_CHECKING:
     from cvxpylayers._engines.native import NativeEngine
 
 
 class NativeDerivative(Engine):
-    """An engine that solves in its own way and leaves its derivatives to the native kernel, built when first needed."""
+    """An engine that solves in its own way and leaves its derivatives to the native kernel, built when first needed.
+
+    Where ``Costs`` says that its factor is too large, first derivatives that are not smoothed come from sparse factorizations.
+    """
 
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
-        """By the native kernel."""
-        return self._kernel.vjp(batch, tape, outputs, wanted)
+        """By the native kernel, or sparsely."""
+        return self._derivative.vjp(batch, tape, outputs, wanted)
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
-        """By the native kernel."""
-        return self._kernel.jvp(batch, tape, arrays, directions=directions)
+        """By the native kernel, or sparsely."""
+        return self._derivative.jvp(batch, tape, arrays, directions=directions)
 
     def hvp(
         self,
@@ -42,7 +45,17 @@ class NativeDerivative(Engine):
         *,
         directions: int | None = None,
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
-        """By the native kernel."""
+        """By the native kernel.
+
+        Raises:
+            DerivativeError: its factor would be too large.
+        """
+        flops = Costs.of(self.compiled.structure).filled
+        if self._sparse and flops > _BEARABLE:
+            raise DerivativeError(
+                f"Second derivatives are the native kernel's, which takes about {flops:.0e} flops a factorization for cones of "
+                'this size; solver="NATIVE" insists. First derivatives keep the cones sparse: differences of them are second ones.'
+            )
         return self._kernel.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
 
     def _centre(self, batch: Batch, tape: Tape, settings: Mapping[str, Any]) -> None:
@@ -52,6 +65,20 @@ class NativeDerivative(Engine):
         elif "smoothing" in settings:
             raise OptionError('Option \'smoothing\' needs solver_args={"derivative": "smoothed"} in the constructor.')
 
+    @property
+    def _derivative_facts(self) -> Mapping[str, Any]:
+        """For ``describe``: where the derivative is not the native kernel's."""
+        return {"derivative": "cones kept sparse, one instance at a time"} if self._sparse else {}
+
+    @cached_property
+    def _sparse(self) -> bool:
+        smoothed = self.options.get("derivative") == "smoothed"
+        return not smoothed and Costs.of(self.compiled.structure).better is not None
+
+    @cached_property
+    def _derivative(self) -> NativeEngine | SparseDerivative:
+        return SparseDerivative(self.compiled, self.options.get("threads", 0)) if self._sparse else self._kernel
+
     @cached_property
     def _kernel(self) -> NativeEngine:
         from cvxpylayers._engines.native import NativeEngine  # which falls back on an engine of this kind
@@ -59,15 +86,9 @@ class NativeDerivative(Engine):
         return NativeEngine(self.compiled, {name: value for name, value in self.options.items() if name in DERIVATIVE_OPTIONS})
 
     def __getstate__(self) -> Mapping[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_kernel"}
+        return {name: value for name, value in vars(self).items() if name not in ("_kernel", "_derivative")}
 
 
-def reduced(array: Float64, shape: tuple[int, ...], lead: int) -> Float64:
-    """Sum over the batch axes, which follow ``lead`` others, along which ``shape`` was broadcast to that of ``array``."""
-    padded = shape[:lead] + (1,) * (array.ndim - len(shape)) + shape[lead:]
-    axes = tuple(k for k, length in enumerate(padded) if k >= lead and length == 1 != array.shape[k])
-    return np.asarray(array.sum(axis=axes)).reshape(shape)
-
-
+_BEARABLE: Final = 1e10  # flops of a factorization, some seconds
 # Options of the native engine that mean the derivative, whoever solved.
 DERIVATIVE_OPTIONS = frozenset({"threads", "derivative", "smoothing"})

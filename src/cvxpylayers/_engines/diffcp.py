@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._engines.base import POLYHEDRAL, Capabilities
-from cvxpylayers._engines.derivative import reduced
+from cvxpylayers._engines.base import POLYHEDRAL, Capabilities, reduced
 from cvxpylayers._engines.judge import Claim
 from cvxpylayers._engines.package import words
 from cvxpylayers._engines.per_instance import Adapter

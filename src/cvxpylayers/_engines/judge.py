@@ -18,10 +18,9 @@ from typing import Any, Final
 
 import numpy as np
 import scipy.optimize
-import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 
 from cvxpylayers._engines.cones import Projection
+from cvxpylayers._engines.linearized import Linearized
 from cvxpylayers._engines.program import ConeProgram, active
 from cvxpylayers._program import Status, Structure
 from cvxpylayers._typing import Float64, Shaped
@@ -159,17 +158,15 @@ class _Point:
 
     def _sparse_move(self, F: Float64) -> Float64 | None:
         program, (m, n) = self.program, self.program.A.shape
-        D = Projection(program.cones).derivative(self.w)
-        J = sp.block_array([[program.P, program.A.T @ (D - sp.eye_array(m)) / self.scale], [program.A, D]], format="csc")
-        with contextlib.suppress(RuntimeError):  # singular: answered below
-            move = np.asarray(spla.splu(J).solve(-F))
-            if _solves(J, move, F):
-                return move
-        return _least_squares(J.toarray(), F) if n + m <= _DENSE else None
+        with contextlib.suppress(RuntimeError):  # a factorization broke down: answered below
+            (dx,), (dz,), lost = Linearized(program, self.w, self.scale).solve(-F[None, :n], -F[None, n:])
+            if not lost:
+                return np.concatenate([dx, -F[n:] - program.A @ dx - self.scale * dz])
+        return self._dense_move(F) if n + m <= _DENSE else None
 
     def _dense_move(self, F: Float64) -> Float64:
         program = self.program
-        U, A, D = program.P_upper.toarray(), program.A.toarray(), Projection(program.cones).dense_derivative(self.w)
+        U, A, D = program.P_upper.toarray(), program.A.toarray(), Projection(program.cones).derivative(self.w)
         J = np.block([[U + np.triu(U, 1).T, A.T @ (D - np.eye(len(D))) / self.scale], [A, D]])
         with contextlib.suppress(np.linalg.LinAlgError):
             move = np.linalg.solve(J, -F)

@@ -43,7 +43,7 @@ class Packaged(Chunked):
 
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""
-        return {"name": self.name, "version": getattr(self._solver, "__version__", "unknown")}
+        return {"name": self.name, "version": getattr(self._solver, "__version__", "unknown"), **self._derivative_facts}
 
 
 def require(engine: str, package: str, install: str) -> None:

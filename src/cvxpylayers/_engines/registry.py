@@ -13,9 +13,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, TypeAlias
 
-import numpy as np
-
 from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.costs import Costs
 from cvxpylayers._program import CompiledProblem
 from cvxpylayers.errors import MissingPackageError, OptionError, UnsupportedConeError
 
@@ -40,7 +39,6 @@ _ENGINES: Final[Mapping[str, tuple[str, str]]] = {
         ("CUCLARABEL", "cuclarabel", "CuclarabelEngine"),
     )
 }
-_LARGE: Final = 20_000
 # What to type for solvers that CVXPY calls.
 _INSTALL: Final = {
     "COPT": "pip install coptpy",
@@ -89,18 +87,19 @@ def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
     return _named("NATIVE" if solver is None else str(solver).upper()), {}
 
 
-def automatic(compiled: CompiledProblem) -> tuple[type[Engine], str]:
-    """The engine for a problem when none is named, and why.
+def automatic(compiled: CompiledProblem, options: Mapping[str, Any]) -> tuple[type[Engine], str]:
+    """The engine for a problem when none is named, and why; ``options`` are the constructor's.
 
-    The native engine orders its system exactly, on sets of bits, in about 2.5e-8 K² seconds for K unknowns and rows that are no
-    bounds. Up to 20 000 it was faster than Clarabel on every family measured, even for single instances; beyond, its ordering takes
-    longer than many solves.
+    The native engine, which was faster than Clarabel on every family measured, even for single instances; but where ``Costs`` says
+    otherwise Clarabel or SCS, whose derivatives then work without the native engine's factor as well. Smoothing needs that factor.
     """
-    structure = compiled.structure
-    size = structure.n + int((np.diff(structure.A.indptr) > 1).sum())
-    if size > _LARGE:
-        return _named("CLARABEL"), f"{size} unknowns and rows are more than the native engine orders in reasonable time ({_LARGE})"
-    return _named("NATIVE"), "the default: batches in SIMD lanes"
+    better = Costs.of(compiled.structure).better
+    if better is None:
+        return _named("NATIVE"), "the default: batches in SIMD lanes"
+    name, why = better
+    if options.get("derivative") == "smoothed":
+        return _named("NATIVE"), f"derivative='smoothed' is its own, although {why}"
+    return _named(name), why
 
 
 def check(kind: type[Engine], compiled: CompiledProblem) -> None:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._engines.judge import Claim
+from cvxpylayers._engines.instance import solve_program
+from cvxpylayers._engines.judge import Claim, Outcome
 from cvxpylayers._engines.package import words
 from cvxpylayers._engines.per_instance import Adapter
 from cvxpylayers._engines.program import ConeProgram
 from cvxpylayers._program import Cones, Status
-from cvxpylayers._typing import Float64, NDArray
+from cvxpylayers._typing import Float64, NDArray, Shaped
 
 _STATUS: Final[Mapping[int, Status]] = {
     1: Status.SOLVED,
@@ -24,10 +25,14 @@ _STATUS: Final[Mapping[int, Status]] = {
     -6: Status.DUAL_INFEASIBLE,
     -7: Status.PRIMAL_INFEASIBLE,
 }
+_SETTLED: Final = (Status.SOLVED, Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
 
 
 class ScsEngine(Adapter):
-    """Every cone. ``eps_abs`` and ``eps_rel`` are SCS's own tolerances, ``tolerance`` that of the refined answer."""
+    """Every cone. ``eps_abs`` and ``eps_rel`` are SCS's own tolerances, ``tolerance`` that of the refined answer.
+
+    ``fallback`` (False) hands what is not solved then to Clarabel.
+    """
 
     name: ClassVar[str] = "SCS"
     package: ClassVar[str] = "scs"
@@ -36,10 +41,17 @@ class ScsEngine(Adapter):
     own: ClassVar[frozenset[str]] = words(
         """
         acceleration_interval acceleration_lookback adaptive_scale alpha eps_abs eps_infeas eps_rel linear_solver
-        max_iters normalize rho_x scale time_limit_secs verbose
+        max_iters normalize rho_x scale time_limit_secs verbose fallback
         """
     )
     preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "eps_abs": 1e-7, "eps_rel": 1e-7}
+
+    def _outcome(self, values: Shaped[Float64, " values"], settings: Mapping[str, Any]) -> Outcome:
+        found = super()._outcome(values, {name: value for name, value in settings.items() if name != "fallback"})
+        if not settings.get("fallback", False) or found.status in _SETTLED:
+            return found
+        second = solve_program(self._assemble(values), tolerance=settings.get("tolerance", 1e-8))
+        return second if second.status < found.status else found
 
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         form = ScsForm.of(program)
