@@ -265,20 +265,16 @@ class HomogeneousSolver {
     keep_best(lanes | polished);
     if (any(polished)) judge_polish(feed, polished);
 
-    finish_infeasible(feed, lanes, st_.settings.infeasibility_tolerance);
+    finish_infeasible(feed, lanes);
     const M limit = st_.outcome.iterations >= static_cast<double>(st_.settings.max_iterations);
     const M good = st_.best_merit <= st_.settings.tolerance;
     // A step that gets nowhere: first the more robust scaling, then the end.
     const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? 1e-4 : 0.1)) & ~good;
     const M hopeless = (st_.alpha < 1e-4) & (st_.cones.symmetric() ? ~M{} : st_.dual);
     st_.dual |= stuck;
-    M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
-                      (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
+    const M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
+                            (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
     if (!any(over)) return;
-    M unsolved = over & ~(st_.best_merit <= st_.settings.reduced_tolerance);
-    over &= ~unsolved;
-    finish_infeasible(feed, unsolved, st_.settings.reduced_tolerance);
-    over |= unsolved;
     restore_best(over);
     const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
     st_.last |= polishable;
@@ -334,22 +330,23 @@ class HomogeneousSolver {
       finish(feed, over & which, status);
       over &= ~which;
     };
-    drop(st_.best_merit <= st_.settings.tolerance, Status::solved);
-    drop(st_.best_merit <= st_.settings.reduced_tolerance, Status::almost_solved);
+    const V worst = any(over) ? max(st_.best_merit, worst_component(st_)) : V{};
+    drop(worst <= st_.settings.tolerance, Status::solved);
+    drop(worst <= st_.settings.reduced_tolerance, Status::almost_solved);
     drop(limit, Status::max_iterations);
     drop(~(st_.best_merit < __builtin_inf()), Status::numerical_error);
     drop(~M{}, Status::insufficient_progress);
   }
 
-  void finish_infeasible(Feed& feed, M& lanes, double tolerance) {
+  void finish_infeasible(Feed& feed, M& lanes) {
     const M open = st_.best_merit > st_.settings.tolerance;
     const auto drop = [&](M which, Status status) {
       which &= lanes & open;
       finish(feed, which, status);
       lanes &= ~which;
     };
-    drop(st_.no_primal < tolerance, Status::primal_infeasible);
-    drop(st_.no_dual < tolerance, Status::dual_infeasible);
+    drop(st_.no_primal < st_.settings.infeasibility_tolerance, Status::primal_infeasible);
+    drop(st_.no_dual < st_.settings.infeasibility_tolerance, Status::dual_infeasible);
   }
 
   void finish(Feed& feed, M lanes, Status status) {
