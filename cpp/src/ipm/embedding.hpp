@@ -46,7 +46,7 @@ struct Embedding {
   M refine{};                       // lanes whose directions are refined
 
   Outcome<V> outcome;
-  V q_norm{}, b_norm{};
+  V q_norm{}, b_norm{}, far{};
   V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   V polish_at{};                    // merit at which the next polish is tried

@@ -14,6 +14,7 @@
 #include "cvxl/status.hpp"
 #include "ipm/admit.hpp"
 #include "ipm/conic_polish.hpp"
+#include "ipm/far.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -55,8 +56,17 @@ class HomogeneousSolver {
     st_.dual &= ~loaded;
     st_.last &= ~loaded;
     st_.convexity = check_convexity_ ? loaded : M{};
+    if (keeps_far_apart()) find_far(st_, loaded);
     begin(loaded & ~st_.convexity);
+    if (keeps_far_apart() && !st_.cones.symmetric()) join_far(st_, loaded, one);
     evaluate(st_);
+  }
+
+  // A bound that is far and yet active, as in linear programs without another, is found sooner from the common start; so are programs
+  // without cones that the other loop, whose start keeps far bounds apart, has left unresolved.
+  bool keeps_far_apart() const { return st_.plan.P.nnz() > 0 && !st_.plan.cones.empty(); }
+  M is_far_row(Index i) const {
+    return keeps_far_apart() && i >= st_.plan.zero && i < st_.plan.orthant_end ? is_far<V>(st_, i) : M{};
   }
 
   // Symmetric cones have a good starting point, the solution of one linear system.
@@ -70,7 +80,7 @@ class HomogeneousSolver {
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
-      st_.off[i] = st_.convexity | (st_.polish & (h > 1.0 - 1e-13));
+      st_.off[i] = st_.convexity | (st_.polish & (h > 1.0 - 1e-13)) | (st_.start & is_far_row(i));
       st_.H[i] = select(st_.off[i], V{}, select(st_.polish, h / (1.0 - h), h));
       const V regularized = st_.H[i] + rho;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
@@ -212,6 +222,7 @@ class HomogeneousSolver {
     if (any(st_.start)) {
       st_.cones.lift_inside(st_.s, st_.start);
       st_.cones.lift_inside(st_.z, st_.start);
+      if (keeps_far_apart()) join_far(st_, st_.start, one);
     }
     st_.fresh = st_.start | st_.convexity;
     st_.interior |= st_.start;

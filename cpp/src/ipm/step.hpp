@@ -1,24 +1,13 @@
 #pragma once
 // The two linear systems of a pass and the step along their solution, for lanes in every stage at once.
 
+#include "ipm/far.hpp"
 #include "ipm/polish.hpp"
 #include "ipm/state.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 inline constexpr double short_step = 0.3;
-inline constexpr double far_away = 1e4;
-
-// A bound far above all other data hardly matters, but in the starting point, where every row counts alike, it would be all that does:
-// x would be drawn to it, and all slacks be lifted to its size. Such rows are left out there, and join with a slack of their own and
-// the multiplier that makes them as centred as the others.
-template <class V>
-void find_far(State<V>& st, MaskOf<V> lanes) {
-  V size = splat<V>(1.0);
-  for (Index j = 0; j < st.plan.n; ++j) size = max(size, abs(st.program.q[j]));
-  for (Index i = 0; i < st.plan.m; ++i) size = max(size, st.is_equality(i) ? abs(st.program.b[i]) : -st.program.b[i]);
-  st.far = select(lanes, far_away * size, st.far);
-}
 
 // The starting point: H = I. Interior: the affine direction. Polish: the equality-constrained problem, proximal at the iterate.
 template <class V>
@@ -45,7 +34,7 @@ void first_system(State<V>& st) {
     V h = select(st.interior, st.s[i] / st.z[i] + delta, one);
     h = select(st.polish, polish_delta, h);
     st.h[i] = h;
-    const M off = st.convexity | (st.polish & ~st.active[i]) | (st.start & (b > st.far));
+    const M off = st.convexity | (st.polish & ~st.active[i]) | (st.start & is_far<V>(st, i));
     // A kept row is scaled by e = (1 + h)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/h.
     V e2 = st.plan.is_condensed(i) ? one : 1.0 / (1.0 + h);
     st.kkt.e[i] = select(off, V{}, st.plan.is_condensed(i) ? one : sqrt(e2));
@@ -134,33 +123,18 @@ void begin(State<V>& st, MaskOf<V> lanes) {
   st.start |= lanes & ~guessed;
 }
 
-// Gives far rows of starting lanes their slack, and the multiplier that makes its product with that the mean of the `near` rows.
-template <class V>
-void begin_far(State<V>& st, MaskOf<V> lanes, V near) {
-  const V one = splat<V>(1.0);
-  st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
-  V total = V{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) total += select(st.program.b[i] > st.far, V{}, st.s[i] * st.z[i]);
-  const V mu = select(near > 0.0, total / max(near, one), one);
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
-    const MaskOf<V> far = lanes & (st.program.b[i] > st.far);
-    st.s[i] = select(far, max(st.program.b[i] - st.Ax[i], one), st.s[i]);
-    st.z[i] = select(far, mu / st.s[i], st.z[i]);
-  }
-}
-
 // Shifts s and z of starting lanes into the interior (as Clarabel does: margin at least max(1, a tenth of the mean)).
 template <class V>
 void begin_interior(State<V>& st) {
   if (st.plan.P.nnz() == 0)
     for (Index i = 0; i < st.plan.m; ++i) st.z[i] = select(st.start, st.dz[i], st.z[i]);
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
-  V near = V{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) near += select(st.program.b[i] > st.far, V{}, one);
+  V near = V{}, total = V{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) near += select(is_far<V>(st, i), V{}, one);
   const auto shift = [&](V* v) {
     V margin = infinity, positive = V{};
     for (Index i = st.plan.zero; i < st.plan.m; ++i) {
-      const MaskOf<V> far = st.program.b[i] > st.far;
+      const MaskOf<V> far = is_far<V>(st, i);
       margin = min(margin, select(far, infinity, v[i]));
       positive += select(far, V{}, max(v[i], V{}));
     }
@@ -170,8 +144,8 @@ void begin_interior(State<V>& st) {
   };
   shift(st.s);
   shift(st.z);
-  const MaskOf<V> some = st.start & (near < static_cast<double>(st.plan.m - st.plan.zero));
-  if (any(some)) begin_far(st, some, near);
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) total += select(is_far<V>(st, i), V{}, st.s[i] * st.z[i]);
+  join_far(st, st.start, V(select(near > 0.0, total / max(near, one), one)));
 }
 
 // Moves every lane along (dx, dz), and those that have finished a stage into the next.

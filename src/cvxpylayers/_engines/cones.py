@@ -58,6 +58,10 @@ class Projection:
     def _cuts(self) -> tuple[int, int]:
         return self.cones.zero, self.cones.zero + self.cones.nonneg
 
+    def blocks(self) -> list[slice]:
+        """The rows of every cone that is no ray."""
+        return [rows for rows, _ in self._blocks()]
+
     def _blocks(self) -> Iterator[tuple[slice, Block]]:
         """Rows and projection of every cone that is no ray."""
         start = self.cones.zero + self.cones.nonneg
