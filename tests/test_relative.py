@@ -55,15 +55,17 @@ def shifted(kind: str, shift: float) -> tuple[CvxpyLayer, tuple[Array, ...], Arr
     """A layer, its arguments and what it returns, for data that all lie at ``shift``."""
     x, a, b = cp.Variable(3), cp.Parameter(3), cp.Parameter()
     ones, d = np.full(3, shift), np.array([2.0, 1.0, 0.0])
+    e, cost = np.array([1.0, 0.0, 0.0]), np.array([1.0, 1.5, 2.0])
+    off, inside = np.array([1.5, 0.5, -0.1]), np.array([1.0, 0.5, 0.0])
     X, K = cp.Variable((2, 2), symmetric=True), cp.Parameter((2, 2), symmetric=True)
     problems: dict[str, tuple[Any, Any, list[Any], tuple[Any, ...], Array]] = {
-        "lp, b": (x @ [1.0, 2.0, 3.0], [cp.sum(x) == b, x >= a], [a, b], (ones, 3 * shift + 1), ones + [1.0, 0.0, 0.0]),
-        "lp, q": (a @ x, [cp.sum(x) == 1, x >= 0], [a], (ones + [1.0, 1.5, 2.0],), np.array([1.0, 0.0, 0.0])),
+        "lp, b": (x @ [1.0, 2.0, 3.0], [cp.sum(x) == b, x >= a], [a, b], (ones, 3 * shift + 1), ones + e),
+        "lp, q": (a @ x, [cp.sum(x) == 1, x >= 0], [a], (ones + cost,), np.array([1.0, 0.0, 0.0])),
         "qp, q": (
-            a @ x + 0.5 * cp.sum_squares(x), [cp.sum(x) == 1, x >= 0], [a], (ones + [1.0, 1.5, 2.0],), np.array([0.75, 0.25, 0.0])
+            a @ x + 0.5 * cp.sum_squares(x), [cp.sum(x) == 1, x >= 0], [a], (ones + cost,), np.array([0.75, 0.25, 0.0])
         ),
         "box": (
-            cp.sum_squares(x - a), [x >= b, x <= b + 1], [a, b], (ones + [1.5, 0.5, -0.1], shift), ones + [1.0, 0.5, 0.0]
+            cp.sum_squares(x - a), [x >= b, x <= b + 1], [a, b], (ones + off, shift), ones + inside
         ),
         "ball": (cp.sum_squares(x - a - d), [cp.norm(x - a) <= 1], [a], (ones,), ones + d / np.sqrt(5.0)),
         "psd": (
@@ -154,23 +156,26 @@ def program(P: Any, q: Any, A: Any, b: Any, cones: Cones) -> ConeProgram:
     return ConeProgram(upper, np.asarray(q, float), sp.csc_matrix(np.asarray(A, float)), np.asarray(b, float), 0.0, cones)
 
 
-# x ≤ -1 and x ≥ 0; min -x subject to y ≤ 1; min ½x² 1e-9 - x, which is bounded; x ≤ 1e18, x ≥ 1 (feasible)
+# x ≤ -1 and x ≥ 0, or x ≤ 1 and x ≥ 0; min -x subject to y ≤ 1; min ½x² 1e-9 - x, which is bounded; x ≤ 1e18, x ≥ 1 (feasible)
 INFEASIBLE = program([[0.0]], [1.0], [[1.0], [-1.0]], [-1.0, 0.0], Cones(nonneg=2))
 UNBOUNDED = program(np.zeros((2, 2)), [-1.0, 0.0], [[0.0, 1.0]], [1.0], Cones(nonneg=1))
+FEASIBLE = program([[0.0]], [1.0], [[1.0], [-1.0]], [1.0, 0.0], Cones(nonneg=2))
 BOUNDED = program([[1e-9]], [-1.0], np.zeros((0, 1)), [], Cones())
 WIDE = program([[1.0]], [0.0], [[1.0], [-1.0]], [1e18, -1.0], Cones(nonneg=2))
 CERTIFICATES = [
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 1.0], True),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1e9, 1e9], True),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 1.0 - 1e-10], True),
-    (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 0.5], False),
+    (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 0.5], True),  # least squares leads to one
+    (FEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 1.0], False),
+    (FEASIBLE, Status.DUAL_INFEASIBLE, [-1.0], False),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [-1.0, -1.0], False),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [np.nan, 1.0], False),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0], False),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, None, False),
     (UNBOUNDED, Status.DUAL_INFEASIBLE, [1.0, 0.0], True),
     (UNBOUNDED, Status.DUAL_INFEASIBLE, [1.0, -5.0], True),
-    (UNBOUNDED, Status.DUAL_INFEASIBLE, [1.0, 0.1], False),
+    (UNBOUNDED, Status.DUAL_INFEASIBLE, [0.0, -1.0], False),
     (UNBOUNDED, Status.DUAL_INFEASIBLE, [-1.0, 0.0], False),
     (BOUNDED, Status.DUAL_INFEASIBLE, [1.0], False),
     (WIDE, Status.PRIMAL_INFEASIBLE, [1e-19, 1.0], False),

@@ -65,7 +65,9 @@ _HELP = {
     Status.PRIMAL_INFEASIBLE: "No point satisfies the constraints for these parameter values; relax a constraint or add a slack.",
     Status.DUAL_INFEASIBLE: "The objective is unbounded for these parameter values; bound the variables or add a convex term.",
     Status.MAX_ITERATIONS: "The iteration limit was reached; raise max_iterations or rescale the data.",
-    Status.INSUFFICIENT_PROGRESS: "The iterates stalled before the tolerance, and nothing is proven; the data are badly scaled or nearly infeasible.",
+    Status.INSUFFICIENT_PROGRESS: (
+        "The iterates stalled before the tolerance, and nothing is proven; the data are badly scaled or nearly infeasible."
+    ),
     Status.NUMERICAL_ERROR: "A factorization broke down; look for huge or tiny entries in the data.",
     Status.INVALID_INPUT: "A parameter holds NaN or inf, or violates its declared sign or definiteness.",
 }

@@ -46,7 +46,7 @@ struct Embedding {
   M refine{};                       // lanes whose directions are refined
 
   Outcome<V> outcome;
-  V q_norm{}, b_norm{}, far{};
+  V q_norm{}, b_norm{}, far{}, absolute{};  // as in State
   V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   V polish_at{};                    // merit at which the next polish is tried
@@ -85,7 +85,7 @@ void evaluate(Embedding<V>& st) {
     dual_proof.gain(st.program.q[j], st.x[j]);
     x_norm = max(x_norm, abs(st.x[j]) * st.scaling.D[j]);
   }
-  V bz = V{}, sz = V{}, primal = V{}, of_cones = V{}, s_norm = V{}, z_norm = V{}, weight = V{}, complement = V{};
+  V bz = V{}, sz = V{}, primal = V{}, absolute = V{}, of_cones = V{}, s_norm = V{}, z_norm = V{}, weight = V{}, complement = V{};
   const V scale = c_inverse * tau_inverse;
   for (Index i = 0; i < st.plan.m; ++i) {
     const V slack = st.is_equality(i) ? V{} : st.s[i];
@@ -100,6 +100,7 @@ void evaluate(Embedding<V>& st) {
     z_norm = max(z_norm, z);
     if (!st.is_equality(i)) weight = max(weight, z);
     const V residual = abs(r) * unscale * tau_inverse;
+    absolute = max(absolute, residual);
     if (i < st.plan.orthant_end) {
       primal = max(primal, residual / max(one, abs(st.program.b[i]) * unscale + (abs(slack) * unscale + x_norm) * tau_inverse));
       complement = max(complement, min(slack * unscale * tau_inverse, one) * z * scale);
@@ -122,6 +123,7 @@ void evaluate(Embedding<V>& st) {
 
   const V half = 0.5 * quadratic * tau_inverse * tau_inverse;
   const V primal_objective = (half + linear * tau_inverse) * c_inverse, dual_objective = -(half + bz * tau_inverse) * c_inverse;
+  st.absolute = max(absolute, dual * tau_inverse);
   st.outcome.primal_residual = primal;
   st.outcome.dual_residual = dual * tau_inverse / max(one, st.q_norm + (x_norm + z_norm * c_inverse) * tau_inverse);
   st.outcome.gap = relative_gap((error + abs(sz)) * scale * tau_inverse, primal_objective, dual_objective, complement, weight * scale);

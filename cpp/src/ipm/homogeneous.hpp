@@ -341,7 +341,7 @@ class HomogeneousSolver {
       finish(feed, over & which, status);
       over &= ~which;
     };
-    const V worst = any(over) ? max(st_.best_merit, worst_component(st_)) : V{};
+    const V worst = max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance));
     drop(worst <= st_.settings.tolerance, Status::solved);
     drop(worst <= st_.settings.reduced_tolerance, Status::almost_solved);
     drop(limit, Status::max_iterations);
@@ -384,7 +384,7 @@ class HomogeneousSolver {
   static constexpr int refinements = 3;
   // Active rows are exact equalities there: condensed, they add 1/δ, whose rounding must stay below ρ = δ where P leaves it alone.
   static constexpr double polish_regularization = 1e-7;
-  static constexpr double first_polish = 3e-3;
+  static constexpr double first_polish = 2e-2;
   static constexpr double polished_enough = 1e-13;
 
   Embedding<V> st_;

@@ -56,10 +56,11 @@ struct Certificate {
   static constexpr double rounding = 1e-12;
 };
 
-// The largest residual of a row or column relative to the sizes of its own terms. Reads the point and its residuals, writes scratch
-// t1 (n) and t2 (m).
+// The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above `enough`.
+// Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
 template <class V, template <class> class State>
-V worst_component(State<V>& st) {
+V worst_component(State<V>& st, Mask<lanes_of<V>> lanes, double enough) {
+  if (!any(lanes & ~(st.absolute <= enough))) return st.absolute;
   const Plan& plan = st.plan;
   const V one = splat<V>(1.0), c_inverse = 1.0 / st.scaling.c;
   for (Index j = 0; j < plan.n; ++j) st.t1[j] = abs(st.program.q[j]);
@@ -89,7 +90,7 @@ V worst_component(State<V>& st) {
   const auto count = [&](V r, V own, V unscale) { worst = max(worst, abs(r) * unscale / max(one, own * unscale)); };
   for (Index j = 0; j < plan.n; ++j) count(st.rx[j], st.t1[j], st.scaling.D_inverse[j] * c_inverse);
   for (Index i = 0; i < plan.m; ++i) count(st.rz[i], st.t2[i], st.scaling.E_inverse[i]);
-  return worst;
+  return select(st.absolute <= enough, st.absolute, worst);
 }
 
 }  // namespace cvxl::CVXL_ISA

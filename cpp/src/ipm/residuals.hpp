@@ -26,7 +26,7 @@ void assess(State<V>& st) {
     dual_proof.gain(st.program.q[j], st.x[j]);
     x_norm = max(x_norm, abs(st.x[j]) * st.scaling.D[j]);
   }
-  V bz = V{}, primal = V{}, z_norm = V{}, weight = V{}, complement = V{};
+  V bz = V{}, primal = V{}, absolute = V{}, z_norm = V{}, weight = V{}, complement = V{};
   const V one = splat<V>(1.0);
   for (Index i = 0; i < st.plan.m; ++i) {
     const V slack = st.is_equality(i) ? V{} : st.s[i];
@@ -34,6 +34,7 @@ void assess(State<V>& st) {
     st.rz[i] = r;
     bz += st.program.b[i] * st.z[i];
     const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i] * c_inverse;
+    absolute = max(absolute, abs(r) * unscale);
     primal = max(primal, abs(r) * unscale / max(one, (abs(st.program.b[i]) + slack) * unscale + x_norm));
     error += abs(r * st.z[i]) + slack * st.z[i];
     primal_proof.gain(st.program.b[i], st.z[i]);
@@ -46,6 +47,7 @@ void assess(State<V>& st) {
   const V primal_objective = (0.5 * quadratic + linear) * c_inverse;
   const V dual_objective = -(0.5 * quadratic + bz) * c_inverse;
 
+  st.absolute = max(absolute, dual);
   st.outcome.primal_residual = primal;
   const V dual_before = st.outcome.dual_residual;
   st.outcome.dual_residual = dual / max(one, st.q_norm + x_norm + z_norm);

@@ -120,7 +120,7 @@ class Solver {
     M over = inner & (limit | hopeless | (good & (st_.stalled >= 3.0)));
     if (any(over)) {
       restore_best(over);
-      const V worst = max(st_.best_merit, worst_component(st_));
+      const V worst = max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance));
       finish_and_drop(feed, inner, over & (worst <= st_.settings.tolerance), Status::solved);
       finish_and_drop(feed, inner, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
       finish_and_drop(feed, inner, over & limit, Status::max_iterations);
@@ -130,7 +130,7 @@ class Solver {
   }
 
   // Of lanes that seem to be solved, those where every row and column is.
-  M sound(M lanes) { return any(lanes) ? lanes & (worst_component(st_) <= st_.settings.tolerance) : lanes; }
+  M sound(M lanes) { return lanes & (worst_component(st_, lanes, st_.settings.tolerance) <= st_.settings.tolerance); }
 
   void finish_and_drop(Feed& feed, M& lanes, M which, Status status) {
     which &= lanes;
@@ -176,7 +176,7 @@ class Solver {
     finish_infeasible(feed, lanes);
     const M over = lanes & (st_.outcome.iterations >= most_repeats);
     if (!any(over)) return;
-    const V worst = max(st_.merit, worst_component(st_));
+    const V worst = max(st_.merit, worst_component(st_, over, st_.settings.tolerance));
     finish_and_drop(feed, lanes, over & (worst <= st_.settings.tolerance), Status::solved);
     finish_and_drop(feed, lanes, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
     finish_and_drop(feed, lanes, over, Status::insufficient_progress);

@@ -41,7 +41,8 @@ def solve_instance(
     """Solve the program with the value vector ``values`` = [P, q, A, b, d].
 
     The status is judged by the unscaled residuals of the returned point: at most ``tolerance`` is solved, at most 1e-5 almost
-    solved; otherwise it is Clarabel's, whose certificates must prove what they say. ``settings`` are Clarabel's own names and win over what is set here.
+    solved; otherwise it is Clarabel's, whose certificates must prove what they say. ``settings`` are Clarabel's own
+    names and win over what is set here.
     """
     if not np.isfinite(values).all():
         return invalid(structure)
@@ -66,10 +67,11 @@ def _judge(program: ConeProgram, x: Float64, z: Float64, s: Float64, word: str, 
     """By the residuals of the returned point, or its proof that there is none, in the user's units."""
     status = _STATUS.get(word, Status.NUMERICAL_ERROR)
     found = measure(program, x, z, s)
-    if status in NO_SOLUTION and not proves(program, status, x, z):
-        status = Status.INSUFFICIENT_PROGRESS
-    if status not in NO_SOLUTION and found.worst <= max(ALMOST, tolerance):
+    if found.worst <= max(ALMOST, tolerance):
         status = Status.SOLVED if found.worst <= tolerance else Status.ALMOST_SOLVED
+    else:
+        proven = [verdict for verdict in NO_SOLUTION if proves(program, verdict, x, z)]
+        status = proven[0] if proven else Status.INSUFFICIENT_PROGRESS if status in NO_SOLUTION else status
     return Outcome(x, z, s, status, iterations, found.primal, found.dual, found.gap, found.cost + program.d)
 
 

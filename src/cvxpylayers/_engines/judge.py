@@ -71,8 +71,8 @@ class Outcome:
 class Quality:
     """How far a point is from optimal, relative as ``cpp/src/ipm/relative.hpp`` derives it; ``cost`` without d.
 
-    ``primal`` and ``dual`` are the largest residuals of a row and a column, relative to the sizes of their own terms; ``gap`` bounds
-    the error of the objective, |f - f*| / |f|, and counts the largest complementarity s z of a row.
+    ``primal`` and ``dual`` are the largest residuals of a row and a column, relative to the sizes of their own terms; ``gap``
+    bounds the error of the objective, |f - f*| / |f|, and counts the largest complementarity s z of a row.
     """
 
     primal: float
@@ -105,7 +105,7 @@ def measure(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> Quality
 
 
 def _sizes(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> tuple[Float64, Float64]:
-    """What residuals of rows (m) and columns (n) are relative to: the sizes of their own terms, but not more than norms say, or 1."""
+    """What residuals of rows (m) and columns (n) are relative to: the sizes of their own terms, at most those of norms, or 1."""
     given, A, P = np.abs(program.b) + np.abs(s), abs(program.A), abs(program.P)
     rows = np.minimum(given + A @ np.abs(x), given + _norm(x))
     for block in Projection(program.cones).blocks():
