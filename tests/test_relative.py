@@ -166,7 +166,8 @@ CERTIFICATES = [
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 1.0], True),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1e9, 1e9], True),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 1.0 - 1e-10], True),
-    (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 0.5], True),  # least squares leads to one
+    (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 1.0 - 1e-6], True),  # near enough to be sharpened
+    (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 0.5], False),
     (FEASIBLE, Status.PRIMAL_INFEASIBLE, [1.0, 1.0], False),
     (FEASIBLE, Status.DUAL_INFEASIBLE, [-1.0], False),
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, [-1.0, -1.0], False),
@@ -175,6 +176,8 @@ CERTIFICATES = [
     (INFEASIBLE, Status.PRIMAL_INFEASIBLE, None, False),
     (UNBOUNDED, Status.DUAL_INFEASIBLE, [1.0, 0.0], True),
     (UNBOUNDED, Status.DUAL_INFEASIBLE, [1.0, -5.0], True),
+    (UNBOUNDED, Status.DUAL_INFEASIBLE, [1.0, 1e-6], True),
+    (UNBOUNDED, Status.DUAL_INFEASIBLE, [1.0, 0.1], False),
     (UNBOUNDED, Status.DUAL_INFEASIBLE, [0.0, -1.0], False),
     (UNBOUNDED, Status.DUAL_INFEASIBLE, [-1.0, 0.0], False),
     (BOUNDED, Status.DUAL_INFEASIBLE, [1.0], False),
@@ -208,3 +211,4 @@ def test_the_gap_bounds_the_error_of_the_objective() -> None:
     assert found.primal <= 1e-7
     assert found.dual <= 1e-15
     assert found.gap == pytest.approx(0.01, rel=0.02)
+    assert settle(case, Claim(np.array([1.01]), np.array([1e6])), polish=False).status == Status.INSUFFICIENT_PROGRESS

@@ -23,7 +23,9 @@ from cvxpylayers._program import Status
 from cvxpylayers._typing import Float64
 
 TOLERANCE: Final = 1e-8
+_NEAR: Final = 1e-4  # distance of certificates that are worth sharpening
 _BOUNDARY: Final = 1e-6  # entries of a certificate below this, and slacks relative to the terms of their row, are taken for 0
+_STEPS: Final = 1000  # of the least squares
 _ROUNDING: Final = 1e-12  # of a gain, relative to its terms
 
 
@@ -37,9 +39,10 @@ def proves(program: ConeProgram, verdict: Status, x: Any, z: Any) -> bool:
         return False
     ray = ray / np.abs(ray).max()
     with np.errstate(all="ignore"):
-        if _distance(program, verdict, ray) <= TOLERANCE:
-            return True
-        return _distance(program, verdict, _sharper(program, verdict, ray)) <= TOLERANCE
+        distance = _distance(program, verdict, ray)
+        if TOLERANCE < distance <= _NEAR:
+            distance = _distance(program, verdict, _sharper(program, verdict, ray))
+    return distance <= TOLERANCE
 
 
 def _sharper(program: ConeProgram, verdict: Status, ray: Float64) -> Float64:
@@ -57,7 +60,7 @@ def _sharper(program: ConeProgram, verdict: Status, ray: Float64) -> Float64:
         Ax = program.A @ ray
         at_boundary = np.abs(Projection(program.cones)(-Ax)) <= _BOUNDARY * (abs(program.A) @ np.abs(ray))
         K = sp.csr_array(sp.vstack([program.P, program.A.tocsr()[at_boundary]]))
-    move = spla.lsqr(K @ sp.diags_array(np.abs(ray)), -(K @ ray), atol=1e-15, btol=1e-15, conlim=0.0)[0]
+    move = spla.lsqr(K @ sp.diags_array(np.abs(ray)), -(K @ ray), atol=1e-15, btol=1e-15, conlim=0.0, iter_lim=_STEPS)[0]
     return np.asarray(ray + np.abs(ray) * move, dtype=np.float64)
 
 
