@@ -58,11 +58,16 @@ USABLE: Final = int(Status.ALMOST_SOLVED)
 
 _HELP = {
     Status.SOLVED: "Optimal to the requested tolerance.",
-    Status.ALMOST_SOLVED: "Optimal to a reduced tolerance (1e-5); check the scaling of the data if this is frequent.",
+    Status.ALMOST_SOLVED: (
+        "Constraints and objective are right to 1e-5 (relative to the objective or 1; x may be further off where the objective is "
+        "flat); check the scaling of the data if this is frequent."
+    ),
     Status.PRIMAL_INFEASIBLE: "No point satisfies the constraints for these parameter values; relax a constraint or add a slack.",
     Status.DUAL_INFEASIBLE: "The objective is unbounded for these parameter values; bound the variables or add a convex term.",
     Status.MAX_ITERATIONS: "The iteration limit was reached; raise max_iterations or rescale the data.",
-    Status.INSUFFICIENT_PROGRESS: "The iterates stalled before the tolerance; the data are badly scaled or nearly infeasible.",
+    Status.INSUFFICIENT_PROGRESS: (
+        "The iterates stalled before the tolerance, and nothing is proven; the data are badly scaled or nearly infeasible."
+    ),
     Status.NUMERICAL_ERROR: "A factorization broke down; look for huge or tiny entries in the data.",
     Status.INVALID_INPUT: "A parameter holds NaN or inf, or violates its declared sign or definiteness.",
 }
@@ -257,7 +262,7 @@ class Solution:
     """Everything a solve returns, the batch flattened to one axis of length B.
 
     ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
-    derivative was asked for. Residuals and gap are relative, as in the termination test of Clarabel (arXiv 2405.12762, sec. 2);
+    derivative was asked for. Residuals and gap are relative, as ``_engines.judge.Quality`` says;
     ``objective`` is in the user's sense, ``margin`` that of strict complementarity (``_engines.margin``).
     ``notes`` holds a solver's own words, by instance, where it had some about a failure.
     """

@@ -2,7 +2,7 @@
 
 namespace cvxl {
 
-// Options of a solve. Tolerances are relative, on the user's scale of the data (Clarabel's termination test).
+// Options of a solve. Tolerances are relative, on the user's scale of the data (ipm/relative.hpp).
 struct Settings {
   int max_iterations = 100;
   double tolerance = 1e-8;         // residuals and gap below which an instance is solved

@@ -8,6 +8,7 @@
 // τ > 0: (x, z, s)/τ is a solution; κ > 0: z or x is a certificate of infeasibility.
 
 #include "cones/cones.hpp"
+#include "ipm/relative.hpp"
 #include "ipm/state.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -45,7 +46,7 @@ struct Embedding {
   M refine{};                       // lanes whose directions are refined
 
   Outcome<V> outcome;
-  V q_norm{}, b_norm{};
+  V q_norm{}, b_norm{}, far{}, absolute{};  // as in State
   V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   V polish_at{};                    // merit at which the next polish is tried
@@ -64,12 +65,13 @@ struct Embedding {
 };
 
 // Residuals, merit and certificates of every lane, in the user's units; the tests are those of ipm/residuals.hpp at the point divided
-// by τ.
+// by τ. Rows of a cone are taken together, since it turns them into each other.
 template <class V>
 void evaluate(Embedding<V>& st) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf()), c_inverse = 1.0 / st.scaling.c, tau_inverse = 1.0 / st.tau;
-  V quadratic = V{}, linear = V{}, dual = V{}, x_norm = V{}, Px_norm = V{}, Atz_norm = V{};
+  V quadratic = V{}, linear = V{}, dual = V{}, x_norm = V{}, error = V{};
+  Certificate<V> primal_proof, dual_proof;
   for (Index j = 0; j < st.plan.n; ++j) {
     const V r = st.Px[j] + st.program.q[j] * st.tau + st.Atz[j];
     const V unscale = st.scaling.D_inverse[j] * c_inverse;
@@ -77,37 +79,60 @@ void evaluate(Embedding<V>& st) {
     quadratic += st.x[j] * st.Px[j];
     linear += st.program.q[j] * st.x[j];
     dual = max(dual, abs(r) * unscale);
-    Px_norm = max(Px_norm, abs(st.Px[j]) * unscale);
-    Atz_norm = max(Atz_norm, abs(st.Atz[j]) * unscale);
+    error += abs(r * st.x[j]);
+    primal_proof.violate(st.Atz[j], unscale);
+    dual_proof.violate(st.Px[j], unscale);
+    dual_proof.gain(st.program.q[j], st.x[j]);
     x_norm = max(x_norm, abs(st.x[j]) * st.scaling.D[j]);
   }
-  V bz = V{}, sz = V{}, primal = V{}, s_norm = V{}, z_norm = V{}, ray = V{};
+  V bz = V{}, sz = V{}, primal = V{}, absolute = V{}, of_cones = V{}, s_norm = V{}, z_norm = V{}, weight = V{}, complement = V{};
+  const V scale = c_inverse * tau_inverse;
   for (Index i = 0; i < st.plan.m; ++i) {
     const V slack = st.is_equality(i) ? V{} : st.s[i];
     const V r = st.Ax[i] + slack - st.program.b[i] * st.tau;
     st.rz[i] = r;
     bz += st.program.b[i] * st.z[i];
     sz += slack * st.z[i];
-    primal = max(primal, abs(r) * st.scaling.E_inverse[i]);
-    ray = max(ray, abs(st.Ax[i] + slack) * st.scaling.E_inverse[i]);
-    s_norm = max(s_norm, abs(slack) * st.scaling.E_inverse[i]);
-    z_norm = max(z_norm, abs(st.z[i]) * st.scaling.E[i]);
+    const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i];
+    error += abs(r * st.z[i]);
+    primal_proof.gain(st.program.b[i], st.z[i]);
+    dual_proof.violate(st.Ax[i] + slack, unscale);
+    z_norm = max(z_norm, z);
+    if (!st.is_equality(i)) weight = max(weight, z);
+    const V residual = abs(r) * unscale * tau_inverse;
+    absolute = max(absolute, residual);
+    if (i < st.plan.orthant_end) {
+      primal = max(primal, residual / max(one, abs(st.program.b[i]) * unscale + (abs(slack) * unscale + x_norm) * tau_inverse));
+      complement = max(complement, min(slack * unscale * tau_inverse, one) * z * scale);
+    } else {
+      of_cones = max(of_cones, residual);
+      s_norm = max(s_norm, abs(slack) * unscale);
+    }
+  }
+  primal = max(primal, of_cones / max(one, st.b_norm + (x_norm + s_norm) * tau_inverse));
+  for (const ConeBlock& cone : st.plan.cones) {
+    V product = V{}, size = V{};
+    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
+      product += st.s[i] * st.z[i];
+      size = max(size, abs(st.s[i]) * st.scaling.E_inverse[i]);
+    }
+    complement = max(complement, abs(product) * scale * tau_inverse / max(one, size * tau_inverse));
   }
   st.rtau = linear + bz + st.kappa + quadratic * tau_inverse;
   st.mu = (sz + st.tau * st.kappa) / (st.cones.degree() + 1.0);
 
   const V half = 0.5 * quadratic * tau_inverse * tau_inverse;
   const V primal_objective = (half + linear * tau_inverse) * c_inverse, dual_objective = -(half + bz * tau_inverse) * c_inverse;
-  st.outcome.primal_residual = primal * tau_inverse / max(one, st.b_norm + (x_norm + s_norm) * tau_inverse);
+  st.absolute = max(absolute, dual * tau_inverse);
+  st.outcome.primal_residual = primal;
   st.outcome.dual_residual = dual * tau_inverse / max(one, st.q_norm + (x_norm + z_norm * c_inverse) * tau_inverse);
-  st.outcome.gap = abs(primal_objective - dual_objective) / max(one, min(abs(primal_objective), abs(dual_objective)));
+  st.outcome.gap = relative_gap((error + abs(sz)) * scale * tau_inverse, primal_objective, dual_objective, complement, weight * scale);
   st.outcome.objective = primal_objective;
   st.merit = max(max(st.outcome.primal_residual, st.outcome.dual_residual), st.outcome.gap);
   st.merit = select(st.merit < splat<V>(1e300), st.merit, infinity);
 
-  const V gain_primal = -bz * c_inverse, gain_dual = -linear * c_inverse;
-  st.no_primal = select(gain_primal > 0.0, Atz_norm * max(one, st.b_norm) / gain_primal, infinity);
-  st.no_dual = select(gain_dual > 0.0, max(Px_norm, ray) * max(one, st.q_norm) / gain_dual, infinity);
+  st.no_primal = primal_proof.distance(st.b_norm, c_inverse);
+  st.no_dual = dual_proof.distance(st.q_norm, c_inverse);
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -14,6 +14,7 @@
 #include "cvxl/status.hpp"
 #include "ipm/admit.hpp"
 #include "ipm/conic_polish.hpp"
+#include "ipm/far.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -55,8 +56,17 @@ class HomogeneousSolver {
     st_.dual &= ~loaded;
     st_.last &= ~loaded;
     st_.convexity = check_convexity_ ? loaded : M{};
+    if (keeps_far_apart()) find_far(st_, loaded);
     begin(loaded & ~st_.convexity);
+    if (keeps_far_apart() && !st_.cones.symmetric()) join_far(st_, loaded, one);
     evaluate(st_);
+  }
+
+  // A bound that is far and yet active, as in linear programs without another, is found sooner from the common start; so are programs
+  // without cones that the other loop, whose start keeps far bounds apart, has left unresolved.
+  bool keeps_far_apart() const { return st_.plan.P.nnz() > 0 && !st_.plan.cones.empty(); }
+  M is_far_row(Index i) const {
+    return keeps_far_apart() && i >= st_.plan.zero && i < st_.plan.orthant_end ? is_far<V>(st_, i) : M{};
   }
 
   // Symmetric cones have a good starting point, the solution of one linear system.
@@ -70,7 +80,7 @@ class HomogeneousSolver {
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
-      st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < 1e-13));
+      st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < 1e-13)) | (st_.start & is_far_row(i));
       st_.H[i] = select(st_.off[i], V{}, select(st_.polish, h / st_.cones.rest[i], h));
       const V regularized = st_.H[i] + rho;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
@@ -212,6 +222,7 @@ class HomogeneousSolver {
     if (any(st_.start)) {
       st_.cones.lift_inside(st_.s, st_.start);
       st_.cones.lift_inside(st_.z, st_.start);
+      if (keeps_far_apart()) join_far(st_, st_.start, one);
     }
     st_.fresh = st_.start | st_.convexity;
     st_.interior |= st_.start;
@@ -265,20 +276,16 @@ class HomogeneousSolver {
     keep_best(lanes | polished);
     if (any(polished)) judge_polish(feed, polished);
 
-    finish_infeasible(feed, lanes, st_.settings.infeasibility_tolerance);
+    finish_infeasible(feed, lanes);
     const M limit = st_.outcome.iterations >= static_cast<double>(st_.settings.max_iterations);
     const M good = st_.best_merit <= st_.settings.tolerance;
     // A step that gets nowhere: first the more robust scaling, then the end.
     const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? 1e-4 : 0.1)) & ~good;
     const M hopeless = (st_.alpha < 1e-4) & (st_.cones.symmetric() ? ~M{} : st_.dual);
     st_.dual |= stuck;
-    M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
-                      (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
+    const M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
+                            (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
     if (!any(over)) return;
-    M unsolved = over & ~(st_.best_merit <= st_.settings.reduced_tolerance);
-    over &= ~unsolved;
-    finish_infeasible(feed, unsolved, st_.settings.reduced_tolerance);
-    over |= unsolved;
     restore_best(over);
     const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
     st_.last |= polishable;
@@ -334,22 +341,23 @@ class HomogeneousSolver {
       finish(feed, over & which, status);
       over &= ~which;
     };
-    drop(st_.best_merit <= st_.settings.tolerance, Status::solved);
-    drop(st_.best_merit <= st_.settings.reduced_tolerance, Status::almost_solved);
+    const V worst = max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance));
+    drop(worst <= st_.settings.tolerance, Status::solved);
+    drop(worst <= st_.settings.reduced_tolerance, Status::almost_solved);
     drop(limit, Status::max_iterations);
     drop(~(st_.best_merit < __builtin_inf()), Status::numerical_error);
     drop(~M{}, Status::insufficient_progress);
   }
 
-  void finish_infeasible(Feed& feed, M& lanes, double tolerance) {
+  void finish_infeasible(Feed& feed, M& lanes) {
     const M open = st_.best_merit > st_.settings.tolerance;
     const auto drop = [&](M which, Status status) {
       which &= lanes & open;
       finish(feed, which, status);
       lanes &= ~which;
     };
-    drop(st_.no_primal < tolerance, Status::primal_infeasible);
-    drop(st_.no_dual < tolerance, Status::dual_infeasible);
+    drop(st_.no_primal < st_.settings.infeasibility_tolerance, Status::primal_infeasible);
+    drop(st_.no_dual < st_.settings.infeasibility_tolerance, Status::dual_infeasible);
   }
 
   void finish(Feed& feed, M lanes, Status status) {
@@ -376,7 +384,7 @@ class HomogeneousSolver {
   static constexpr int refinements = 3;
   // Active rows are exact equalities there: condensed, they add 1/δ, whose rounding must stay below ρ = δ where P leaves it alone.
   static constexpr double polish_regularization = 1e-7;
-  static constexpr double first_polish = 3e-3;
+  static constexpr double first_polish = 2e-2;
   static constexpr double polished_enough = 1e-13;
 
   Embedding<V> st_;

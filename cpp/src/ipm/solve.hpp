@@ -79,6 +79,7 @@ class Solver {
     st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);
     st_.given = M{};
     if (any(st_.warm & loaded)) take_given(st_, st_.warm & loaded);
+    find_far(st_, loaded);
     st_.convexity = check_convexity_ ? loaded : M{};
     begin(st_, loaded & ~st_.convexity);
   }
@@ -101,17 +102,17 @@ class Solver {
     st_.stalled = select(inner, select(progress, V{}, st_.stalled + 1.0), st_.stalled);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
-    const M polished = tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept));
+    const M polished = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)));
     finish(feed, polished, Status::solved);
     if (st_.plan.m == st_.plan.zero)
       repeat_equalities(feed, tried & ~polished);
     else
       leave_polish(st_, tried & ~polished);
 
-    finish_infeasible(feed, inner, st_.settings.infeasibility_tolerance);
+    finish_infeasible(feed, inner);
     if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner);
     inner &= st_.interior;
-    finish_and_drop(feed, inner, st_.merit <= st_.settings.target, Status::solved);
+    finish_and_drop(feed, inner, sound(inner & (st_.merit <= st_.settings.target)), Status::solved);
 
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;
@@ -119,18 +120,18 @@ class Solver {
     const M hopeless = (st_.stalled >= 25.0) | (st_.alpha < 1e-9) | ~(st_.merit < __builtin_inf());
     M over = inner & (limit | hopeless | (good & (st_.stalled >= 3.0)));
     if (any(over)) {
-      const M almost = st_.best_merit <= st_.settings.reduced_tolerance;
-      M unsolved = over & ~almost;
-      finish_infeasible(feed, unsolved, st_.settings.reduced_tolerance);
-      over &= unsolved | almost;
       restore_best(over);
-      finish_and_drop(feed, inner, over & good, Status::solved);
-      finish_and_drop(feed, inner, over & almost, Status::almost_solved);
+      const V worst = max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance));
+      finish_and_drop(feed, inner, over & (worst <= st_.settings.tolerance), Status::solved);
+      finish_and_drop(feed, inner, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
       finish_and_drop(feed, inner, over & limit, Status::max_iterations);
       finish_and_drop(feed, inner, over & ~(st_.best_merit < __builtin_inf()), Status::numerical_error);
       finish_and_drop(feed, inner, over, Status::insufficient_progress);
     }
   }
+
+  // Of lanes that seem to be solved, those where every row and column is.
+  M sound(M lanes) { return lanes & (worst_component(st_, lanes, st_.settings.tolerance) <= st_.settings.tolerance); }
 
   void finish_and_drop(Feed& feed, M& lanes, M which, Status status) {
     which &= lanes;
@@ -147,10 +148,11 @@ class Solver {
     st_.refine &= ~lanes;
   }
 
-  // Finishes lanes that are proven infeasible to the tolerance.
-  void finish_infeasible(Feed& feed, M& lanes, double tolerance) {
-    finish_and_drop(feed, lanes, (st_.no_primal < tolerance) & (st_.merit > st_.settings.tolerance), Status::primal_infeasible);
-    finish_and_drop(feed, lanes, (st_.no_dual < tolerance) & (st_.merit > st_.settings.tolerance), Status::dual_infeasible);
+  // Finishes lanes that are proven infeasible.
+  void finish_infeasible(Feed& feed, M& lanes) {
+    const M open = st_.merit > st_.settings.tolerance;
+    finish_and_drop(feed, lanes, open & (st_.no_primal < st_.settings.infeasibility_tolerance), Status::primal_infeasible);
+    finish_and_drop(feed, lanes, open & (st_.no_dual < st_.settings.infeasibility_tolerance), Status::dual_infeasible);
   }
 
   // Equality-constrained instances that one proximal step did not settle take another, from where it led, until they are solved
@@ -159,22 +161,25 @@ class Solver {
     if (!any(lanes)) return;
     st_.program.products(st_.dx, st_.dz, st_.t1, st_.t2, st_.cx);
     const V c_inverse = 1.0 / st_.scaling.c;
-    V bz = V{}, qx = V{}, Atz_norm = V{}, ray_norm = V{};
+    Certificate<V> primal, dual;
     for (Index j = 0; j < st_.plan.n; ++j) {
       const V unscale = st_.scaling.D_inverse[j] * c_inverse;
-      qx += st_.program.q[j] * st_.dx[j];
-      ray_norm = max(ray_norm, abs(st_.t1[j]) * unscale);
-      Atz_norm = max(Atz_norm, abs(st_.cx[j]) * unscale);
+      dual.gain(st_.program.q[j], st_.dx[j]);
+      dual.violate(st_.t1[j], unscale);
+      primal.violate(st_.cx[j], unscale);
     }
     for (Index i = 0; i < st_.plan.m; ++i) {
-      bz += st_.program.b[i] * st_.dz[i];
-      ray_norm = max(ray_norm, abs(st_.t2[i]) * st_.scaling.E_inverse[i]);
+      primal.gain(st_.program.b[i], st_.dz[i]);
+      dual.violate(st_.t2[i], st_.scaling.E_inverse[i]);
     }
-    certify(st_, bz * c_inverse, Atz_norm, qx * c_inverse, ray_norm);
-    finish_infeasible(feed, lanes, st_.settings.infeasibility_tolerance);
-    const M over = st_.outcome.iterations >= most_repeats;
-    finish_and_drop(feed, lanes, over & (st_.merit <= st_.settings.tolerance), Status::solved);
-    finish_and_drop(feed, lanes, over & (st_.merit <= st_.settings.reduced_tolerance), Status::almost_solved);
+    st_.no_primal = primal.distance(st_.b_norm, c_inverse);
+    st_.no_dual = dual.distance(st_.q_norm, c_inverse);
+    finish_infeasible(feed, lanes);
+    const M over = lanes & (st_.outcome.iterations >= most_repeats);
+    if (!any(over)) return;
+    const V worst = max(st_.merit, worst_component(st_, over, st_.settings.tolerance));
+    finish_and_drop(feed, lanes, over & (worst <= st_.settings.tolerance), Status::solved);
+    finish_and_drop(feed, lanes, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
     finish_and_drop(feed, lanes, over, Status::insufficient_progress);
   }
 

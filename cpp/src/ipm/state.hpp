@@ -54,6 +54,8 @@ struct State {
   M last{};                         // lanes whose last polish started from a solution
   V wait{}, backoff{};              // passes until the next polish, and after that one
   V stalled{};                      // passes without progress
+  V far{};                          // bounds above this are far away
+  V absolute{};                     // the largest residual, in the user's units
 
   State(const Plan& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena) {

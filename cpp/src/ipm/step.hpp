@@ -1,6 +1,7 @@
 #pragma once
 // The two linear systems of a pass and the step along their solution, for lanes in every stage at once.
 
+#include "ipm/far.hpp"
 #include "ipm/polish.hpp"
 #include "ipm/state.hpp"
 
@@ -33,7 +34,7 @@ void first_system(State<V>& st) {
     V h = select(st.interior, st.s[i] / st.z[i] + delta, one);
     h = select(st.polish, polish_delta, h);
     st.h[i] = h;
-    const M off = st.convexity | (st.polish & ~st.active[i]);
+    const M off = st.convexity | (st.polish & ~st.active[i]) | (st.start & is_far<V>(st, i));
     // A kept row is scaled by e = (1 + h)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/h.
     V e2 = st.plan.is_condensed(i) ? one : 1.0 / (1.0 + h);
     st.kkt.e[i] = select(off, V{}, st.plan.is_condensed(i) ? one : sqrt(e2));
@@ -127,18 +128,24 @@ template <class V>
 void begin_interior(State<V>& st) {
   if (st.plan.P.nnz() == 0)
     for (Index i = 0; i < st.plan.m; ++i) st.z[i] = select(st.start, st.dz[i], st.z[i]);
+  const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
+  V near = V{}, total = V{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) near += select(is_far<V>(st, i), V{}, one);
   const auto shift = [&](V* v) {
-    V margin = splat<V>(__builtin_inf()), positive = V{};
+    V margin = infinity, positive = V{};
     for (Index i = st.plan.zero; i < st.plan.m; ++i) {
-      margin = min(margin, v[i]);
-      positive += max(v[i], V{});
+      const MaskOf<V> far = is_far<V>(st, i);
+      margin = min(margin, select(far, infinity, v[i]));
+      positive += select(far, V{}, max(v[i], V{}));
     }
-    const V target = max(splat<V>(1.0), 0.1 / static_cast<double>(st.plan.m - st.plan.zero) * positive);
+    const V target = max(one, 0.1 / max(near, one) * positive);
     const V lift = select(st.start & (margin < target), target - margin, V{});
     for (Index i = st.plan.zero; i < st.plan.m; ++i) v[i] += lift;
   };
   shift(st.s);
   shift(st.z);
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) total += select(is_far<V>(st, i), V{}, st.s[i] * st.z[i]);
+  join_far(st, st.start, V(select(near > 0.0, total / max(near, one), one)));
 }
 
 // Moves every lane along (dx, dz), and those that have finished a stage into the next.

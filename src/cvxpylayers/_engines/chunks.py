@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS, NativeDerivative
-from cvxpylayers._engines.judge import Claim, Outcome, failed, invalid, settle
+from cvxpylayers._engines.instance import solve_program
+from cvxpylayers._engines.judge import NO_SOLUTION, Claim, Outcome, failed, invalid, settle
 from cvxpylayers._engines.margin import margin
 from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import Batch, Solution, Tape
@@ -51,7 +53,14 @@ class Chunked(NativeDerivative):
         return valid
 
     def _settled(self, program: ConeProgram, claim: Claim, settings: Mapping[str, Any]) -> Outcome:
-        return settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
+        found = settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
+        if claim.status not in NO_SOLUTION or found.status in NO_SOLUTION:
+            return found
+        # Many solvers say that there is no solution and show no certificate, or not which of both it is. Clarabel makes one.
+        proven = solve_program(program).status
+        if proven in NO_SOLUTION:
+            return replace(found, status=proven, note="")
+        return replace(found, note=f"the solver calls this {claim.status}, but no certificate proves that")
 
     def _blamed(self, error: Exception) -> Outcome:
         return failed(self.compiled.structure, f"{type(error).__name__}: {error}")

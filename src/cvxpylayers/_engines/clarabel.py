@@ -9,7 +9,7 @@ import clarabel
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS
 from cvxpylayers._engines.instance import SETTINGS, solve_instance, solve_program
-from cvxpylayers._engines.judge import Claim, Outcome, settle
+from cvxpylayers._engines.judge import NO_SOLUTION, Claim, Outcome, settle
 from cvxpylayers._engines.per_instance import PerInstance
 from cvxpylayers._typing import Float64, Shaped
 
@@ -37,7 +37,7 @@ class ClarabelEngine(PerInstance):
             own["max_iter"] = own.pop("max_iterations")
         program = self._assemble(values)
         found = solve_program(program, **own)
-        if not (found.status.solved and settings.get("polish", True)):
+        if found.status in NO_SOLUTION or not settings.get("polish", True):
             return found
         claim = Claim(found.x, found.z, found.status, found.iterations)
         return min(found, settle(program, claim, tolerance=own.get("tolerance", 1e-8)), key=_worst)

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.optimize
 
+from cvxpylayers._engines.certificate import proves
 from cvxpylayers._engines.cones import Projection
 from cvxpylayers._engines.linearized import Linearized
 from cvxpylayers._engines.program import ConeProgram, active
@@ -30,12 +31,15 @@ _FINE: Final = 1e-12  # worst residual that needs no refinement
 _STEPS: Final = 8
 _SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
 _DENSE: Final = 500  # up to this size a singular Newton system is solved by least squares
-_NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE, Status.INVALID_INPUT)
+NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a solver says of one instance: x (n), multipliers z (m) or None, its verdict, its iterations. Nothing is checked yet."""
+    """What a solver says of one instance: x (n), multipliers z (m) or None, its verdict, its iterations. Nothing is checked yet.
+
+    With a verdict of infeasibility z holds the certificate, with one of unboundedness x does (``_engines.certificate``).
+    """
 
     x: Any
     z: Any
@@ -64,7 +68,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Quality:
-    """The termination test of Clarabel (arXiv 2405.12762, sec. 2) at one point, in the user's units; ``cost`` without d."""
+    """How far a point is from optimal, relative as ``cpp/src/ipm/relative.hpp`` derives it; ``cost`` without d.
+
+    ``primal`` and ``dual`` are the largest residuals of a row and a column, relative to the sizes of their own terms; ``gap``
+    bounds the error of the objective, |f - f*| / |f|, and counts the largest complementarity s z of a row.
+    """
 
     primal: float
     dual: float
@@ -80,22 +88,53 @@ class Quality:
 
 def measure(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> Quality:
     """How far (x, z, s) is from optimal, membership of s and z in their cones taken for granted."""
-    Px = program.product(x)
-    xPx, qx, bz = float(x @ Px), float(program.q @ x), float(program.b @ z)
-    cost, bound = 0.5 * xPx + qx, -0.5 * xPx - bz
-    return Quality(
-        primal=_norm(program.A @ x + s - program.b) / max(1.0, _norm(program.b) + _norm(x) + _norm(s)),
-        dual=_norm(Px + program.A.T @ z + program.q) / max(1.0, _norm(program.q) + _norm(x) + _norm(z)),
-        gap=abs(cost - bound) / max(1.0, min(abs(cost), abs(bound))),
-        cost=cost,
-    )
+    with np.errstate(all="ignore"):  # what overflows is no solution, and says so by its residuals
+        Px = program.product(x)
+        xPx, qx, bz = float(x @ Px), float(program.q @ x), float(program.b @ z)
+        cost, bound = 0.5 * xPx + qx, -0.5 * xPx - bz
+        r_primal, r_dual = program.A @ x + s - program.b, Px + program.A.T @ z + program.q
+        rows, columns = _sizes(program, x, z, s)
+        error = abs(float(s @ z)) + np.abs(z) @ np.abs(r_primal) + np.abs(x) @ np.abs(r_dual)
+        return Quality(
+            primal=_norm(r_primal / rows),
+            dual=_norm(r_dual / columns),
+            gap=max(error / max(1.0, min(abs(cost), abs(bound))), _complementarity(program, s, z)),
+            cost=cost,
+        )
+
+
+def _sizes(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> tuple[Float64, Float64]:
+    """What residuals of rows (m) and columns (n) are relative to: the sizes of their own terms, at most those of norms, or 1."""
+    given, A, P = np.abs(program.b) + np.abs(s), abs(program.A), abs(program.P)
+    rows = np.minimum(given + A @ np.abs(x), given + _norm(x))
+    for block, _ in Projection(program.cones).blocks():
+        rows[block] = rows[block].max(initial=0.0)
+    columns = np.abs(program.q) + P @ np.abs(x) + A.T @ np.abs(z)
+    return np.maximum(rows, 1.0), np.maximum(np.minimum(columns, _norm(program.q) + _norm(x) + _norm(z)), 1.0)
+
+
+def _complementarity(program: ConeProgram, s: Float64, z: Float64) -> float:
+    """The largest s z / max(1, s) of an inequality or a cone, relative to the largest multiplier of one."""
+    zero, linear = program.cones.zero, program.cones.zero + program.cones.nonneg
+    worst = _norm(np.minimum(s[zero:linear], 1.0) * z[zero:linear])
+    for block, _ in Projection(program.cones).blocks():
+        worst = max(worst, abs(float(s[block] @ z[block])) / max(1.0, _norm(s[block])))
+    return worst / max(1.0, _norm(z[zero:]))
 
 
 def settle(program: ConeProgram, claim: Claim, *, tolerance: float = 1e-8, polish: bool = True) -> Outcome:
-    """Judge a claim: what holds to ``tolerance`` is solved, to 1e-5 almost solved; otherwise the solver's verdict stands."""
+    """Judge a claim: what holds to ``tolerance`` is solved, to 1e-5 almost solved, what is proven to have no solution has none.
+
+    A verdict without a proof leaves the instance unresolved, as a point that is not optimal does.
+    """
     (m, n), status = program.A.shape, claim.status
-    if status in _NO_SOLUTION:
+    if status == Status.INVALID_INPUT:
         return _failed(n, m, status, claim.iterations)
+    if status in NO_SOLUTION:
+        if proves(program, status, claim.x, claim.z):
+            return _failed(n, m, status, claim.iterations)
+        words = f"the solver calls this {status}, but its certificate does not prove that"
+        return _failed(n, m, Status.INSUFFICIENT_PROGRESS, claim.iterations, words)
     if claim.x is None:
         return _failed(n, m, _unsolved(status), claim.iterations, "the solver returned no point")
     x = np.asarray(claim.x, dtype=np.float64)
@@ -136,9 +175,10 @@ class _Point:
 
     @staticmethod
     def near(program: ConeProgram, x: Float64, z: Float64) -> _Point:
-        slack = program.b - program.A @ x
-        scale = (1.0 + _norm(slack)) / (1.0 + _norm(z))
-        return _Point.at(program, scale, x, slack - scale * z)
+        with np.errstate(all="ignore"):
+            slack = program.b - program.A @ x
+            scale = (1.0 + _norm(slack)) / (1.0 + _norm(z))
+            return _Point.at(program, scale, x, slack - scale * z)
 
     @staticmethod
     def at(program: ConeProgram, scale: float, x: Float64, w: Float64) -> _Point:

@@ -58,4 +58,8 @@ class OsqpEngine(Adapter):
         problem.setup(program.P_upper, program.q, program.A, lower, program.b, **settings)
         found = problem.solve(raise_error=False)
         word = self._solver.SolverStatus(found.info.status_val).name
-        return Claim(found.x, found.y, _STATUS.get(word, Status.NUMERICAL_ERROR), found.info.iter)
+        status = _STATUS.get(word, Status.NUMERICAL_ERROR)
+        if status == Status.PRIMAL_INFEASIBLE:
+            return Claim(None, found.prim_inf_cert, status, found.info.iter)
+        x = found.dual_inf_cert if status == Status.DUAL_INFEASIBLE else found.x
+        return Claim(x, found.y, status, found.info.iter)

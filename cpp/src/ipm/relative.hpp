@@ -1,0 +1,96 @@
+#pragma once
+// What "relative" means: by what the errors of a point, and of a proof that there is none, are divided.
+//
+// Let r_d = Px + q + A'z and r_p = Ax + s - b at a point with s ∈ K, z ∈ K*. By convexity, for a solution (x*, z*),
+//
+//     f(x) - f* ≤ s'z + |z|'|r_p| + |r_d|'|x - x*|,      f* - f(x) ≤ |z*|'|r_p|.
+//
+// Near a solution the right-hand sides are at most e = s'z + |z|'|r_p| + |r_d|'|x|, the duality gap with each of its terms taken
+// absolutely: what a large norm hides in a residual, a large multiplier shows here. The gap is e relative to the objective.
+//
+// That bounds the objective alone: far from the origin e is small against f = k² when nothing is known of x yet. So the
+// gap also counts complementarity, row by row: min(s, 1) z relative to the largest multiplier of an inequality, whatever f is.
+//
+// Residuals are relative to the row or column that they belong to. While the loop goes on, a row is given |b| + |s| and the largest
+// entry of x, which is cheap; where it ends (`worst_component`) each has the sum of the sizes of its own terms, or 1.
+
+#include <span>
+
+#include "kkt/equilibrate.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+V relative_gap(V error, V primal_objective, V dual_objective, V complement, V weight) {
+  const V one = splat<V>(1.0);
+  return max(error / max(one, min(abs(primal_objective), abs(dual_objective))), complement / max(one, weight));
+}
+
+// A proof of infeasibility: z with A'z = 0, b'z < 0 (Farkas), or x with Px = 0, Ax ∈ -K, q'x < 0.
+//
+// Let v be what should be zero and g the gain, -b'z or -q'x. For a feasible point g ≤ |v|'|x|, so that v excludes those with
+// ‖x‖ < g/‖v‖, in units of the data b: that is the first distance. The second is the backward error: v relative to the certificate,
+// in equilibrated units, where rows and columns have norm 1. Px is small against q'x wherever P is; only against P and x it tells
+// that the objective does not curve. And a gain below the rounding of its own terms is none.
+template <class V>
+struct Certificate {
+  V violation{}, scaled_violation{}, gained{}, terms{}, norm{};
+
+  CVXL_INLINE void violate(V v, V unscale) {
+    violation = max(violation, abs(v) * unscale);
+    scaled_violation = max(scaled_violation, abs(v));
+  }
+
+  CVXL_INLINE void gain(V data, V certificate) {
+    const V term = data * certificate;
+    gained -= term;
+    terms += abs(term);
+    norm = max(norm, abs(certificate));
+  }
+
+  V distance(V data_norm, V c_inverse) const {
+    const V relative = violation * max(splat<V>(1.0), data_norm) / (gained * c_inverse);
+    return select(gained > rounding * terms, max(relative, scaled_violation / norm), splat<V>(__builtin_inf()));
+  }
+
+  static constexpr double rounding = 1e-12;
+};
+
+// The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above `enough`.
+// Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
+template <class V, template <class> class State>
+V worst_component(State<V>& st, Mask<lanes_of<V>> lanes, double enough) {
+  if (!any(lanes & ~(st.absolute <= enough))) return st.absolute;
+  const Plan& plan = st.plan;
+  const V one = splat<V>(1.0), c_inverse = 1.0 / st.scaling.c;
+  for (Index j = 0; j < plan.n; ++j) st.t1[j] = abs(st.program.q[j]);
+  for (Index i = 0; i < plan.n; ++i)
+    for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
+      const Index j = plan.P.indices[k];
+      st.t1[i] += abs(st.program.P[k] * st.x[j]);
+      if (i != j) st.t1[j] += abs(st.program.P[k] * st.x[i]);
+    }
+  for (Index i = 0; i < plan.m; ++i) {
+    V own = abs(st.program.b[i]) + (st.is_equality(i) ? V{} : abs(st.s[i]));
+    for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
+      const Index j = plan.A.indices[k];
+      own += abs(st.program.A[k] * st.x[j]);
+      st.t1[j] += abs(st.program.A[k] * st.z[i]);
+    }
+    st.t2[i] = own;
+  }
+  // A cone block turns as a whole: its rows have one size.
+  for (const ConeBlock& cone : plan.cones) {
+    const std::span<V> rows(st.t2 + cone.first, static_cast<std::size_t>(cone.rows()));
+    V most = V{};
+    for (const V& own : rows) most = max(most, own);
+    for (V& own : rows) own = most;
+  }
+  V worst = V{};
+  const auto count = [&](V r, V own, V unscale) { worst = max(worst, abs(r) * unscale / max(one, own * unscale)); };
+  for (Index j = 0; j < plan.n; ++j) count(st.rx[j], st.t1[j], st.scaling.D_inverse[j] * c_inverse);
+  for (Index i = 0; i < plan.m; ++i) count(st.rz[i], st.t2[i], st.scaling.E_inverse[i]);
+  return select(st.absolute <= enough, st.absolute, worst);
+}
+
+}  // namespace cvxl::CVXL_ISA
