@@ -169,12 +169,13 @@ class Kernel {
   }
 
 #ifdef CVXL_XLA
-  // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of cvxl::Domain a parameter.
+  // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of cvxl::Domain a parameter,
+  // `tolerances` those of cvxl::Tolerances.
   using DomainFields = std::tuple<int, int, bool, bool, cvxl::Index, std::vector<cvxl::Index>, std::vector<double>, std::vector<double>>;
-  void publish(std::int64_t key, const std::vector<DomainFields>& domains) const {
+  void publish(std::int64_t key, const std::vector<DomainFields>& domains, const std::tuple<double, double, double>& tolerances) const {
     std::vector<cvxl::Domain> copies;
     for (const auto& fields : domains) copies.push_back(std::make_from_tuple<cvxl::Domain>(fields));
-    cvxl::publish(key, engine_, std::move(copies));
+    cvxl::publish(key, engine_, std::move(copies), std::make_from_tuple<cvxl::Tolerances>(tolerances));
   }
 #endif
 
@@ -303,7 +304,7 @@ NB_MODULE(_core, m) {
       .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
            "threads"_a = 0)
 #ifdef CVXL_XLA
-      .def("publish", &Kernel::publish, "key"_a, "domains"_a)
+      .def("publish", &Kernel::publish, "key"_a, "domains"_a, "tolerances"_a)
 #endif
       .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "tangents"_a,
            "gradients"_a, "degenerate"_a, "threads"_a = 0)

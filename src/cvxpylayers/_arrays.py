@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -12,12 +13,12 @@ from cvxpylayers._program import Batch, ParameterSpec
 from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import InputError, InputTypeError
 
-# CVXPY's own slack when it checks a parameter's sign (cvxpy.settings.GENERAL_PROJECTION_TOL).
-_SIGN_SLACK = 1e-10
-# Largest |S - Sᵀ| relative to the largest entry: above the rounding of single precision, below any real asymmetry.
-_SYMMETRY_SLACK = 1e-6
-# Most negative eigenvalue relative to the largest one or 1 that is taken for rounding.
-_DEFINITE_SLACK = 1e-9
+# A parameter may miss its domain by this much, relative to 1 or its largest entry (of eigenvalues: the Frobenius norm), or by the
+# rounding of the dtype in which it came, if that is more: so many units in the last place.
+SLACK, DEFINITE_SLACK, _ROUNDINGS = 1e-8, 1e-9, 16
+_UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+# Largest entry of (S - Sᵀ)/2, relative to that of S, which is taken for error; the symmetric part of S is what counts.
+SKEW = 1e-3
 _DEFINITE = {1: "positive", -1: "negative"}
 
 Entry = TypeVar("Entry", bound=np.generic)
@@ -61,7 +62,14 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
         InputTypeError: entries that are not real numbers.
     """
     shape = batch_shape(specs, arrays)
-    return Batch(tuple(_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True)), shape)
+    flat = tuple(_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True))
+    return Batch(flat, shape, rounding=tuple(rounding_of(array.dtype) for array in arrays))
+
+
+@lru_cache
+def rounding_of(dtype: np.dtype[np.generic]) -> float:
+    """The relative error that numbers of this type may be expected to have; none where they are integers."""
+    return _ROUNDINGS * _UNITS.get(dtype.name, 0.0)
 
 
 def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64, "*batch size"]:
@@ -122,9 +130,9 @@ def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Shaped[Bool, " B"] |
     Of parameters that make P only the diagonal is judged here; engines judge P where it matters.
     """
     invalid = None
-    for spec, array in zip(specs, batch.arrays, strict=True):
+    for spec, array, rounding in zip(specs, batch.arrays, _roundings(batch), strict=True):
         compact = _compact(array, array.ndim - 1)
-        for _, bad in (*_violations(spec, compact), *_indefinite(spec, compact)):
+        for _, bad in (*_violations(spec, compact, rounding), *_indefinite(spec, compact, rounding)):
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
     return None if invalid is None else invalid.reshape(-1)
@@ -135,14 +143,18 @@ def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list
     """What ``screen`` or an engine found wrong with the parameters of one instance, in words."""
     index = np.unravel_index(instance, batch.shape) if batch.shape else ()
     found = []
-    for spec, array in zip(specs, batch.arrays, strict=True):
+    for spec, array, rounding in zip(specs, batch.arrays, _roundings(batch), strict=True):
         value = np.broadcast_to(array, (*batch.shape, spec.size))[index]
-        wrong = [what for what, _ in _violations(spec, value)] or _extreme(spec, value)
+        wrong = [what for what, _ in _violations(spec, value, rounding)] or _extreme(spec, value, rounding)
         found += [f"parameter {spec.name!r} {what}" for what in wrong]
     return found
 
 
-def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:
+def _roundings(batch: Batch) -> tuple[float, ...]:
+    return batch.rounding or (0.0,) * len(batch.arrays)
+
+
+def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"], rounding: float) -> list[tuple[str, Bool | np.bool_]]:
     """The domains that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i); all but definiteness."""
     found: list[tuple[str, Bool | np.bool_]] = []
     if array.size == 0:
@@ -153,54 +165,67 @@ def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> l
         if not finite.all():
             found.append(("holds NaN or inf", ~finite))
             array = np.where(finite[..., None], array, 0.0)
+    slack = max(SLACK, rounding)
+
+    def leaves(miss: Float64, words: str) -> None:
+        """Note the instances where an entry of ``miss`` (*batch_i, …), how far outside it is, is beyond rounding."""
+        if miss.size and np.max(miss) > slack:
+            size = np.maximum(np.abs(array).max(axis=-1), 1.0)
+            if (wrong := miss.max(axis=-1) > slack * size).any():
+                found.append((words, wrong))
+
     if "log" in spec.forms:
         if np.min(array) <= 0:
             found.append(("is not positive", (array <= 0).any(axis=-1)))
-    elif spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < -_SIGN_SLACK:
-        wrong = (spec.sign * array < -_SIGN_SLACK).any(axis=-1)
-        found.append(("is negative" if spec.sign > 0 else "is positive", wrong))
+    elif spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < 0:
+        leaves(-spec.sign * array, "is negative" if spec.sign > 0 else "is positive")
     if spec.bounds is not None:
         low, high = map(np.array, spec.bounds)
-        if (wrong := ((array < low - _SIGN_SLACK) | (array > high + _SIGN_SLACK)).any(axis=-1)).any():
-            found.append(("leaves its bounds", wrong))
+        leaves(np.maximum(low - array, array - high), "leaves its bounds")
     if spec.support is not None:
-        outside = np.delete(array, spec.support, axis=-1)
-        if (wrong := (np.abs(outside) > _SIGN_SLACK).any(axis=-1)).any():
-            found.append(("has nonzero entries where its attributes want zeros", wrong))
+        leaves(np.abs(np.delete(array, spec.support, axis=-1)), "has nonzero entries where its attributes want zeros")
     if spec.symmetric or spec.psd:
         matrix = array.reshape(*array.shape[:-1], *spec.shape)
-        skew = np.abs(matrix - matrix.swapaxes(-1, -2)).max(axis=(-1, -2))
-        if (bad := skew > _SYMMETRY_SLACK * np.abs(matrix).max(axis=(-1, -2))).any():
+        skew = 0.5 * np.abs(matrix - matrix.swapaxes(-1, -2)).max(axis=(-1, -2))
+        if (bad := skew > SKEW * np.abs(matrix).max(axis=(-1, -2))).any():
             found.append(("is not symmetric", bad))
     return found
 
 
-def _indefinite(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:
+def _indefinite(spec: ParameterSpec, array: Shaped[Float64, "*batch size"], rounding: float) -> list[tuple[str, Bool | np.bool_]]:
     """As ``_violations``, for definiteness: one batched Cholesky factorization where all is well, eigenvalues where it is not."""
     if not spec.psd or array.size == 0:
         return []
-    matrix = spec.psd * array.reshape(*array.shape[:-1], *spec.shape)
-    diagonal = np.diagonal(matrix, axis1=-2, axis2=-1)
+    matrix, slack = _definite_part(spec, array, rounding)
     if spec.quadratic:
-        bad = diagonal.min(axis=-1) < -_SIGN_SLACK
+        bad = np.diagonal(matrix, axis1=-2, axis2=-1).min(axis=-1) < -slack
     else:
-        shift = _DEFINITE_SLACK * np.maximum(diagonal.max(axis=-1, keepdims=True), 1.0)
         try:
-            np.linalg.cholesky(matrix + shift[..., None] * np.eye(spec.shape[-1]))
+            np.linalg.cholesky(matrix + slack[..., None, None] * np.eye(spec.shape[-1]))
             return []
         except np.linalg.LinAlgError:
             finite = np.isfinite(matrix).all(axis=(-1, -2), keepdims=True)
-            eigenvalues = np.linalg.eigvalsh(np.where(finite, matrix, 0.0))
-            bad = eigenvalues[..., 0] < -_DEFINITE_SLACK * np.maximum(np.abs(eigenvalues[..., -1]), 1.0)
+            bad = np.linalg.eigvalsh(np.where(finite, matrix, 0.0))[..., 0] < -slack
     return [(f"is not {_DEFINITE[spec.psd]} semidefinite", bad)] if bad.any() else []
 
 
-def _extreme(spec: ParameterSpec, value: Shaped[Float64, " size"]) -> list[str]:
-    """How a finite symmetric ``value`` lacks the declared definiteness beyond rounding, in words."""
+def _definite_part(
+    spec: ParameterSpec, array: Shaped[Float64, "*batch size"], rounding: float
+) -> tuple[Shaped[Float64, "*batch k k"], Shaped[Float64, "*batch"]]:
+    """The symmetric part, with the sign that makes it positive semidefinite, and how negative an eigenvalue of it may be."""
+    matrix = 0.5 * spec.psd * array.reshape(*array.shape[:-1], *spec.shape)
+    matrix = matrix + matrix.swapaxes(-1, -2)
+    size = np.sqrt(np.square(matrix).sum(axis=(-1, -2)))
+    return matrix, np.asarray(max(DEFINITE_SLACK, rounding) * np.maximum(size, 1.0))
+
+
+def _extreme(spec: ParameterSpec, value: Shaped[Float64, " size"], rounding: float) -> list[str]:
+    """How a finite ``value`` lacks the declared definiteness beyond rounding, in words."""
     if not spec.psd or not spec.size:
         return []
-    eigenvalues = np.linalg.eigvalsh(spec.psd * value.reshape(spec.shape))
-    if eigenvalues[0] >= -_DEFINITE_SLACK * max(abs(eigenvalues[-1]), 1.0):
+    matrix, slack = _definite_part(spec, value, rounding)
+    least = np.linalg.eigvalsh(matrix)[0]
+    if least >= -slack:
         return []
     end = "smallest" if spec.psd > 0 else "largest"
-    return [f"is not {_DEFINITE[spec.psd]} semidefinite: its {end} eigenvalue is {spec.psd * eigenvalues[0]:.3g}"]
+    return [f"is not {_DEFINITE[spec.psd]} semidefinite: its {end} eigenvalue is {spec.psd * least:.3g}"]

@@ -80,7 +80,8 @@ class Kernel:
         degenerate: Bool,
         threads: int = 0,
     ) -> None: ...
-    def publish(self, key: int, domains: Sequence[tuple[Any, ...]]) -> None: ...  # where built beside JAX
+    # Where built beside JAX:
+    def publish(self, key: int, domains: Sequence[tuple[Any, ...]], tolerances: tuple[float, float, float]) -> None: ...
     def hvp(
         self,
         parameters: Sequence[Float64 | None],

@@ -218,13 +218,15 @@ class Batch:
     ``arrays[i]`` is float64 of shape (*batch_i, parameters[i].size), its last axis contiguous; the batch_i broadcast to
     ``shape`` as in NumPy. A shared parameter has no batch axes (or axes of length or stride 0) and is never copied.
     ``invalid`` marks instances, flattened in C order, that are known to violate a declared domain. ``start`` holds points x, z, s
-    to start from, (B, n), (B, m), (B, m), NaN where there is none; engines may ignore it.
+    to start from, (B, n), (B, m), (B, m), NaN where there is none; engines may ignore it. ``rounding`` is the relative error that
+    the entries of each array may have because of the dtype in which they came; none if empty.
     """
 
     arrays: tuple[Float64, ...]
     shape: tuple[int, ...]
     invalid: Bool | None = None
     start: tuple[Float64, Float64, Float64] | None = None
+    rounding: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:

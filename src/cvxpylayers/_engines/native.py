@@ -164,12 +164,15 @@ class NativeEngine(Engine):
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
 
-    def publish(self) -> int | None:
-        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""
+    def publish(self, tolerances: tuple[float, float, float]) -> int | None:
+        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers.
+
+        ``tolerances`` are those of ``_arrays``, for signs, eigenvalues and asymmetry.
+        """
         if not hasattr(self._kernel, "publish"):
             return None
         key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0) ^ 16 * self._smoothed
-        self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters])
+        self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters], tolerances)
         return key
 
     def describe(self) -> Mapping[str, Any]:
