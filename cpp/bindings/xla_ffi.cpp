@@ -77,6 +77,17 @@ class Doubles {
   const Shape& dims() const { return dims_; }
   std::span<const double> span() const { return {data_, size_}; }
 
+  // Makes entries of at least this size infinite, and says whether there are any.
+  bool open(double infinite) {
+    const auto beyond = [&](double x) { return std::abs(x) >= infinite; };
+    if (std::none_of(data_, data_ + size_, beyond)) return false;
+    if (copy_.empty()) copy_.assign(data_, data_ + size_);
+    data_ = copy_.data();
+    std::replace_if(copy_.begin(), copy_.end(), [&](double x) { return x >= infinite; }, std::numeric_limits<double>::infinity());
+    std::replace_if(copy_.begin(), copy_.end(), [&](double x) { return x <= -infinite; }, -std::numeric_limits<double>::infinity());
+    return true;
+  }
+
  private:
   Shape dims_;
   std::size_t size_;
@@ -176,6 +187,10 @@ double fold(std::span<const double> v, Step step, Join join) {
   return part[0];
 }
 
+bool any_nan(std::span<const double> v) {
+  return std::any_of(v.begin(), v.end(), [](double x) { return std::isnan(x); });
+}
+
 bool finite(std::span<const double> v) {
   return fold(v, [](double sum, double x) { return sum + (x - x); }, std::plus<double>()) == 0.0;
 }
@@ -183,19 +198,21 @@ bool finite(std::span<const double> v) {
 // Mirrors cvxpylayers._arrays.screen, for one instance's entries, which are known to `rounding`.
 bool violates(const double* v, Index size, const Domain& domain, const Tolerances& tolerances, double rounding, std::vector<double>& scratch) {
   const std::span<const double> all{v, static_cast<std::size_t>(size)};
-  if (!finite(all)) return true;
+  if (domain.unbounded ? any_nan(all) : !finite(all)) return true;
   double least = 0.0, skew = 0.0;
   if (domain.sign)
     least = fold(all, [&](double low, double x) { return std::min(low, domain.sign * x); }, [](double a, double b) { return std::min(a, b); });
-  for (std::size_t e = 0; e < domain.low.size(); ++e) least = std::min(least, v[e] - domain.low[e]);
-  for (std::size_t e = 0; e < domain.high.size(); ++e) least = std::min(least, domain.high[e] - v[e]);
+  for (std::size_t e = 0; e < domain.low.size(); ++e)
+    if (v[e] < domain.low[e]) least = std::min(least, v[e] - domain.low[e]);
+  for (std::size_t e = 0; e < domain.high.size(); ++e)
+    if (v[e] > domain.high[e]) least = std::min(least, domain.high[e] - v[e]);
   for (const Index e : domain.zeros) least = std::min(least, -std::abs(v[e]));
   for (Index i = 0; i < domain.side; ++i)
     for (Index j = 0; j < i; ++j) skew = std::max(skew, 0.5 * std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
   const double slack = std::max(tolerances.slack, rounding);
   if (least < -slack || skew > 0.0) {
     const double largest =
-        fold(all, [](double high, double x) { return std::max(high, std::abs(x)); }, [](double a, double b) { return std::max(a, b); });
+        fold(all, [](double high, double x) { return std::isinf(x) ? high : std::max(high, std::abs(x)); }, [](double a, double b) { return std::max(a, b); });
     if (least < -slack * std::max(1.0, largest) || skew > tolerances.skew * largest) return true;
   }
   return domain.psd && indefinite(v, domain, std::max(tolerances.definite_slack, rounding), scratch);
@@ -265,7 +282,10 @@ ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictiona
     require((warm || args.size() == sizes.size()) && (tape || rets.size() == 5), "solve: wrong number of operands");
     const auto operand = [&](std::size_t i) { return bytes<const double>(args.get<ffi::AnyBuffer>(sizes.size() + i).value()); };
     const auto result = [&](std::size_t i) { return *rets.get<ffi::AnyBuffer>(i).value(); };
-    const std::vector<Doubles> arrays = parameters(args, sizes.size());
+    std::vector<Doubles> arrays = parameters(args, sizes.size());
+    bool infinite = false;
+    for (std::size_t i = 0; i < arrays.size(); ++i)
+      if (program->domains[i].unbounded) infinite |= arrays[i].open(program->tolerances.infinite);
     const BatchView batch = view(arrays, shape(result(1)), sizes);
     const auto rounding = attrs.get<ffi::Span<const double>>("rounding").value();
     require(rounding.size() == sizes.size(), "solve: one rounding per parameter is needed");
@@ -273,6 +293,7 @@ ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictiona
     Room outputs(result(0)), residuals(result(3)), margin(result(4));
     const std::span<std::int8_t> status = bytes<std::int8_t>(result(1));
     SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, bytes<Index>(result(2)), residuals.span(), margin.span()};
+    request.infinite = infinite;
     if (tape) {
       request.x = bytes<double>(result(5));
       request.z = bytes<double>(result(6));

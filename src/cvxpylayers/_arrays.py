@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -19,6 +20,8 @@ SLACK, DEFINITE_SLACK, _ROUNDINGS = 1e-8, 1e-9, 16
 _UNITS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 # Largest entry of (S - Sᵀ)/2, relative to that of S, which is taken for error; the symmetric part of S is what counts.
 SKEW = 1e-3
+# From here on a bound is none, as for other solvers: 1e20, and what it may become in a coarse dtype.
+INFINITE = 0.99e20
 _DEFINITE = {1: "positive", -1: "negative"}
 
 Entry = TypeVar("Entry", bound=np.generic)
@@ -124,18 +127,32 @@ def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tu
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Shaped[Bool, " B"] | None:
-    """Which instances (B,) hold NaN or inf or leave a declared domain; None when all are fine.
+def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Batch:
+    """The batch as engines take it: bounds that are none are infinite, and ``invalid`` marks instances that hold NaN or inf
+    elsewhere, or leave a declared domain (None when all are fine).
 
     Of parameters that make P only the diagonal is judged here; engines judge P where it matters.
     """
-    invalid = None
-    for spec, array, rounding in zip(specs, batch.arrays, _roundings(batch), strict=True):
+    invalid, arrays = None, list(batch.arrays)
+    for i, (spec, array, rounding) in enumerate(zip(specs, batch.arrays, _roundings(batch), strict=True)):
         compact = _compact(array, array.ndim - 1)
+        if spec.unbounded and (opened := _open(compact)) is not None:
+            compact, arrays[i] = opened, np.broadcast_to(opened, array.shape)
         for _, bad in (*_violations(spec, compact, rounding), *_indefinite(spec, compact, rounding)):
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
-    return None if invalid is None else invalid.reshape(-1)
+    infinite = any(new is not old for new, old in zip(arrays, batch.arrays, strict=True))
+    if invalid is None and not infinite:
+        return batch
+    return replace(batch, arrays=tuple(arrays), invalid=None if invalid is None else invalid.reshape(-1), infinite=infinite)
+
+
+def _open(array: Shaped[Float64, "*batch size"]) -> Shaped[Float64, "*batch size"] | None:
+    """A copy with infinities in place of what counts as such; None if there is nothing."""
+    if array.flags.c_contiguous and np.vdot(array, array) < INFINITE**2:  # one pass decides the common case
+        return None
+    beyond = np.abs(array) >= INFINITE
+    return np.where(beyond, np.copysign(np.inf, array), array) if beyond.any() else None
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -161,16 +178,16 @@ def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"], roun
         return found
     # One pass decides the common case: a sum is finite only if all entries are (a finite overflow is cleared below).
     if not math.isfinite(np.add.reduce(array, axis=None)):
-        finite = np.asarray(np.isfinite(array).all(axis=-1))
-        if not finite.all():
-            found.append(("holds NaN or inf", ~finite))
-            array = np.where(finite[..., None], array, 0.0)
+        good = np.asarray((~np.isnan(array) if spec.unbounded else np.isfinite(array)).all(axis=-1))
+        if not good.all():
+            found.append(("holds NaN or inf", ~good))
+            array = np.where(good[..., None], array, 0.0)
     slack = max(SLACK, rounding)
 
     def leaves(miss: Float64, words: str) -> None:
         """Note the instances where an entry of ``miss`` (*batch_i, …), how far outside it is, is beyond rounding."""
         if miss.size and np.max(miss) > slack:
-            size = np.maximum(np.abs(array).max(axis=-1), 1.0)
+            size = np.maximum(np.abs(array).max(axis=-1, where=np.isfinite(array), initial=0.0), 1.0)
             if (wrong := miss.max(axis=-1) > slack * size).any():
                 found.append((words, wrong))
 
@@ -181,7 +198,7 @@ def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"], roun
         leaves(-spec.sign * array, "is negative" if spec.sign > 0 else "is positive")
     if spec.bounds is not None:
         low, high = map(np.array, spec.bounds)
-        leaves(np.maximum(low - array, array - high), "leaves its bounds")
+        leaves(np.fmax(low - array, array - high), "leaves its bounds")  # of infinite ones one is NaN
     if spec.support is not None:
         leaves(np.abs(np.delete(array, spec.support, axis=-1)), "has nonzero entries where its attributes want zeros")
     if spec.symmetric or spec.psd:

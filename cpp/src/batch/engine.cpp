@@ -256,7 +256,8 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   job.locator.locate(0, pointers.data());
   job.base.assign(s.values(), 0.0);
   impl_->kernels->evaluate(compiled, pointers.data(), job.base.data());
-  // Matrices are scaled once for all where every instance has the same; a NaN among them is left for the loads to report.
+  // Matrices are scaled once for all where every instance has the same, all rows included; a NaN among them is left for the loads to report.
+  job.shared_matrices = !request.infinite;
   for (Index v = 0; v < s.values(); ++v)
     if (const auto kind = compiled.place[v].kind; kind == Place::P || kind == Place::A)
       job.shared_matrices &= job.locator.shared(v) && job.base[v] - job.base[v] == 0.0;

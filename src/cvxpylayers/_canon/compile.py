@@ -46,7 +46,7 @@ def compile_problem(
         structure=structure,
         M=M,
         R=_output_map(form, rows),
-        parameters=_parameter_specs(parameters, form.forms, M[: structure.P.nnz]),
+        parameters=_parameter_specs(parameters, form.forms, M, structure),
         outputs=tuple(_output_spec(variable, problem, gp) for variable in variables),
         objective_sign=-1 if isinstance(problem.objective, cp.Maximize) else 1,
         row_sources=_row_sources(form, rows),
@@ -131,6 +131,7 @@ def _value_map(form: ConeForm, rows: Rows) -> tuple[Structure, sp.csr_array]:
     slots = np.concatenate([P_slot, q_slot, slot]), np.concatenate([P_column, q_column, column])
     del P_value, P_slot, P_column, value, slot, column
     M = sp.csr_array((values, slots), shape=(structure.values, form.parameters.shape[0])) @ form.parameters
+    M.eliminate_zeros()
     M.sort_indices()
     return structure, M
 
@@ -187,26 +188,35 @@ def _row_sources(form: ConeForm, rows: Rows) -> tuple[str, ...]:
 
 
 def _parameter_specs(
-    parameters: Sequence[cp.Parameter], forms: Sequence[tuple[Form, ...]], quadratic: sp.csr_array
+    parameters: Sequence[cp.Parameter], forms: Sequence[tuple[Form, ...]], M: sp.csr_array, structure: Structure
 ) -> tuple[ParameterSpec, ...]:
-    """Names, shapes, declared domains and forms; ``quadratic`` holds the rows of M that make P."""
-    reached = np.bincount(quadratic.indices, minlength=quadratic.shape[1]) > 0
+    """Names, shapes, declared domains and forms, and where M takes them: to P, or to bounds of inequalities alone."""
+    cones, first = structure.cones, structure.values - 1 - structure.m
+
+    def reached(start: int, stop: int) -> Bool:
+        columns = M.indices[M.indptr[start] : M.indptr[stop]]
+        return np.bincount(columns, minlength=M.shape[1]) > 0
+
+    quadratic, bounds = reached(0, structure.P.nnz), reached(first + cones.zero, first + cones.zero + cones.nonneg)
+    elsewhere = reached(0, first + cones.zero) | reached(first + cones.zero + cones.nonneg, structure.values)
     cuts = np.cumsum([0, *(p.size * len(f) for p, f in zip(parameters, forms, strict=True))])
     return tuple(
-        _parameter_spec(parameter, kinds, bool(reached[a:b].any()))
+        _parameter_spec(parameter, kinds, bool(quadratic[a:b].any()), bool(bounds[a:b].any() and not elsewhere[a:b].any()))
         for parameter, kinds, (a, b) in zip(parameters, forms, pairwise(cuts), strict=True)
     )
 
 
-def _parameter_spec(parameter: cp.Parameter, forms: tuple[Form, ...], quadratic: bool) -> ParameterSpec:
+def _parameter_spec(parameter: cp.Parameter, forms: tuple[Form, ...], quadratic: bool, unbounded: bool) -> ParameterSpec:
     has = parameter.attributes
+    symmetric = bool(has["symmetric"] or has["PSD"] or has["NSD"])
     return ParameterSpec(
         name=parameter.name(),
         shape=tuple(parameter.shape),
         sign=bool(has["nonneg"] or has["pos"]) - bool(has["nonpos"] or has["neg"]),
         psd=bool(has["PSD"]) - bool(has["NSD"]),
-        symmetric=bool(has["symmetric"] or has["PSD"] or has["NSD"]),
+        symmetric=symmetric,
         quadratic=quadratic,
+        unbounded=unbounded and forms == ("value",) and not symmetric,
         support=support(parameter),
         bounds=numeric_bounds(parameter),
         forms=forms,

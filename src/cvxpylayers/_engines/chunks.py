@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS, NativeDerivative
-from cvxpylayers._engines.judge import Claim, Outcome, failed, invalid, settle
+from cvxpylayers._engines.judge import Claim, Outcome, failed, known, settle
 from cvxpylayers._engines.margin import margin
-from cvxpylayers._engines.program import Assembler, ConeProgram
-from cvxpylayers._program import Batch, Solution, Tape
+from cvxpylayers._engines.program import Assembler, ConeProgram, switch_off
+from cvxpylayers._program import Batch, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 
 _CHUNK: Final = 128  # instances whose value vectors exist at a time
@@ -34,11 +34,16 @@ class Chunked(NativeDerivative):
         for start in range(0, batch.size, _CHUNK):
             rows = range(start, min(start + _CHUNK, batch.size))
             values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)  # the order of sums depends on strides
+            hopeless = (values == -np.inf).any(axis=1) & batch.infinite
+            off = switch_off(structure, values) if batch.infinite else None
             valid = self._valid(values)
             if batch.invalid is not None:
                 valid &= ~batch.invalid[start : start + _CHUNK]
-            found = iter(self._outcomes(values[valid], settings) if valid.any() else [])
-            outcomes += [next(found) if good else invalid(structure) for good in valid]
+            solvable = valid & ~hopeless
+            answers = iter(self._outcomes(values[solvable], settings) if solvable.any() else [])
+            status = np.where(valid, Status.PRIMAL_INFEASIBLE, Status.INVALID_INPUT)
+            found = [next(answers) if s else known(structure, Status(code)) for s, code in zip(solvable, status, strict=True)]
+            outcomes += found if off is None else [o.without(rows) for o, rows in zip(found, off, strict=True)]
         solution = self._collect(outcomes, tape)
         if solution.tape is not None:
             self._centre(batch, solution.tape, settings)

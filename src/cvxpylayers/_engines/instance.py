@@ -9,7 +9,7 @@ from typing import Any, Final
 import clarabel
 import numpy as np
 
-from cvxpylayers._engines.judge import ALMOST, Outcome, invalid, measure
+from cvxpylayers._engines.judge import ALMOST, Outcome, known, measure
 from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import Cones, Status, Structure
 from cvxpylayers._typing import Float64, Shaped
@@ -43,7 +43,7 @@ def solve_instance(
     solved; otherwise it is Clarabel's. ``settings`` are Clarabel's own names and win over what is set here.
     """
     if not np.isfinite(values).all():
-        return invalid(structure)
+        return known(structure, Status.INVALID_INPUT)
     return solve_program(Assembler(structure)(values), tolerance=tolerance, **settings)
 
 

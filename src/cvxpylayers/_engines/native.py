@@ -13,6 +13,7 @@ from cvxpylayers import _core
 from cvxpylayers._engines.base import Capabilities, Engine
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._engines.margin import margin
+from cvxpylayers._engines.program import switch_off
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, Shaped
 from cvxpylayers.errors import OptionError
@@ -76,7 +77,8 @@ class NativeEngine(Engine):
         iterations = np.empty(size, dtype=np.int32)
         residuals, margins = np.empty((size, 4)), np.empty(size)
         found = (outputs, x, z, s, status, iterations, residuals, margins)
-        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, *found, *(batch.start or ()))
+        warm_x, warm_z, warm_s = batch.start or (None, None, None)
+        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, *found, warm_x, warm_z, warm_s, batch.infinite)
         solution = Solution(
             outputs=outputs,
             status=status,
@@ -96,13 +98,16 @@ class NativeEngine(Engine):
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
         """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
         rows = np.flatnonzero(_UNRESOLVED[solution.status])
-        values = (self.compiled.M @ batch.theta(rows).T).T
+        values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
+        off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
         replaced = np.full_like(solution.status, Status.INVALID_INPUT)
-        for row, numbers in zip(rows, values, strict=True):
+        for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
             found = solve_instance(self.compiled.structure, numbers, tolerance=settings.get("tolerance", 1e-8))
             solution.fallback[row] = True
             if found.status >= solution.status[row]:
                 continue
+            if off.any():
+                found = found.without(off[k])
             solution.status[row] = found.status
             solution.iterations[row] += found.iterations
             solution.primal_residual[row] = found.primal_residual
@@ -164,10 +169,10 @@ class NativeEngine(Engine):
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
 
-    def publish(self, tolerances: tuple[float, float, float]) -> int | None:
+    def publish(self, tolerances: tuple[float, float, float, float]) -> int | None:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers.
 
-        ``tolerances`` are those of ``_arrays``, for signs, eigenvalues and asymmetry.
+        ``tolerances`` are those of ``_arrays``, for signs, eigenvalues and asymmetry, and what counts as infinite.
         """
         if not hasattr(self._kernel, "publish"):
             return None
@@ -185,7 +190,7 @@ def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
     side = spec.shape[0] if spec.symmetric or spec.psd else 0
     zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
     low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
-    return spec.sign, spec.psd, spec.symmetric, spec.quadratic, side, zeros, low, high
+    return spec.sign, spec.psd, spec.symmetric, spec.quadratic, spec.unbounded, side, zeros, low, high
 
 
 def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple[int, ...], Float64, Float64, Float64, Int8]:

@@ -75,6 +75,17 @@ class Assembler:
         return bool(eigenvalues[0] >= -1e-9 * max(1.0, eigenvalues[-1]))
 
 
+def switch_off(structure: Structure, values: Shaped[Float64, "k values"]) -> Shaped[Bool, "k m"]:
+    """Turn nonnegative rows with an infinite b into 0·x + s = 1, which says nothing, in place; returns which rows these are."""
+    st = structure
+    A, b = values[:, st.P.nnz + st.n : -st.m - 1], values[:, -st.m - 1 : -1]
+    off = np.isinf(b)
+    off[:, : st.cones.zero] = off[:, st.cones.zero + st.cones.nonneg :] = False
+    A[off[:, st.A.rows]] = 0.0
+    b[off] = 1.0
+    return np.asarray(off, dtype=np.bool_)
+
+
 def permuted(program: ConeProgram, order: NDArray[np.intp]) -> tuple[sp.csc_matrix, Float64]:
     """A and b with their rows in another order."""
     return program.A[order], program.b[order]

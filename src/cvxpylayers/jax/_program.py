@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxpylayers._arrays import DEFINITE_SLACK, SKEW, SLACK, screen, to_batch
+from cvxpylayers._arrays import DEFINITE_SLACK, INFINITE, SKEW, SLACK, screen, to_batch
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.log_space import LogSpaceEngine
 from cvxpylayers._engines.native import NativeEngine
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 Options = tuple[tuple[str, Any], ...]
 # Options that concern the host, or what was compiled before.
 _HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative"})
-_TOLERANCES = (SLACK, DEFINITE_SLACK, SKEW)
+_TOLERANCES = (SLACK, DEFINITE_SLACK, SKEW, INFINITE)
 
 
 class Program:
@@ -77,8 +77,7 @@ class Program:
         if start:
             batch = replace(batch, shape=np.broadcast_shapes(batch.shape, *(a.shape[:-1] for a in start)))
         points = _points(start, batch.size) if start else None
-        batch = replace(batch, rounding=rounding)
-        batch = replace(batch, invalid=screen(self.compiled.parameters, batch), start=points)
+        batch = screen(self.compiled.parameters, replace(batch, rounding=rounding, start=points))
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
             found.outputs[found.status > Status.ALMOST_SOLVED] = np.nan
