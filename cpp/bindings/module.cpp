@@ -279,6 +279,7 @@ class Kernel {
     read("polish", settings.polish);
     read("equilibrate", settings.equilibrate);
     read("threads", settings.threads);
+    read("rounding", settings.rounding);
     return settings;
   }
 

@@ -304,7 +304,9 @@ ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictiona
       request.warm_z = operand(1);
       request.warm_s = operand(2);
     }
-    engine->solve(batch, settings(attrs), request);
+    Settings how = settings(attrs);
+    for (const double r : rounding) how.rounding = std::max(how.rounding, r);
+    engine->solve(batch, how, request);
     if (attrs.get<bool>("nan").value()) {
       const std::size_t width = engine->problem().R.pattern.rows();
       for (std::size_t b = 0; b < status.size(); ++b)

@@ -153,6 +153,12 @@ class ParameterSpec:
     unbounded: bool = False  # enters right-hand sides of inequalities alone, where ±inf means that there is none
     forms: tuple[Form, ...] = ("value",)  # what of it is in θ, one after the other: its entries, their logarithms
 
+    @cached_property
+    def free(self) -> bool:
+        """Whether it may hold any finite numbers."""
+        restricted = self.sign or self.psd or self.symmetric or self.support is not None or self.bounds is not None
+        return not restricted and "log" not in self.forms
+
     @property
     def size(self) -> int:
         """Number of entries."""

@@ -266,11 +266,14 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   };
   bool completed = run(impl_->solve_bytes);
   if (completed && !impl_->homogeneous) {
-    const auto left = [](std::int8_t status) { return unresolved(static_cast<Status>(status)); };
-    if (const auto count = std::count_if(request.status.begin(), request.status.end(), left); count > 0) {
-      job.unresolved.reserve(static_cast<std::size_t>(count));
-      for (std::int64_t i = 0; i < job.locator.size(); ++i)
-        if (left(request.status[i])) job.unresolved.push_back(i);
+    // Of data that are rounded and contradict themselves nobody can solve more.
+    const auto contradicts = [&](std::int64_t i) {
+      return settings.rounding > 0.0 && !request.residuals.empty() && request.status[i] == static_cast<std::int8_t>(Status::almost_solved) &&
+             std::max(request.residuals[4 * i + 1], request.residuals[4 * i + 2]) <= settings.tolerance;
+    };
+    for (std::int64_t i = 0; i < job.locator.size(); ++i)
+      if (unresolved(static_cast<Status>(request.status[i])) && !contradicts(i)) job.unresolved.push_back(i);
+    if (!job.unresolved.empty()) {
       job.again = true;
       job.progress.next = 0;
       completed = run(impl_->kernels->solve_arena(compiled, true));

@@ -49,6 +49,7 @@ struct Embedding {
   V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   V polish_at{};                    // merit at which the next polish is tried
+  Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
 
   Embedding(const Plan& p, const Settings& options, Arena& arena)
@@ -108,6 +109,7 @@ void evaluate(Embedding<V>& st) {
   const V gain_primal = -bz * c_inverse, gain_dual = -linear * c_inverse;
   st.no_primal = select(gain_primal > 0.0, Atz_norm * max(one, st.b_norm) / gain_primal, infinity);
   st.no_dual = select(gain_dual > 0.0, max(Px_norm, ray) * max(one, st.q_norm) / gain_dual, infinity);
+  doubt(st, st.z, -gain_primal);
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -9,10 +9,11 @@ namespace cvxl::CVXL_ISA {
 // How far z is from a proof of primal infeasibility, b'z < 0 and A'z = 0 (Farkas), and x from one of dual infeasibility, q'x < 0
 // and Px = 0, Ax ∈ -K: the violation relative to the gain, in units of b or q.
 template <class V>
-void certify(State<V>& st, V bz, V Atz_norm, V qx, V ray_norm) {
+void certify(State<V>& st, const V* z, V bz, V Atz_norm, V qx, V ray_norm) {
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
   st.no_primal = select(bz < 0.0, Atz_norm * max(one, st.b_norm) / -bz, infinity);
   st.no_dual = select(qx < 0.0, ray_norm * max(one, st.q_norm) / -qx, infinity);
+  doubt(st, z, bz);
 }
 
 // Residuals, merit and certificates of every lane from the products of its point.
@@ -58,7 +59,7 @@ void assess(State<V>& st) {
   st.merit = select(st.merit < splat<V>(1e300), st.merit, splat<V>(__builtin_inf()));
   st.drift = st.outcome.dual_residual > max(splat<V>(st.settings.target), 2.0 * (1.0 - st.alpha) * dual_before + 1e-3 * dual_before);
 
-  certify(st, bz * c_inverse, Atz_norm, linear * c_inverse, max(Px_norm, ray));
+  certify(st, st.z, bz * c_inverse, Atz_norm, linear * c_inverse, max(Px_norm, ray));
 }
 
 // The same from the point alone.

@@ -65,25 +65,44 @@ class Solver {
   void admit(Feed& feed, bool shared_matrices) {
     const M loaded = load_idle(st_, feed, shared_matrices, exhausted_);
     if (!any(loaded)) return;
-    const V zero = V{};
-    for (Index i = 0; i < st_.plan.m; ++i) {
-      st_.z[i] = select(loaded, zero, st_.z[i]);
-      st_.s[i] = select(loaded, zero, st_.s[i]);
-      st_.active[i] &= ~loaded;
-    }
-    st_.stable = select(loaded, zero, st_.stable);
-    st_.wait = select(loaded, zero, st_.wait);
-    st_.backoff = select(loaded, splat<V>(2.0), st_.backoff);
+    reset(loaded);
     st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);
     st_.given = M{};
     if (any(st_.warm & loaded)) take_given(st_, st_.warm & loaded);
-    st_.convexity = check_convexity_ ? loaded : M{};
-    begin(st_, loaded & ~st_.convexity);
+    if (check_convexity_) st_.convexity |= loaded;
+    else begin(st_, loaded);
+  }
+
+  void reset(M lanes) {
+    const V zero = V{};
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      st_.z[i] = select(lanes, zero, st_.z[i]);
+      st_.s[i] = select(lanes, zero, st_.s[i]);
+      st_.active[i] &= ~lanes;
+    }
+    st_.stable = select(lanes, zero, st_.stable);
+    st_.wait = select(lanes, zero, st_.wait);
+    st_.backoff = select(lanes, splat<V>(2.0), st_.backoff);
+  }
+
+  // Takes those of the lanes that rounding of their data keeps from a solution back to their start, with other data. `z`: their certificates.
+  void start_again(M& lanes, const V* z) {
+    const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= 2.0);
+    if (!any(which)) return;
+    lanes &= ~which;
+    st_.interior &= ~which;
+    st_.polish &= ~which;
+    st_.refine &= ~which;
+    st_.warm &= ~which;
+    forget_point(st_, which);
+    reset(which);
+    begin(st_, which);
   }
 
   // Takes lanes that are done off the loop, and moves the others between interior and polish.
   void judge(Feed& feed) {
-    finish(feed, st_.not_convex, Status::invalid_input);
+    st_.convexity |= lift(st_, st_.not_convex);
+    finish(feed, st_.not_convex & ~st_.convexity, Status::invalid_input);
     M inner = st_.interior & ~st_.fresh;
     const M tried = st_.polish & ~st_.fresh;
     const M better = inner & (st_.merit < st_.best_merit);
@@ -107,6 +126,7 @@ class Solver {
       leave_polish(st_, tried & ~polished);
 
     finish_infeasible(feed, inner, st_.settings.infeasibility_tolerance);
+    start_again(inner, st_.z);
     finish_and_drop(feed, inner, st_.merit <= st_.settings.target, Status::solved);
 
     if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner);
@@ -140,7 +160,7 @@ class Solver {
   void finish(Feed& feed, M lanes, Status status) {
     if (!any(lanes)) return;
     for (int lane = 0; lane < W; ++lane)
-      if (lanes[lane]) feed.store(lane, status);
+      if (lanes[lane]) feed.store(lane, outcome_of(st_, lane, status));
     st_.interior &= ~lanes;
     st_.polish &= ~lanes;
     st_.refine &= ~lanes;
@@ -169,8 +189,9 @@ class Solver {
       bz += st_.program.b[i] * st_.dz[i];
       ray_norm = max(ray_norm, abs(st_.t2[i]) * st_.scaling.E_inverse[i]);
     }
-    certify(st_, bz * c_inverse, Atz_norm, qx * c_inverse, ray_norm);
+    certify(st_, st_.dz, bz * c_inverse, Atz_norm, qx * c_inverse, ray_norm);
     finish_infeasible(feed, lanes, st_.settings.infeasibility_tolerance);
+    start_again(lanes, st_.dz);
     const M over = st_.outcome.iterations >= most_repeats;
     finish_and_drop(feed, lanes, over & (st_.merit <= st_.settings.tolerance), Status::solved);
     finish_and_drop(feed, lanes, over & (st_.merit <= st_.settings.reduced_tolerance), Status::almost_solved);

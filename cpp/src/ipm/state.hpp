@@ -3,6 +3,7 @@
 
 #include "cvxl/settings.hpp"
 #include "kkt/equilibrate.hpp"
+#include "ipm/rounding.hpp"
 #include "kkt/factor.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -51,6 +52,7 @@ struct State {
   V wrong{}, last_wrong{}, tries{}; // signs that a polish got wrong, now and before; its attempts
   V stable{}, wait{}, backoff{};    // passes for which the guess has not changed, until the next polish, and after that one
   V stalled{};                      // passes without progress
+  Moved<V> moved;
 
   State(const Plan& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena) {

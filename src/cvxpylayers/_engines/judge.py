@@ -66,6 +66,12 @@ class Outcome:
         """The same, the rows ``off`` having had no bound: multiplier 0, slack inf."""
         return replace(self, z=np.where(off, 0.0, self.z), s=np.where(off, np.inf, self.s)) if self.status.solved else self
 
+    def off(self, residual: float, tolerance: float) -> Outcome:
+        """The same, of an instance that was solved for a right-hand side other by ``residual``."""
+        almost = self.status is Status.SOLVED and residual > tolerance
+        worst = max(self.primal_residual, residual)
+        return replace(self, primal_residual=worst, status=Status.ALMOST_SOLVED if almost else self.status)
+
 
 @dataclass(frozen=True)
 class Quality:

@@ -15,7 +15,7 @@ from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._engines.margin import margin
 from cvxpylayers._engines.program import switch_off
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
-from cvxpylayers._typing import Bool, Float64, Int8, Shaped
+from cvxpylayers._typing import Bool, Float64, Int8, NDArray, Shaped
 from cvxpylayers.errors import OptionError
 
 _SMOOTHING = 1e-4  # the kernel's default
@@ -68,7 +68,7 @@ class NativeEngine(Engine):
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
-        settings = self.settings(options)
+        settings = {**self.settings(options), "rounding": max(batch.rounding, default=0.0)}
         structure = self.compiled.structure
         size = batch.size
         outputs = np.empty((size, self.compiled.R.shape[0]))
@@ -95,9 +95,17 @@ class NativeEngine(Engine):
             self._fall_back(batch, solution, settings)
         return solution
 
+    def _left(self, solution: Solution, settings: Mapping[str, Any]) -> NDArray[np.intp]:
+        """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp)."""
+        left = _UNRESOLVED[solution.status]
+        if settings["rounding"]:
+            worst = np.maximum(solution.dual_residual, solution.gap)
+            left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", 1e-8))
+        return np.flatnonzero(left)
+
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
         """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
-        rows = np.flatnonzero(_UNRESOLVED[solution.status])
+        rows = self._left(solution, settings)
         values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
         off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
         replaced = np.full_like(solution.status, Status.INVALID_INPUT)
