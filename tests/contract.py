@@ -211,6 +211,31 @@ class EngineContract:
                 np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
                 assert np.isnan(after[1]).all()
 
+    @pytest.mark.parametrize("make", [quadratic, linear])
+    def test_an_infinite_bound_is_none(self, make: Callable[[], Case]) -> None:
+        case = make()
+        layer = self.layer(case)
+        far, none = case.values[-1].copy(), case.values[-1].copy()
+        far[:2, [0, 2]] = 1e3  # out of reach
+        none[0, [0, 2]], none[1, [0, 2]] = np.inf, 1e20
+        cotangents, points = [], []
+        for bounds in (far, none):
+            points.append(point := layer.linearize(*case.values[:-1], bounds))
+            cotangents = [rng().normal(size=o.shape) for o in point.outputs]
+        for found, true in zip(points[1].outputs, points[0].outputs, strict=True):
+            np.testing.assert_allclose(found, true, atol=self.accuracy)
+        gradients = points[1].vjp(*cotangents)
+        np.testing.assert_allclose(gradients[-1][:2, [0, 2]], 0, atol=1e-9)
+        for found, true in zip(gradients, points[0].vjp(*cotangents), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
+        tangents = [rng().normal(size=v.shape) for v in case.values]
+        for found, true in zip(points[1].jvp(*tangents), points[0].jvp(*tangents), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
+        none[1, 1], none[2, 0] = -1e20, np.nan
+        outputs, info = layer.solve(*case.values[:-1], none, on_failure="nan")
+        assert [str(status) for status in info.status] == ["solved", "primal_infeasible", "invalid_input"]
+        np.testing.assert_array_equal(outputs[0][0], points[1].outputs[0][0])
+
     def test_batches_may_be_empty_or_have_no_axes(self) -> None:
         case = self.smallest()
         layer = self.layer(case)

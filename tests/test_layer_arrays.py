@@ -99,7 +99,7 @@ def test_mistakes_name_the_parameter_what_was_expected_and_what_came(
 
 def judged(spec: ParameterSpec, array: np.ndarray) -> tuple[list[bool] | None, list[str]]:
     batch = to_batch([spec], [array])
-    invalid = screen([spec], batch)
+    invalid = screen([spec], batch).invalid
     if invalid is None:
         return None, []
     return invalid.tolist(), reasons([spec], batch, int(np.flatnonzero(invalid)[0]))
@@ -143,7 +143,7 @@ def test_definiteness(sign: int, word: str, extreme: str) -> None:
 def test_engines_judge_what_makes_the_quadratic_term() -> None:
     spec = ParameterSpec("S", (2, 2), psd=1, symmetric=True, quadratic=True)
     batch = to_batch([spec], [np.array([[[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])])
-    assert screen([spec], batch) is None
+    assert screen([spec], batch).invalid is None
     assert reasons([spec], batch, 0) == ["parameter 'S' is not positive semidefinite: its smallest eigenvalue is -1"]
     assert reasons([spec], batch, 1) == []
     assert judged(spec, -np.eye(2)[None])[0] == [True]
@@ -170,5 +170,5 @@ def test_single_precision_rounding_is_no_asymmetry() -> None:
 
 def test_a_shared_bad_value_spoils_every_instance_and_an_empty_batch_none() -> None:
     bad, other = np.full(3, np.nan), np.ones((2, 3, 2))
-    assert screen([VECTOR, MATRIX], to_batch([VECTOR, MATRIX], [bad, other])).tolist() == [True, True]
-    assert screen([VECTOR], Batch((np.ones((0, 3)),), (0,))) is None
+    assert screen([VECTOR, MATRIX], to_batch([VECTOR, MATRIX], [bad, other])).invalid.tolist() == [True, True]
+    assert screen([VECTOR], Batch((np.ones((0, 3)),), (0,))).invalid is None

@@ -129,6 +129,20 @@ def test_a_layer_per_sample() -> None:
         torch.testing.assert_close(solution, torch.tensor([1.0, 0.0]), atol=1e-6, rtol=0)
 
 
+def test_attributes_are_checked_but_for_rounding() -> None:
+    x, S, t = cp.Variable(2), cp.Parameter((2, 2), PSD=True), cp.Parameter(nonneg=True)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.quad_form(x, S) - t * cp.sum(x))), [S, t], [x], on_failure="nan")
+    skewed = torch.tensor([[1.0, 1e-3], [0.0, 1.0]], requires_grad=True)
+    rounded = torch.tensor([1.0, -1e-9])
+    (solution,), info = layer.solve(skewed, rounded)
+    assert info.solved.all()
+    solution[0].sum().backward()
+    assert torch.equal(skewed.grad, skewed.grad.T)
+    clear = torch.tensor([[[1.0, 1e-2], [0.0, 1.0]], [[1.0, 0.0], [0.0, -1e-3]]])
+    assert [str(s) for s in layer.solve(clear, rounded[0])[1].status] == ["invalid_input"] * 2
+    assert str(layer.solve(skewed, torch.tensor(-1e-4))[1].status[0]) == "invalid_input"
+
+
 def test_mistakes_are_the_exceptions_that_they_were(least_absolute: Problem) -> None:
     problem, A, b, x = least_absolute
     y, c = cp.Variable(), cp.Parameter()

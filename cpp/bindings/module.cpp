@@ -109,7 +109,7 @@ class Kernel {
              std::optional<Array<const bool>> invalid, Array<double> outputs, std::optional<Array<double>> x,
              std::optional<Array<double>> z, std::optional<Array<double>> s, Array<std::int8_t> status, Array<cvxl::Index> iterations,
              Array<double> residuals, Array<double> margin, std::optional<Array<const double>> warm_x,
-             std::optional<Array<const double>> warm_z, std::optional<Array<const double>> warm_s) const {
+             std::optional<Array<const double>> warm_z, std::optional<Array<const double>> warm_s, bool infinite) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
     cvxl::SolveRequest request{{},
@@ -121,6 +121,7 @@ class Kernel {
                                {iterations.data(), iterations.size()},
                                {residuals.data(), residuals.size()},
                                {margin.data(), margin.size()}};
+    request.infinite = infinite;
     if (invalid) request.invalid = {reinterpret_cast<const std::uint8_t*>(invalid->data()), invalid->size()};
     const auto& problem = engine_->problem();
     check(request.invalid, B, true, "invalid must have one entry per instance");
@@ -169,12 +170,13 @@ class Kernel {
   }
 
 #ifdef CVXL_XLA
-  // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of cvxl::Domain a parameter.
-  using DomainFields = std::tuple<int, int, bool, bool, cvxl::Index, std::vector<cvxl::Index>, std::vector<double>, std::vector<double>>;
-  void publish(std::int64_t key, const std::vector<DomainFields>& domains) const {
+  // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of cvxl::Domain a parameter,
+  // `tolerances` those of cvxl::Tolerances.
+  using DomainFields = std::tuple<int, int, bool, bool, bool, cvxl::Index, std::vector<cvxl::Index>, std::vector<double>, std::vector<double>>;
+  void publish(std::int64_t key, const std::vector<DomainFields>& domains, const std::tuple<double, double, double, double>& tolerances) const {
     std::vector<cvxl::Domain> copies;
     for (const auto& fields : domains) copies.push_back(std::make_from_tuple<cvxl::Domain>(fields));
-    cvxl::publish(key, engine_, std::move(copies));
+    cvxl::publish(key, engine_, std::move(copies), std::make_from_tuple<cvxl::Tolerances>(tolerances));
   }
 #endif
 
@@ -277,6 +279,7 @@ class Kernel {
     read("polish", settings.polish);
     read("equilibrate", settings.equilibrate);
     read("threads", settings.threads);
+    read("rounding", settings.rounding);
     return settings;
   }
 
@@ -297,13 +300,13 @@ NB_MODULE(_core, m) {
            "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "smoothed"_a = false, "lane_width"_a = 0)
       .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
            "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a, "margin"_a, "warm_x"_a.none() = nb::none(),
-           "warm_z"_a.none() = nb::none(), "warm_s"_a.none() = nb::none())
+           "warm_z"_a.none() = nb::none(), "warm_s"_a.none() = nb::none(), "infinite"_a = false)
       .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
            "threads"_a = 0)
       .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
            "threads"_a = 0)
 #ifdef CVXL_XLA
-      .def("publish", &Kernel::publish, "key"_a, "domains"_a)
+      .def("publish", &Kernel::publish, "key"_a, "domains"_a, "tolerances"_a)
 #endif
       .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "tangents"_a,
            "gradients"_a, "degenerate"_a, "threads"_a = 0)

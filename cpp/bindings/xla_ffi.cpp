@@ -30,12 +30,11 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-constexpr double sign_slack = 1e-10, symmetry_slack = 1e-6, definite_slack = 1e-9;  // those of cvxpylayers._arrays
-
 // Equal problems share a key; their engines give equal results, so that any one alive will do.
 struct Program {
   std::vector<std::weak_ptr<const Engine>> engines;
   std::vector<Domain> domains;
+  Tolerances tolerances;
 };
 
 std::mutex programs_mutex;
@@ -44,11 +43,11 @@ std::unordered_map<std::int64_t, Program>& programs() {
   return *map;
 }
 
-std::pair<std::shared_ptr<const Engine>, const std::vector<Domain>*> find(std::int64_t key) {
+std::pair<std::shared_ptr<const Engine>, const Program*> find(std::int64_t key) {
   const std::lock_guard<std::mutex> lock(programs_mutex);
   if (const auto found = programs().find(key); found != programs().end())
     for (const auto& candidate : found->second.engines)
-      if (auto engine = candidate.lock()) return {engine, &found->second.domains};  // entries are never erased
+      if (auto engine = candidate.lock()) return {engine, &found->second};  // entries are never erased
   throw std::invalid_argument("this program calls a CvxpyLayer that does not exist in this process: build the same layer first");
 }
 
@@ -77,6 +76,17 @@ class Doubles {
 
   const Shape& dims() const { return dims_; }
   std::span<const double> span() const { return {data_, size_}; }
+
+  // Makes entries of at least this size infinite, and says whether there are any.
+  bool open(double infinite) {
+    const auto beyond = [&](double x) { return std::abs(x) >= infinite; };
+    if (std::none_of(data_, data_ + size_, beyond)) return false;
+    if (copy_.empty()) copy_.assign(data_, data_ + size_);
+    data_ = copy_.data();
+    std::replace_if(copy_.begin(), copy_.end(), [&](double x) { return x >= infinite; }, std::numeric_limits<double>::infinity());
+    std::replace_if(copy_.begin(), copy_.end(), [&](double x) { return x <= -infinite; }, -std::numeric_limits<double>::infinity());
+    return true;
+  }
 
  private:
   Shape dims_;
@@ -138,15 +148,24 @@ std::span<T> bytes(const ffi::AnyBuffer& b) {
   return {static_cast<T*>(b.untyped_data()), b.size_bytes() / sizeof(T)};
 }
 
-// Whether a shifted Cholesky factorization of ±v exists: what _arrays._indefinite asks first.
-bool indefinite(const double* v, const Domain& domain, std::vector<double>& L) {
+// Whether ±(v + v')/2 has an eigenvalue below -slack times 1 or its Frobenius norm: by a shifted Cholesky factorization, in scratch L.
+bool indefinite(const double* v, const Domain& domain, double slack, std::vector<double>& L) {
   const Index k = domain.side;
-  double largest = 1.0;
-  for (Index i = 0; i < k; ++i) largest = std::max(largest, domain.psd * v[i * k + i]);
-  L.assign(v, v + k * k);
+  L.resize(k * k);
+  double squares = 0.0;
+  for (Index i = 0; i < k; ++i)
+    for (Index j = 0; j <= i; ++j) {
+      L[i * k + j] = 0.5 * domain.psd * v[i * k + j] + 0.5 * domain.psd * v[j * k + i];
+      squares += (i == j ? 1.0 : 2.0) * L[i * k + j] * L[i * k + j];
+    }
+  const double shift = slack * std::max(1.0, std::sqrt(squares));
   for (Index j = 0; j < k; ++j) {
+    if (domain.quadratic) {  // engines judge the whole
+      if (L[j * k + j] < -shift) return true;
+      continue;
+    }
     for (Index i = j; i < k; ++i) {
-      double sum = domain.psd * v[i * k + j] + (i == j ? definite_slack * largest : 0.0);
+      double sum = L[i * k + j] + (i == j ? shift : 0.0);
       for (Index c = 0; c < j; ++c) sum -= L[i * k + c] * L[j * k + c];
       if (i == j && !(sum > 0.0)) return true;
       L[i * k + j] = i == j ? std::sqrt(sum) : sum / L[j * k + j];
@@ -168,34 +187,41 @@ double fold(std::span<const double> v, Step step, Join join) {
   return part[0];
 }
 
+bool any_nan(std::span<const double> v) {
+  return std::any_of(v.begin(), v.end(), [](double x) { return std::isnan(x); });
+}
+
 bool finite(std::span<const double> v) {
   return fold(v, [](double sum, double x) { return sum + (x - x); }, std::plus<double>()) == 0.0;
 }
 
-// Mirrors cvxpylayers._arrays.screen, for one instance's entries.
-bool violates(const double* v, Index size, const Domain& domain, std::vector<double>& scratch) {
+// Mirrors cvxpylayers._arrays.screen, for one instance's entries, which are known to `rounding`.
+bool violates(const double* v, Index size, const Domain& domain, const Tolerances& tolerances, double rounding, std::vector<double>& scratch) {
   const std::span<const double> all{v, static_cast<std::size_t>(size)};
-  if (!finite(all)) return true;
-  const auto less = [](double a, double b) { return std::min(a, b); };
-  double least = 0.0, largest = 0.0, skew = 0.0, diagonal = 0.0, outside = 0.0;
-  if (domain.sign) least = fold(all, [&](double low, double x) { return std::min(low, domain.sign * x); }, less);
-  for (std::size_t e = 0; e < domain.low.size(); ++e) least = std::min(least, v[e] - domain.low[e]);
-  for (std::size_t e = 0; e < domain.high.size(); ++e) least = std::min(least, domain.high[e] - v[e]);
-  for (const Index e : domain.zeros) outside = std::max(outside, std::abs(v[e]));
-  if (domain.symmetric || domain.psd) {
-    largest = fold(all, [](double high, double x) { return std::max(high, std::abs(x)); }, [](double a, double b) { return std::max(a, b); });
-    for (Index i = 0; i < domain.side; ++i) {
-      diagonal = std::min(diagonal, domain.psd * v[i * domain.side + i]);
-      for (Index j = 0; j < i; ++j) skew = std::max(skew, std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
-    }
+  if (domain.unbounded ? any_nan(all) : !finite(all)) return true;
+  double least = 0.0, skew = 0.0;
+  if (domain.sign)
+    least = fold(all, [&](double low, double x) { return std::min(low, domain.sign * x); }, [](double a, double b) { return std::min(a, b); });
+  for (std::size_t e = 0; e < domain.low.size(); ++e)
+    if (v[e] < domain.low[e]) least = std::min(least, v[e] - domain.low[e]);
+  for (std::size_t e = 0; e < domain.high.size(); ++e)
+    if (v[e] > domain.high[e]) least = std::min(least, domain.high[e] - v[e]);
+  for (const Index e : domain.zeros) least = std::min(least, -std::abs(v[e]));
+  for (Index i = 0; i < domain.side; ++i)
+    for (Index j = 0; j < i; ++j) skew = std::max(skew, 0.5 * std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
+  const double slack = std::max(tolerances.slack, rounding);
+  if (least < -slack || skew > 0.0) {
+    const double largest =
+        fold(all, [](double high, double x) { return std::isinf(x) ? high : std::max(high, std::abs(x)); }, [](double a, double b) { return std::max(a, b); });
+    if (least < -slack * std::max(1.0, largest) || skew > tolerances.skew * largest) return true;
   }
-  if (least < -sign_slack || outside > sign_slack || skew > symmetry_slack * largest) return true;
-  return domain.psd && (domain.quadratic ? diagonal < -sign_slack : indefinite(v, domain, scratch));
+  return domain.psd && indefinite(v, domain, std::max(tolerances.definite_slack, rounding), scratch);
 }
 
 // Which instances hold NaN or inf, or leave a declared domain; empty where all are fine.
-std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const BatchView& batch, const std::vector<Domain>& domains,
-                                 const std::vector<Index>& sizes) {
+std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const BatchView& batch, const Program& program,
+                                 const std::vector<Index>& sizes, std::span<const double> rounding) {
+  const std::vector<Domain>& domains = program.domains;
   std::vector<std::uint8_t> invalid;
   std::vector<double> scratch;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
@@ -204,7 +230,7 @@ std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const Batch
     const std::int64_t size = sizes[i], rows = size ? static_cast<std::int64_t>(all.size()) / size : 0;
     std::vector<std::uint8_t> bad;
     for (std::int64_t r = 0; r < rows; ++r)
-      if (violates(all.data() + r * size, sizes[i], domains[i], scratch)) {
+      if (violates(all.data() + r * size, sizes[i], domains[i], program.tolerances, rounding[i], scratch)) {
         bad.resize(rows, 0);
         bad[r] = 1;
       }
@@ -250,18 +276,24 @@ ffi::Error guarded(F&& call) {
 
 ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
   return guarded([&] {
-    const auto [engine, domains] = find(attrs.get<std::int64_t>("key").value());
+    const auto [engine, program] = find(attrs.get<std::int64_t>("key").value());
     const auto& sizes = engine->problem().parameter_sizes;
     const bool warm = args.size() == sizes.size() + 3, tape = rets.size() == 8;
     require((warm || args.size() == sizes.size()) && (tape || rets.size() == 5), "solve: wrong number of operands");
     const auto operand = [&](std::size_t i) { return bytes<const double>(args.get<ffi::AnyBuffer>(sizes.size() + i).value()); };
     const auto result = [&](std::size_t i) { return *rets.get<ffi::AnyBuffer>(i).value(); };
-    const std::vector<Doubles> arrays = parameters(args, sizes.size());
+    std::vector<Doubles> arrays = parameters(args, sizes.size());
+    bool infinite = false;
+    for (std::size_t i = 0; i < arrays.size(); ++i)
+      if (program->domains[i].unbounded) infinite |= arrays[i].open(program->tolerances.infinite);
     const BatchView batch = view(arrays, shape(result(1)), sizes);
-    const std::vector<std::uint8_t> invalid = screen(arrays, batch, *domains, sizes);
+    const auto rounding = attrs.get<ffi::Span<const double>>("rounding").value();
+    require(rounding.size() == sizes.size(), "solve: one rounding per parameter is needed");
+    const std::vector<std::uint8_t> invalid = screen(arrays, batch, *program, sizes, {rounding.begin(), rounding.size()});
     Room outputs(result(0)), residuals(result(3)), margin(result(4));
     const std::span<std::int8_t> status = bytes<std::int8_t>(result(1));
     SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, bytes<Index>(result(2)), residuals.span(), margin.span()};
+    request.infinite = infinite;
     if (tape) {
       request.x = bytes<double>(result(5));
       request.z = bytes<double>(result(6));
@@ -272,7 +304,9 @@ ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictiona
       request.warm_z = operand(1);
       request.warm_s = operand(2);
     }
-    engine->solve(batch, settings(attrs), request);
+    Settings how = settings(attrs);
+    for (const double r : rounding) how.rounding = std::max(how.rounding, r);
+    engine->solve(batch, how, request);
     if (attrs.get<bool>("nan").value()) {
       const std::size_t width = engine->problem().R.pattern.rows();
       for (std::size_t b = 0; b < status.size(); ++b)
@@ -409,10 +443,11 @@ XLA_FFI_DEFINE_HANDLER(hvp_handler, hvp, binding());
 
 }  // namespace
 
-void publish(std::int64_t key, const std::shared_ptr<const Engine>& engine, std::vector<Domain> domains) {
+void publish(std::int64_t key, const std::shared_ptr<const Engine>& engine, std::vector<Domain> domains, Tolerances tolerances) {
   const std::lock_guard<std::mutex> lock(programs_mutex);
   Program& program = programs()[key];
   if (program.domains.empty()) program.domains = std::move(domains);
+  program.tolerances = tolerances;
   std::erase_if(program.engines, [&](const auto& candidate) { return candidate.expired() || candidate.lock() == engine; });
   program.engines.push_back(engine);
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -12,12 +12,15 @@ from cvxpylayers._program import Batch, ParameterSpec
 from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import InputError, InputTypeError
 
-# CVXPY's own slack when it checks a parameter's sign (cvxpy.settings.GENERAL_PROJECTION_TOL).
-_SIGN_SLACK = 1e-10
-# Largest |S - Sᵀ| relative to the largest entry: above the rounding of single precision, below any real asymmetry.
-_SYMMETRY_SLACK = 1e-6
-# Most negative eigenvalue relative to the largest one or 1 that is taken for rounding.
-_DEFINITE_SLACK = 1e-9
+# A parameter may miss its domain by this much, relative to 1 or its largest entry (of eigenvalues: the Frobenius norm), or by the
+# rounding of the dtype in which it came, if that is more: so many units in the last place.
+SLACK, DEFINITE_SLACK = 1e-8, 1e-9
+_ROUNDING = {"f": 16 * 2.0**-23, "e": 16 * 2.0**-10, "E": 16 * 2.0**-7}  # float32, float16, bfloat16
+# Largest entry of (S - Sᵀ)/2, relative to that of S, which is taken for error; the symmetric part of S is what counts.
+SKEW = 1e-3
+_FEW = 8192  # entries of which a dot product is one thread's work
+# From here on a bound is none, as for other solvers: 1e20, and what it may become in a coarse dtype.
+INFINITE = 0.99e20
 _DEFINITE = {1: "positive", -1: "negative"}
 
 Entry = TypeVar("Entry", bound=np.generic)
@@ -61,7 +64,13 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
         InputTypeError: entries that are not real numbers.
     """
     shape = batch_shape(specs, arrays)
-    return Batch(tuple(_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True)), shape)
+    flat = tuple(_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True))
+    return Batch(flat, shape, rounding=tuple([_ROUNDING.get(array.dtype.char, 0.0) for array in arrays]))
+
+
+def rounding_of(dtype: np.dtype[np.generic]) -> float:
+    """The relative error that numbers of this type may be expected to have, beyond that of double precision."""
+    return _ROUNDING.get(dtype.char, 0.0)
 
 
 def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64, "*batch size"]:
@@ -116,18 +125,33 @@ def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tu
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Shaped[Bool, " B"] | None:
-    """Which instances (B,) hold NaN or inf or leave a declared domain; None when all are fine.
+def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Batch:
+    """The batch as engines take it: bounds that are none are infinite, and ``invalid`` marks instances that hold NaN or inf
+    elsewhere, or leave a declared domain (None when all are fine).
 
     Of parameters that make P only the diagonal is judged here; engines judge P where it matters.
     """
-    invalid = None
-    for spec, array in zip(specs, batch.arrays, strict=True):
+    invalid, arrays, infinite = None, list(batch.arrays), False
+    for i, (spec, array, rounding) in enumerate(zip(specs, batch.arrays, _roundings(batch), strict=True)):
         compact = _compact(array, array.ndim - 1)
-        for _, bad in (*_violations(spec, compact), *_indefinite(spec, compact)):
+        if (plain := _plain(compact)) and spec.free:
+            continue
+        if not plain and spec.unbounded:
+            compact = np.where(np.abs(compact) >= INFINITE, np.copysign(np.inf, compact), compact)
+            arrays[i], infinite = np.broadcast_to(compact, array.shape), True
+        for _, bad in (*_violations(spec, compact, rounding, plain), *_ill_shaped(spec, compact, rounding)):
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
-    return None if invalid is None else invalid.reshape(-1)
+    if invalid is None and not infinite:
+        return batch
+    return replace(batch, arrays=tuple(arrays), invalid=None if invalid is None else invalid.reshape(-1), infinite=infinite)
+
+
+def _plain(array: Shaped[Float64, "*batch size"]) -> bool:
+    """Whether all entries are finite and below what counts as infinite, by one pass over few of them."""
+    if array.size <= _FEW and array.flags.c_contiguous:
+        return bool(np.vdot(array, array) < INFINITE**2)
+    return bool(np.max(array) < INFINITE and np.min(array) > -INFINITE)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -135,72 +159,112 @@ def reasons(specs: Sequence[ParameterSpec], batch: Batch, instance: int) -> list
     """What ``screen`` or an engine found wrong with the parameters of one instance, in words."""
     index = np.unravel_index(instance, batch.shape) if batch.shape else ()
     found = []
-    for spec, array in zip(specs, batch.arrays, strict=True):
+    for spec, array, rounding in zip(specs, batch.arrays, _roundings(batch), strict=True):
         value = np.broadcast_to(array, (*batch.shape, spec.size))[index]
-        wrong = [what for what, _ in _violations(spec, value)] or _extreme(spec, value)
+        found_here = (*_violations(spec, value, rounding, False), *_asymmetric(_matrix(spec, value)))
+        wrong = [what for what, _ in found_here] or _extreme(spec, value, rounding)
         found += [f"parameter {spec.name!r} {what}" for what in wrong]
     return found
 
 
-def _violations(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:
-    """The domains that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i); all but definiteness."""
+def _roundings(batch: Batch) -> tuple[float, ...]:
+    return batch.rounding or (0.0,) * len(batch.arrays)
+
+
+def _violations(
+    spec: ParameterSpec, array: Shaped[Float64, "*batch size"], rounding: float, plain: bool
+) -> list[tuple[str, Bool | np.bool_]]:
+    """The domains of entries that ``array`` (*batch_i, size) leaves: what is wrong in words, and where (*batch_i)."""
     found: list[tuple[str, Bool | np.bool_]] = []
     if array.size == 0:
         return found
-    # One pass decides the common case: a sum is finite only if all entries are (a finite overflow is cleared below).
-    if not math.isfinite(np.add.reduce(array, axis=None)):
-        finite = np.asarray(np.isfinite(array).all(axis=-1))
-        if not finite.all():
-            found.append(("holds NaN or inf", ~finite))
-            array = np.where(finite[..., None], array, 0.0)
+    if not plain:
+        good = np.asarray((~np.isnan(array) if spec.unbounded else np.isfinite(array)).all(axis=-1))
+        if not good.all():
+            found.append(("holds NaN or inf", ~good))
+            array = np.where(good[..., None], array, 0.0)
+    slack = max(SLACK, rounding)
+
+    def leaves(miss: Float64, words: str) -> None:
+        """Note the instances where an entry of ``miss`` (*batch_i, …), how far outside it is, is beyond rounding."""
+        if miss.size and np.max(miss) > slack:
+            size = np.maximum(np.abs(array).max(axis=-1, where=np.isfinite(array), initial=0.0), 1.0)
+            if (wrong := miss.max(axis=-1) > slack * size).any():
+                found.append((words, wrong))
+
     if "log" in spec.forms:
         if np.min(array) <= 0:
             found.append(("is not positive", (array <= 0).any(axis=-1)))
-    elif spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < -_SIGN_SLACK:
-        wrong = (spec.sign * array < -_SIGN_SLACK).any(axis=-1)
-        found.append(("is negative" if spec.sign > 0 else "is positive", wrong))
+    elif spec.sign and (np.min(array) if spec.sign > 0 else -np.max(array)) < 0:
+        leaves(-spec.sign * array, "is negative" if spec.sign > 0 else "is positive")
     if spec.bounds is not None:
         low, high = map(np.array, spec.bounds)
-        if (wrong := ((array < low - _SIGN_SLACK) | (array > high + _SIGN_SLACK)).any(axis=-1)).any():
-            found.append(("leaves its bounds", wrong))
+        leaves(np.fmax(low - array, array - high), "leaves its bounds")  # of infinite ones one is NaN
     if spec.support is not None:
-        outside = np.delete(array, spec.support, axis=-1)
-        if (wrong := (np.abs(outside) > _SIGN_SLACK).any(axis=-1)).any():
-            found.append(("has nonzero entries where its attributes want zeros", wrong))
-    if spec.symmetric or spec.psd:
-        matrix = array.reshape(*array.shape[:-1], *spec.shape)
-        skew = np.abs(matrix - matrix.swapaxes(-1, -2)).max(axis=(-1, -2))
-        if (bad := skew > _SYMMETRY_SLACK * np.abs(matrix).max(axis=(-1, -2))).any():
-            found.append(("is not symmetric", bad))
+        leaves(np.abs(np.delete(array, spec.support, axis=-1)), "has nonzero entries where its attributes want zeros")
     return found
 
 
-def _indefinite(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> list[tuple[str, Bool | np.bool_]]:
-    """As ``_violations``, for definiteness: one batched Cholesky factorization where all is well, eigenvalues where it is not."""
-    if not spec.psd or array.size == 0:
+def _matrix(spec: ParameterSpec, array: Shaped[Float64, "*batch size"]) -> Shaped[Float64, "*batch k l"] | None:
+    return array.reshape(*array.shape[:-1], *spec.shape) if (spec.symmetric or spec.psd) and array.size else None
+
+
+def _asymmetric(matrix: Shaped[Float64, "*batch k k"] | None) -> list[tuple[str, Bool | np.bool_]]:
+    if matrix is None:
         return []
-    matrix = spec.psd * array.reshape(*array.shape[:-1], *spec.shape)
+    skew = 0.5 * np.abs(matrix - matrix.swapaxes(-1, -2)).max(axis=(-1, -2))
+    bad = skew > SKEW * np.abs(matrix).max(axis=(-1, -2))
+    return [("is not symmetric", bad)] if bad.any() else []
+
+
+def _ill_shaped(spec: ParameterSpec, array: Shaped[Float64, "*batch size"], rounding: float) -> list[tuple[str, Bool | np.bool_]]:
+    """As ``_violations``, for symmetry and definiteness."""
+    matrix = _matrix(spec, array)
+    if matrix is None:
+        return []
+    found: list[tuple[str, Bool | np.bool_]] = []
+    if (matrix != matrix.swapaxes(-1, -2)).any():
+        found = _asymmetric(matrix)
+        matrix = 0.5 * matrix + 0.5 * matrix.swapaxes(-1, -2)
+    if spec.psd and (bad := _indefinite(spec, spec.psd * matrix, max(DEFINITE_SLACK, rounding))).any():
+        found.append((f"is not {_DEFINITE[spec.psd]} semidefinite", bad))
+    return found
+
+
+def _indefinite(spec: ParameterSpec, matrix: Shaped[Float64, "*batch k k"], slack: float) -> Bool | np.bool_:
+    """Where symmetric ``matrix`` is not positive semidefinite to ``slack`` of its norm; if it makes P, its diagonal.
+
+    One batched Cholesky factorization where all is well, eigenvalues where it is not.
+    """
     diagonal = np.diagonal(matrix, axis1=-2, axis2=-1)
     if spec.quadratic:
-        bad = diagonal.min(axis=-1) < -_SIGN_SLACK
+        if np.min(diagonal) >= -slack:
+            return np.False_
+        least = diagonal.min(axis=-1)
     else:
-        shift = _DEFINITE_SLACK * np.maximum(diagonal.max(axis=-1, keepdims=True), 1.0)
+        shift = slack * np.maximum(diagonal.max(axis=-1, keepdims=True), 1.0)  # no more than the norm
         try:
             np.linalg.cholesky(matrix + shift[..., None] * np.eye(spec.shape[-1]))
-            return []
+            return np.False_
         except np.linalg.LinAlgError:
             finite = np.isfinite(matrix).all(axis=(-1, -2), keepdims=True)
-            eigenvalues = np.linalg.eigvalsh(np.where(finite, matrix, 0.0))
-            bad = eigenvalues[..., 0] < -_DEFINITE_SLACK * np.maximum(np.abs(eigenvalues[..., -1]), 1.0)
-    return [(f"is not {_DEFINITE[spec.psd]} semidefinite", bad)] if bad.any() else []
+            least = np.linalg.eigvalsh(np.where(finite, matrix, 0.0))[..., 0]
+    return np.asarray(least < -slack * _size(matrix))
 
 
-def _extreme(spec: ParameterSpec, value: Shaped[Float64, " size"]) -> list[str]:
-    """How a finite symmetric ``value`` lacks the declared definiteness beyond rounding, in words."""
-    if not spec.psd or not spec.size:
+def _size(matrix: Shaped[Float64, "*batch k k"]) -> Shaped[Float64, "*batch"]:
+    """1 or the Frobenius norm, if that is more."""
+    return np.asarray(np.maximum(np.sqrt(np.square(matrix).sum(axis=(-1, -2))), 1.0))
+
+
+def _extreme(spec: ParameterSpec, value: Shaped[Float64, " size"], rounding: float) -> list[str]:
+    """How a finite ``value`` lacks the declared definiteness beyond rounding, in words."""
+    matrix = _matrix(spec, value)
+    if not spec.psd or matrix is None:
         return []
-    eigenvalues = np.linalg.eigvalsh(spec.psd * value.reshape(spec.shape))
-    if eigenvalues[0] >= -_DEFINITE_SLACK * max(abs(eigenvalues[-1]), 1.0):
+    matrix = 0.5 * spec.psd * (matrix + matrix.T)
+    least = np.linalg.eigvalsh(matrix)[0]
+    if least >= -max(DEFINITE_SLACK, rounding) * _size(matrix):
         return []
     end = "smallest" if spec.psd > 0 else "largest"
-    return [f"is not {_DEFINITE[spec.psd]} semidefinite: its {end} eigenvalue is {spec.psd * eigenvalues[0]:.3g}"]
+    return [f"is not {_DEFINITE[spec.psd]} semidefinite: its {end} eigenvalue is {spec.psd * least:.3g}"]

@@ -51,6 +51,7 @@ class Kernel:
         warm_x: Float64 | None = ...,
         warm_z: Float64 | None = ...,
         warm_s: Float64 | None = ...,
+        infinite: bool = ...,
     ) -> None: ...
     def vjp(
         self,
@@ -80,7 +81,8 @@ class Kernel:
         degenerate: Bool,
         threads: int = 0,
     ) -> None: ...
-    def publish(self, key: int, domains: Sequence[tuple[Any, ...]]) -> None: ...  # where built beside JAX
+    # Where built beside JAX:
+    def publish(self, key: int, domains: Sequence[tuple[Any, ...]], tolerances: tuple[float, float, float, float]) -> None: ...
     def hvp(
         self,
         parameters: Sequence[Float64 | None],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import cvxpy as cp
@@ -173,13 +174,12 @@ class Layer:
         start: WarmStart | None = None,
     ) -> tuple[Batch, Solution]:
         """Solve every instance, and leave failures in place."""
-        batch = self.batch(arrays)
-        invalid = screen(self.compiled.parameters, batch)
+        batch = screen(self.compiled.parameters, self.batch(arrays))
         points = None if start is None else start.points(batch.size)
         if points is not None and [p.shape[-1] for p in points] != [self.compiled.structure.n, *[self.compiled.structure.m] * 2]:
             raise InputError("This WarmStart belongs to another problem: start again with cvxpylayers.WarmStart().")
-        if invalid is not None or points is not None:
-            batch = Batch(batch.arrays, batch.shape, invalid, points)
+        if points is not None:
+            batch = replace(batch, start=points)
         return batch, self.engine.solve(batch, options, tape=tape)
 
     def vjp(

@@ -155,7 +155,14 @@ class ParameterSpec:
     quadratic: bool = False  # enters P, whose definiteness engines judge as a whole
     support: tuple[int, ...] | None = None  # positions in C order of the entries that may differ from zero; None: all
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # least and largest values, of each entry or of all
+    unbounded: bool = False  # enters right-hand sides of inequalities alone, where ±inf means that there is none
     forms: tuple[Form, ...] = ("value",)  # what of it is in θ, one after the other: its entries, their logarithms
+
+    @cached_property
+    def free(self) -> bool:
+        """Whether it may hold any finite numbers."""
+        restricted = self.sign or self.psd or self.symmetric or self.support is not None or self.bounds is not None
+        return not restricted and "log" not in self.forms
 
     @property
     def size(self) -> int:
@@ -223,13 +230,17 @@ class Batch:
     ``arrays[i]`` is float64 of shape (*batch_i, parameters[i].size), its last axis contiguous; the batch_i broadcast to
     ``shape`` as in NumPy. A shared parameter has no batch axes (or axes of length or stride 0) and is never copied.
     ``invalid`` marks instances, flattened in C order, that are known to violate a declared domain. ``start`` holds points x, z, s
-    to start from, (B, n), (B, m), (B, m), NaN where there is none; engines may ignore it.
+    to start from, (B, n), (B, m), (B, m), NaN where there is none; engines may ignore it. ``rounding`` is the relative error that
+    the entries of each array may have because of the dtype in which they came; none if empty. ``infinite`` says that there are
+    infinite ones: nonnegative rows with b = inf are then switched off, and an instance with b = -inf is infeasible.
     """
 
     arrays: tuple[Float64, ...]
     shape: tuple[int, ...]
     invalid: Bool | None = None
     start: tuple[Float64, Float64, Float64] | None = None
+    rounding: tuple[float, ...] = ()
+    infinite: bool = False
 
     @property
     def size(self) -> int:

@@ -25,7 +25,8 @@ struct BatchView {
 };
 
 // Where a solve writes. Every span is row-major over instances and either full or empty (not wanted), but for `outputs`,
-// `status` and `iterations`, which are always full. `invalid` marks instances not to be solved.
+// `status` and `iterations`, which are always full. `invalid` marks instances not to be solved. `infinite` says that b may be infinite on
+// nonnegative rows: +∞ switches a row off (its multiplier is 0, its slack ∞), -∞ makes the instance infeasible.
 struct SolveRequest {
   std::span<const std::uint8_t> invalid;
   std::span<double> outputs;            // B × outputs
@@ -36,6 +37,7 @@ struct SolveRequest {
   std::span<double> margin = {};        // B: of strict complementarity (cones/margin.hpp), in the user's units
   // Points to start from, B × n, B × m, B × m, or empty: polyhedral instances try their active sets first. NaN in x: a cold start.
   std::span<const double> warm_x{}, warm_z{}, warm_s{};
+  bool infinite = false;
 };
 
 struct TapeView {

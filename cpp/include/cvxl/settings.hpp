@@ -15,6 +15,7 @@ struct Settings {
   bool polish = true;
   bool equilibrate = true;
   int threads = 0;                 // 0: as many as the process may run on
+  double rounding = 0.0;           // relative error of the data, from the dtype in which they came; 0: none beyond double's
 };
 
 }  // namespace cvxl

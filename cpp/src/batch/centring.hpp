@@ -1,6 +1,8 @@
 #pragma once
 // Takes solutions to the central path, W consecutive instances at a time.
 
+#include <cmath>
+
 #include "adjoint/centre.hpp"
 #include "batch/stage.hpp"
 #include "cvxl/status.hpp"
@@ -51,6 +53,10 @@ class Centring {
       lane_of(centre_.program.b, r, lane) = value(structure.b_offset() + r);
       lane_of(centre_.z, r, lane) = job_.request.z[i * plan_.m + r];
       lane_of(centre_.s, r, lane) = job_.request.s[i * plan_.m + r];
+      if (std::isinf(job_.request.s[i * plan_.m + r])) {  // off: on the path are s = 1, z = μ
+        switch_off(plan_, centre_.program.A, centre_.program.b, r, lane);
+        lane_of(centre_.s, r, lane) = 1.0;
+      }
     }
   }
 
@@ -58,7 +64,8 @@ class Centring {
     for (Index j = 0; j < plan_.n; ++j) job_.request.x[i * plan_.n + plan_.variable_of[j]] = lane_of(centre_.x, j, lane);
     for (Index r = 0; r < plan_.m; ++r) {
       job_.request.z[i * plan_.m + r] = lane_of(centre_.z, r, lane);
-      job_.request.s[i * plan_.m + r] = lane_of(centre_.s, r, lane);
+      double& s = job_.request.s[i * plan_.m + r];
+      if (!std::isinf(s)) s = lane_of(centre_.s, r, lane);
     }
   }
 

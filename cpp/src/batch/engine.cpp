@@ -256,7 +256,8 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   job.locator.locate(0, pointers.data());
   job.base.assign(s.values(), 0.0);
   impl_->kernels->evaluate(compiled, pointers.data(), job.base.data());
-  // Matrices are scaled once for all where every instance has the same; a NaN among them is left for the loads to report.
+  // Matrices are scaled once for all where every instance has the same, all rows included; a NaN among them is left for the loads to report.
+  job.shared_matrices = !request.infinite;
   for (Index v = 0; v < s.values(); ++v)
     if (const auto kind = compiled.place[v].kind; kind == Place::P || kind == Place::A)
       job.shared_matrices &= job.locator.shared(v) && job.base[v] - job.base[v] == 0.0;
@@ -265,11 +266,14 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   };
   bool completed = run(impl_->solve_bytes);
   if (completed && !impl_->homogeneous) {
-    const auto left = [](std::int8_t status) { return unresolved(static_cast<Status>(status)); };
-    if (const auto count = std::count_if(request.status.begin(), request.status.end(), left); count > 0) {
-      job.unresolved.reserve(static_cast<std::size_t>(count));
-      for (std::int64_t i = 0; i < job.locator.size(); ++i)
-        if (left(request.status[i])) job.unresolved.push_back(i);
+    // Of data that are rounded and contradict themselves nobody can solve more.
+    const auto contradicts = [&](std::int64_t i) {
+      return settings.rounding > 0.0 && !request.residuals.empty() && request.status[i] == static_cast<std::int8_t>(Status::almost_solved) &&
+             std::max(request.residuals[4 * i + 1], request.residuals[4 * i + 2]) <= settings.tolerance;
+    };
+    for (std::int64_t i = 0; i < job.locator.size(); ++i)
+      if (unresolved(static_cast<Status>(request.status[i])) && !contradicts(i)) job.unresolved.push_back(i);
+    if (!job.unresolved.empty()) {
       job.again = true;
       job.progress.next = 0;
       completed = run(impl_->kernels->solve_arena(compiled, true));

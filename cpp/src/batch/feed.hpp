@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "batch/stage.hpp"
 #include "cones/margin.hpp"
@@ -31,11 +32,12 @@ class Feed {
       if (next >= job_.size()) return false;
       const std::int64_t instance = instance_[lane] = job_.instance(next);
       const bool invalid = !job_.request.invalid.empty() && job_.request.invalid[instance];
-      if (!invalid && fill(lane, instance)) {
+      const std::optional<Status> known = invalid ? Status::invalid_input : fill(lane, instance);
+      if (!known) {
         offer_point(lane, instance);
         return true;
       }
-      reject(lane);
+      reject(lane, *known);
     }
   }
 
@@ -51,6 +53,12 @@ class Feed {
     for (Index r = 0; r < m; ++r) stage_.xz[n + r] = lane_of(state_.z, r, lane) * lane_of(state_.scaling.E, r, lane) / cost;
     for (Index r = 0; r < m; ++r)
       stage_.s[r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
+    if (job_.request.infinite)
+      for (Index r = plan_.zero; r < plan_.orthant_end; ++r)
+        if (is_off(r, lane)) {
+          stage_.xz[n + r] = 0.0;
+          stage_.s[r] = std::numeric_limits<double>::infinity();
+        }
     if (!out.x.empty()) {
       std::copy(stage_.xz, stage_.xz + n, out.x.data() + i * n);
       std::copy(stage_.xz + n, stage_.xz + n + m, out.z.data() + i * m);
@@ -73,8 +81,10 @@ class Feed {
  private:
   double value(Index v) const { return v < 0 ? 0.0 : job_.locator.shared(v) ? job_.base[v] : job_.compiled.values(v, stage_.pointers); }
 
-  // Returns false if a number is NaN or infinite.
-  bool fill(int lane, std::int64_t instance) {
+  std::uint8_t& is_off(Index r, int lane) { return stage_.off[r * W + lane]; }
+
+  // Returns the outcome if the numbers tell it: one is NaN, or infinite where it may not be, or no point is feasible.
+  std::optional<Status> fill(int lane, std::int64_t instance) {
     const Structure& structure = job_.compiled.problem.structure;
     job_.locator.locate(instance, stage_.pointers);
     double check = 0.0;
@@ -88,9 +98,22 @@ class Feed {
       for (Index k = 0; k < plan_.A.nnz(); ++k) put(state_.program.A, k, plan_.A_source[k]);
     }
     for (Index j = 0; j < plan_.n; ++j) put(state_.program.q, j, structure.q_offset() + plan_.variable_of[j]);
-    for (Index r = 0; r < plan_.m; ++r) put(state_.program.b, r, structure.b_offset() + r);
+    bool infeasible = false;
+    for (Index r = 0; r < plan_.m; ++r) {
+      if (job_.request.infinite && r >= plan_.zero && r < plan_.orthant_end) {
+        const double bound = value(structure.b_offset() + r);
+        is_off(r, lane) = std::isinf(bound);
+        if (std::isinf(bound)) {
+          infeasible |= bound < 0.0;
+          switch_off(plan_, state_.program.A, state_.program.b, r, lane);
+          continue;
+        }
+      }
+      put(state_.program.b, r, structure.b_offset() + r);
+    }
     const double constant = value(structure.d_offset());
-    return check + (constant - constant) == 0.0;
+    if (check + (constant - constant) != 0.0) return Status::invalid_input;
+    return infeasible ? std::optional(Status::primal_infeasible) : std::nullopt;
   }
 
   // The point to start from, if there is one, for loops that can use it.
@@ -100,14 +123,16 @@ class Feed {
       if (from.warm_x.empty() || std::isnan(from.warm_x[i * plan_.n])) return;
       for (Index j = 0; j < plan_.n; ++j) lane_of(state_.saved_x, j, lane) = from.warm_x[i * plan_.n + plan_.variable_of[j]];
       for (Index r = 0; r < plan_.m; ++r) {
-        lane_of(state_.saved_z, r, lane) = from.warm_z[i * plan_.m + r];
-        lane_of(state_.saved_s, r, lane) = from.warm_s[i * plan_.m + r];
+        // A row that is off, or was, is not active.
+        const bool off = std::isinf(from.warm_s[i * plan_.m + r]) || (job_.request.infinite && r >= plan_.zero && r < plan_.orthant_end && is_off(r, lane));
+        lane_of(state_.saved_z, r, lane) = off ? 0.0 : from.warm_z[i * plan_.m + r];
+        lane_of(state_.saved_s, r, lane) = off ? 1.0 : from.warm_s[i * plan_.m + r];
       }
       state_.given[lane] = -1;
     }
   }
 
-  void reject(int lane) {
+  void reject(int lane, Status status) {
     constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     const SolveRequest& out = job_.request;
     const std::int64_t i = instance_[lane];
@@ -119,7 +144,7 @@ class Feed {
     blank(out.s, plan_.m);
     blank(out.outputs, job_.compiled.problem.R.pattern.rows());
     if (!out.margin.empty()) out.margin[i] = nan;
-    write_outcome(i, Status::invalid_input, 0, {nan, nan, nan, nan});
+    write_outcome(i, status, 0, {nan, nan, nan, nan});
   }
 
   void write_outcome(std::int64_t i, Status status, Index iterations, const double (&residuals)[4]) {

@@ -24,7 +24,8 @@ class Stage {
   Stage(const Compiled& compiled, Arena& arena)
       : pointers(arena.take<const double*>(compiled.problem.parameter_sizes.size() + 1)),
         xz(arena.take<double>(compiled.plan.n + compiled.plan.m)),
-        s(arena.take<double>(compiled.plan.m)) {
+        s(arena.take<double>(compiled.plan.m)),
+        off(arena.take<std::uint8_t>(static_cast<std::size_t>(compiled.plan.m) * 8)) {
     Index order = 0;
     for (const Cone& cone : compiled.plan.cones)
       if (cone.kind == Cone::semidefinite) order = std::max(order, cone.order);
@@ -34,8 +35,16 @@ class Stage {
   const double** pointers;  // of the instance located last
   double* xz;               // (x, z) of one instance in the user's order
   double* s;                // its slack
+  std::uint8_t* off;        // per row and lane: whether it is switched off
   double* square;           // room for the largest semidefinite matrix
 };
+
+// Turns row r of one lane into 0·x + s = 1, which says nothing: what a row with an infinite bound is replaced by.
+template <class V>
+CVXL_INLINE void switch_off(const Plan& plan, V* A, V* b, Index r, int lane) {
+  for (Index k = plan.A.indptr[r]; k < plan.A.indptr[r + 1]; ++k) lane_of(A, k, lane) = 0.0;
+  lane_of(b, r, lane) = 1.0;
+}
 
 // Σ over a sparse row.
 CVXL_INLINE double dot(const SparseMap& map, Index row, const double* v) {

@@ -1,6 +1,7 @@
 #pragma once
 // Takes the adjoint through a batch, W consecutive instances at a time.
 
+#include <cmath>
 #include <tuple>
 
 #include "adjoint/adjoint.hpp"
@@ -23,10 +24,13 @@ struct SweepMemory {
   Stage stage;
   Pair<V> tangent, pulled;  // of a second derivative: (ẋ, ż) and (a, y)
   V *kept_tangent, *kept_pulled;
+  V* z;                     // the multipliers of the tape, 0 on rows that are switched off
+  Mask<lanes_of<V>>* on;    // per row: whether it is not
 
   SweepMemory(const Compiled& compiled, Arena& arena)
       : adjoint(compiled.plan, arena), stage(compiled, arena), tangent(compiled.plan, arena), pulled(compiled.plan, arena) {
-    for (V** v : {&kept_tangent, &kept_pulled}) *v = arena.take<V>(compiled.plan.m);
+    for (V** v : {&kept_tangent, &kept_pulled, &z}) *v = arena.take<V>(compiled.plan.m);
+    on = arena.take<Mask<lanes_of<V>>>(compiled.plan.m);
   }
 };
 
@@ -60,6 +64,13 @@ class Sweep {
         put(adjoint_.program.b, r, structure_.b_offset() + r);
         lane_of(adjoint_.z, r, lane) = job_.tape.z[i * plan_.m + r];
         lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
+        const bool off = std::isinf(job_.tape.s[i * plan_.m + r]);
+        on_[r][lane] = off ? 0 : -1;
+        lane_of(z_, r, lane) = off ? 0.0 : job_.tape.z[i * plan_.m + r];
+        if (off) {
+          switch_off(plan_, adjoint_.program.A, adjoint_.program.b, r, lane);
+          lane_of(adjoint_.s, r, lane) = 1.0;
+        }
       }
     }
     adjoint_.linearize(valid_, smoothed);
@@ -71,11 +82,11 @@ class Sweep {
     pull_outputs(direction);
     adjoint_.solve();
     flag_choices();
-    write_gradients(direction, partial, [&](const Place& where) { return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, adjoint_.z); });
+    write_gradients(direction, partial, [&](const Place& where) { return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, z_); });
   }
 
   void jvp(std::int64_t direction) {
-    push_data(direction, adjoint_.x, adjoint_.z, true);
+    push_data(direction, adjoint_.x, z_, true);
     adjoint_.solve();
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
@@ -94,7 +105,7 @@ class Sweep {
   // (Ḣ where the cone curves: Adjoint::add_curvature), and the cotangents of the data follow by the product rule.
   void hvp(std::int64_t direction, double* partial) {
     const auto& [tangent, pulled] = std::tie(memory_.tangent, memory_.pulled);
-    push_data(direction, adjoint_.x, adjoint_.z, true);
+    push_data(direction, adjoint_.x, z_, true);
     adjoint_.solve(memory_.kept_tangent);
     copy_solution(tangent);
     pull_outputs(direction);
@@ -106,7 +117,7 @@ class Sweep {
     adjoint_.solve();
     adjoint_.drop_curvature();
     write_gradients(direction, partial, [&](const Place& where) {
-      return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, adjoint_.z) +
+      return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, z_) +
              bilinear(where, pulled.x, pulled.z, tangent.x, tangent.z);
     });
   }
@@ -135,7 +146,7 @@ class Sweep {
       return sum;
     };
     for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = pull(plan_.variable_of[j]);
-    for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = pull(plan_.n + r);
+    for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = select(on_[r], pull(plan_.n + r), V{});
   }
 
   // Where (a, y) is not determined, whether gradients are: a solution that is not unique jumps if a parameter can push it along a flat
@@ -231,6 +242,7 @@ class Sweep {
       job_.tangents->locate(row(direction, lane), stage_.pointers);
       push_lane(lane, x, z, vectors);
     }
+    for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = select(on_[r], adjoint_.r2[r], V{});
   }
 
   void push_lane(int lane, const V* x, const V* z, bool vectors) {
@@ -264,6 +276,8 @@ class Sweep {
   SweepMemory<V> memory_;
   Adjoint<V>& adjoint_ = memory_.adjoint;
   Stage& stage_ = memory_.stage;
+  V* z_ = memory_.z;
+  Mask<W>* on_ = memory_.on;
   std::int64_t first_ = 0;
   int count_ = 0;
   M valid_{};

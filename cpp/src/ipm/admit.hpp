@@ -6,6 +6,14 @@
 
 namespace cvxl::CVXL_ISA {
 
+// The instances of these lanes are where they begin.
+template <class V, template <class> class State>
+void forget_point(State<V>& st, Mask<lanes_of<V>> lanes) {
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(lanes, V{}, st.x[j]);
+  st.best_merit = select(lanes, splat<V>(__builtin_inf()), st.best_merit);
+  st.stalled = select(lanes, V{}, st.stalled);
+}
+
 // Fills idle lanes with the next instances, in equilibrated units, at x = 0 and before their first iteration, and returns which lanes
 // these are. `exhausted`: the feed has no more. `shared_matrices` as for the loops.
 template <class V, template <class> class State, class Feed>
@@ -31,10 +39,10 @@ Mask<lanes_of<V>> load_idle(State<V>& st, Feed& feed, bool shared_matrices, bool
   st.b_norm = select(loaded, b, st.b_norm);
   st.scaling.scale_vectors(st.program, loaded, st.settings.equilibrate);
 
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(loaded, V{}, st.x[j]);
-  st.best_merit = select(loaded, splat<V>(__builtin_inf()), st.best_merit);
   st.outcome.iterations = select(loaded, V{}, st.outcome.iterations);
-  st.stalled = select(loaded, V{}, st.stalled);
+  if (!shared_matrices) st.moved.lift = select(loaded, V{}, st.moved.lift);
+  for (V* v : {&st.moved.looked, &st.moved.times, &st.moved.b}) *v = select(loaded, V{}, *v);
+  forget_point(st, loaded);
   return loaded;
 }
 

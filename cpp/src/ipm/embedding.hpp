@@ -50,6 +50,7 @@ struct Embedding {
   V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   V polish_at{};                    // merit at which the next polish is tried
+  Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
 
   Embedding(const Plan& p, const Settings& options, Arena& arena)
@@ -133,6 +134,7 @@ void evaluate(Embedding<V>& st) {
 
   st.no_primal = primal_proof.distance(st.b_norm, c_inverse);
   st.no_dual = dual_proof.distance(st.q_norm, c_inverse);
+  doubt(st, st.z, bz * c_inverse);
 }
 
 }  // namespace cvxl::CVXL_ISA

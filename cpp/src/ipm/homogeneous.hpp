@@ -47,18 +47,35 @@ class HomogeneousSolver {
   void admit(Feed& feed, bool shared_matrices) {
     const M loaded = load_idle(st_, feed, shared_matrices, exhausted_);
     if (!any(loaded)) return;
+    reset(loaded);
+    if (check_convexity_) st_.convexity |= loaded;
+    else begin(loaded);
+    evaluate(st_);
+  }
+
+  void reset(M lanes) {
     const V one = splat<V>(1.0);
-    st_.cones.begin(st_.s, st_.z, loaded);
-    st_.tau = select(loaded, one, st_.tau);
-    st_.kappa = select(loaded, one, st_.kappa);
-    st_.residual = select(loaded, splat<V>(__builtin_inf()), st_.residual);
-    st_.polish_at = select(loaded, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
-    st_.dual &= ~loaded;
-    st_.last &= ~loaded;
-    st_.convexity = check_convexity_ ? loaded : M{};
-    if (keeps_far_apart()) find_far(st_, loaded);
-    begin(loaded & ~st_.convexity);
-    if (keeps_far_apart() && !st_.cones.symmetric()) join_far(st_, loaded, one);
+    st_.cones.begin(st_.s, st_.z, lanes);
+    st_.tau = select(lanes, one, st_.tau);
+    st_.kappa = select(lanes, one, st_.kappa);
+    st_.residual = select(lanes, splat<V>(__builtin_inf()), st_.residual);
+    st_.polish_at = select(lanes, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
+    st_.dual &= ~lanes;
+    st_.last &= ~lanes;
+    if (keeps_far_apart()) find_far(st_, lanes);
+    if (keeps_far_apart() && !st_.cones.symmetric()) join_far(st_, lanes, one);
+  }
+
+  // As in ipm/solve.hpp.
+  void start_again(M& lanes) {
+    const M which = reconcile(st_, st_.z, lanes & (st_.best_merit > st_.settings.target), st_.stalled >= 3.0);
+    if (!any(which)) return;
+    lanes &= ~which;
+    st_.interior &= ~which;
+    st_.refine &= ~which;
+    forget_point(st_, which);
+    reset(which);
+    begin(which);
     evaluate(st_);
   }
 
@@ -269,7 +286,8 @@ class HomogeneousSolver {
   }
 
   void judge(Feed& feed) {
-    finish(feed, st_.not_convex, Status::invalid_input);
+    st_.convexity |= lift(st_, st_.not_convex);
+    finish(feed, st_.not_convex & ~st_.convexity, Status::invalid_input);
     M lanes = st_.interior & ~st_.fresh;
     const M polished = st_.polish;
     watch(lanes);
@@ -277,6 +295,7 @@ class HomogeneousSolver {
     if (any(polished)) judge_polish(feed, polished);
 
     finish_infeasible(feed, lanes);
+    start_again(lanes);
     const M limit = st_.outcome.iterations >= static_cast<double>(st_.settings.max_iterations);
     const M good = st_.best_merit <= st_.settings.tolerance;
     // A step that gets nowhere: first the more robust scaling, then the end.
@@ -363,7 +382,7 @@ class HomogeneousSolver {
   void finish(Feed& feed, M lanes, Status status) {
     if (!any(lanes)) return;
     for (int lane = 0; lane < W; ++lane)
-      if (lanes[lane]) feed.store(lane, status);
+      if (lanes[lane]) feed.store(lane, outcome_of(st_, lane, status));
     st_.interior &= ~lanes;
     st_.polish &= ~lanes;
     st_.refine &= ~lanes;

@@ -59,6 +59,7 @@ void assess(State<V>& st) {
   st.drift = st.outcome.dual_residual > max(splat<V>(st.settings.target), 2.0 * (1.0 - st.alpha) * dual_before + 1e-3 * dual_before);
   st.no_primal = primal_proof.distance(st.b_norm, c_inverse);
   st.no_dual = dual_proof.distance(st.q_norm, c_inverse);
+  doubt(st, st.z, bz * c_inverse);
 }
 
 // The same from the point alone.

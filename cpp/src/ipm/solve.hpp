@@ -65,28 +65,47 @@ class Solver {
   void admit(Feed& feed, bool shared_matrices) {
     const M loaded = load_idle(st_, feed, shared_matrices, exhausted_);
     if (!any(loaded)) return;
-    const V zero = V{};
-    for (Index i = 0; i < st_.plan.m; ++i) {
-      st_.z[i] = select(loaded, zero, st_.z[i]);
-      st_.s[i] = select(loaded, zero, st_.s[i]);
-      st_.active[i] &= ~loaded;
-      st_.smaller[i] &= ~loaded;
-      st_.shrinking[i] &= ~loaded;
-    }
-    st_.last &= ~loaded;
-    st_.wait = select(loaded, zero, st_.wait);
-    st_.backoff = select(loaded, splat<V>(2.0), st_.backoff);
+    reset(loaded);
     st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);
     st_.given = M{};
     if (any(st_.warm & loaded)) take_given(st_, st_.warm & loaded);
-    find_far(st_, loaded);
-    st_.convexity = check_convexity_ ? loaded : M{};
-    begin(st_, loaded & ~st_.convexity);
+    if (check_convexity_) st_.convexity |= loaded;
+    else begin(st_, loaded);
+  }
+
+  void reset(M lanes) {
+    const V zero = V{};
+    for (Index i = 0; i < st_.plan.m; ++i) {
+      st_.z[i] = select(lanes, zero, st_.z[i]);
+      st_.s[i] = select(lanes, zero, st_.s[i]);
+      st_.active[i] &= ~lanes;
+      st_.smaller[i] &= ~lanes;
+      st_.shrinking[i] &= ~lanes;
+    }
+    st_.last &= ~lanes;
+    st_.wait = select(lanes, zero, st_.wait);
+    st_.backoff = select(lanes, splat<V>(2.0), st_.backoff);
+    find_far(st_, lanes);
+  }
+
+  // Takes those of the lanes that rounding of their data keeps from a solution back to their start, with other data. `z`: their certificates.
+  void start_again(M& lanes, const V* z) {
+    const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= 2.0);
+    if (!any(which)) return;
+    lanes &= ~which;
+    st_.interior &= ~which;
+    st_.polish &= ~which;
+    st_.refine &= ~which;
+    st_.warm &= ~which;
+    forget_point(st_, which);
+    reset(which);
+    begin(st_, which);
   }
 
   // Takes lanes that are done off the loop, and moves the others between interior and polish.
   void judge(Feed& feed) {
-    finish(feed, st_.not_convex, Status::invalid_input);
+    st_.convexity |= lift(st_, st_.not_convex);
+    finish(feed, st_.not_convex & ~st_.convexity, Status::invalid_input);
     M inner = st_.interior & ~st_.fresh;
     const M tried = st_.polish & ~st_.fresh;
     const M better = inner & (st_.merit < st_.best_merit);
@@ -110,6 +129,7 @@ class Solver {
       leave_polish(st_, tried & ~polished);
 
     finish_infeasible(feed, inner);
+    start_again(inner, st_.z);
     if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner);
     inner &= st_.interior;
     finish_and_drop(feed, inner, sound(inner & (st_.merit <= st_.settings.target)), Status::solved);
@@ -142,7 +162,7 @@ class Solver {
   void finish(Feed& feed, M lanes, Status status) {
     if (!any(lanes)) return;
     for (int lane = 0; lane < W; ++lane)
-      if (lanes[lane]) feed.store(lane, status);
+      if (lanes[lane]) feed.store(lane, outcome_of(st_, lane, status));
     st_.interior &= ~lanes;
     st_.polish &= ~lanes;
     st_.refine &= ~lanes;
@@ -174,7 +194,9 @@ class Solver {
     }
     st_.no_primal = primal.distance(st_.b_norm, c_inverse);
     st_.no_dual = dual.distance(st_.q_norm, c_inverse);
+    doubt(st_, st_.dz, -primal.gained * c_inverse);
     finish_infeasible(feed, lanes);
+    start_again(lanes, st_.dz);
     const M over = lanes & (st_.outcome.iterations >= most_repeats);
     if (!any(over)) return;
     const V worst = max(st_.merit, worst_component(st_, over, st_.settings.tolerance));

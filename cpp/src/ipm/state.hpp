@@ -3,6 +3,7 @@
 
 #include "cvxl/settings.hpp"
 #include "kkt/equilibrate.hpp"
+#include "ipm/rounding.hpp"
 #include "kkt/factor.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -56,6 +57,7 @@ struct State {
   V stalled{};                      // passes without progress
   V far{};                          // bounds above this are far away
   V absolute{};                     // the largest residual, in the user's units
+  Moved<V> moved;
 
   State(const Plan& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena) {

@@ -50,7 +50,7 @@ def compile_problem(
         structure=structure,
         M=M,
         R=_output_map(form, rows),
-        parameters=_parameter_specs(parameters, form.forms, M[: structure.P.nnz]),
+        parameters=_parameter_specs(parameters, form.forms, M, structure),
         outputs=tuple(_output_spec(variable, problem, gp) for variable in variables),
         objective_sign=-1 if isinstance(problem.objective, cp.Maximize) else 1,
         row_sources=_row_sources(form, rows),
@@ -141,8 +141,10 @@ def _composed(value: Float64, row: Index, column: Index, height: int, parameters
     """The product of the matrix with these entries and ``parameters``, ascending columns; mostly that only renames columns."""
     if (np.diff(parameters.indptr) == 1).all():
         entries = value * parameters.data[column], (row, parameters.indices[column])
-        return sp.csr_array(entries, shape=(height, parameters.shape[1]))
-    M = sp.csr_array((value, (row, column)), shape=(height, parameters.shape[0])) @ parameters
+        M = sp.csr_array(entries, shape=(height, parameters.shape[1]))
+    else:
+        M = sp.csr_array((value, (row, column)), shape=(height, parameters.shape[0])) @ parameters
+    M.eliminate_zeros()
     M.sort_indices()
     return M
 
@@ -207,26 +209,35 @@ def _row_sources(form: ConeForm, rows: Rows) -> tuple[str, ...]:
 
 
 def _parameter_specs(
-    parameters: Sequence[cp.Parameter], forms: Sequence[tuple[Form, ...]], quadratic: sp.csr_array
+    parameters: Sequence[cp.Parameter], forms: Sequence[tuple[Form, ...]], M: sp.csr_array, structure: Structure
 ) -> tuple[ParameterSpec, ...]:
-    """Names, shapes, declared domains and forms; ``quadratic`` holds the rows of M that make P."""
-    reached = np.bincount(quadratic.indices, minlength=quadratic.shape[1]) > 0
+    """Names, shapes, declared domains and forms, and where M takes them: to P, or to bounds of inequalities alone."""
+    cones, first = structure.cones, structure.values - 1 - structure.m
+
+    def reached(start: int, stop: int) -> Bool:
+        columns = M.indices[M.indptr[start] : M.indptr[stop]]
+        return np.bincount(columns, minlength=M.shape[1]) > 0
+
+    quadratic, bounds = reached(0, structure.P.nnz), reached(first + cones.zero, first + cones.zero + cones.nonneg)
+    elsewhere = reached(0, first + cones.zero) | reached(first + cones.zero + cones.nonneg, structure.values)
     cuts = np.cumsum([0, *(p.size * len(f) for p, f in zip(parameters, forms, strict=True))])
     return tuple(
-        _parameter_spec(parameter, kinds, bool(reached[a:b].any()))
+        _parameter_spec(parameter, kinds, bool(quadratic[a:b].any()), bool(bounds[a:b].any() and not elsewhere[a:b].any()))
         for parameter, kinds, (a, b) in zip(parameters, forms, pairwise(cuts), strict=True)
     )
 
 
-def _parameter_spec(parameter: cp.Parameter, forms: tuple[Form, ...], quadratic: bool) -> ParameterSpec:
+def _parameter_spec(parameter: cp.Parameter, forms: tuple[Form, ...], quadratic: bool, unbounded: bool) -> ParameterSpec:
     has = parameter.attributes
+    symmetric = bool(has["symmetric"] or has["PSD"] or has["NSD"])
     return ParameterSpec(
         name=parameter.name(),
         shape=tuple(parameter.shape),
         sign=bool(has["nonneg"] or has["pos"]) - bool(has["nonpos"] or has["neg"]),
         psd=bool(has["PSD"]) - bool(has["NSD"]),
-        symmetric=bool(has["symmetric"] or has["PSD"] or has["NSD"]),
+        symmetric=symmetric,
         quadratic=quadratic,
+        unbounded=unbounded and forms == ("value",) and not symmetric,
         support=support(parameter),
         bounds=numeric_bounds(parameter),
         forms=forms,

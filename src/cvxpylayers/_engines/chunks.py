@@ -12,10 +12,10 @@ import numpy as np
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS, NativeDerivative
 from cvxpylayers._engines.instance import solve_program
-from cvxpylayers._engines.judge import NO_SOLUTION, Claim, Outcome, failed, invalid, settle
+from cvxpylayers._engines.judge import NO_SOLUTION, Claim, Outcome, failed, known, settle
 from cvxpylayers._engines.margin import margin
-from cvxpylayers._engines.program import Assembler, ConeProgram
-from cvxpylayers._program import Batch, Solution, Tape
+from cvxpylayers._engines.program import Assembler, ConeProgram, switch_off
+from cvxpylayers._program import Batch, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 
 _CHUNK: Final = 128  # instances whose value vectors exist at a time
@@ -36,21 +36,39 @@ class Chunked(NativeDerivative):
         for start in range(0, batch.size, _CHUNK):
             rows = range(start, min(start + _CHUNK, batch.size))
             values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)  # the order of sums depends on strides
-            valid = self._valid(values)
+            hopeless = (values == -np.inf).any(axis=1) & batch.infinite
+            off = switch_off(structure, values) if batch.infinite else None
+            rounding = max(batch.rounding, default=0.0)
+            valid = self._valid(values, rounding)
             if batch.invalid is not None:
                 valid &= ~batch.invalid[start : start + _CHUNK]
-            found = iter(self._outcomes(values[valid], settings) if valid.any() else [])
-            outcomes += [next(found) if good else invalid(structure) for good in valid]
+            solvable = valid & ~hopeless
+            answers = iter(self._reconciled(values[solvable], settings, rounding) if solvable.any() else [])
+            status = np.where(valid, Status.PRIMAL_INFEASIBLE, Status.INVALID_INPUT)
+            found = [next(answers) if s else known(structure, Status(code)) for s, code in zip(solvable, status, strict=True)]
+            outcomes += found if off is None else [o.without(rows) for o, rows in zip(found, off, strict=True)]
         solution = self._collect(outcomes, tape)
         if solution.tape is not None:
             self._centre(batch, solution.tape, settings)
         return solution
 
-    def _valid(self, values: Shaped[Float64, "k values"]) -> Shaped[Bool, " k"]:
+    def _valid(self, values: Shaped[Float64, "k values"], rounding: float) -> Shaped[Bool, " k"]:
+        """Which instances have finite data and a convex objective, up to rounding, which is taken from P."""
         valid: Bool = np.asarray(np.isfinite(values).all(axis=1))
         if self._convexity_varies:
-            valid[valid] = [self._assemble.is_convex(row) for row in values[valid]]
+            valid[valid] = [self._assemble.make_convex(values[k], rounding) for k in np.flatnonzero(valid)]
         return valid
+
+    def _reconciled(self, values: Shaped[Float64, "k values"], settings: Mapping[str, Any], rounding: float) -> list[Outcome]:
+        """Solve; where rounding makes equalities disagree, in the sense of least squares, which is almost solved."""
+        outcomes = self._outcomes(values, settings)
+        pairs = zip(outcomes, values, strict=True)
+        off = np.array([0.0 if o.status is Status.SOLVED else self._assemble.reconcile(row, rounding) for o, row in pairs])
+        if off.any():
+            again = iter(self._outcomes(values[off > 0], settings))
+            tolerance = settings.get("tolerance", 1e-8)
+            outcomes = [next(again).off(by, tolerance) if by else outcome for outcome, by in zip(outcomes, off, strict=True)]
+        return outcomes
 
     def _settled(self, program: ConeProgram, claim: Claim, settings: Mapping[str, Any]) -> Outcome:
         found = settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))

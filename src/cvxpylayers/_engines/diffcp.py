@@ -16,7 +16,7 @@ from cvxpylayers._engines.base import POLYHEDRAL, Capabilities, reduced
 from cvxpylayers._engines.judge import Claim
 from cvxpylayers._engines.package import words
 from cvxpylayers._engines.per_instance import Adapter
-from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._engines.program import ConeProgram, switch_off
 from cvxpylayers._engines.scs import ScsForm
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
@@ -127,9 +127,11 @@ class DiffcpEngine(Adapter):
     def _derivatives(self, batch: Batch, tape: Tape) -> Iterator[tuple[int, ScsForm, Callable[..., Any], Callable[..., Any]]]:
         """Every solved instance: its number and form, and diffcp's derivative with its adjoint."""
         for i in np.flatnonzero(tape.status <= USABLE).tolist():
-            program = self._assemble(self.compiled.M @ batch.theta([i])[0])
-            form = ScsForm.of(program)
-            start = tape.x[i], form.theirs(tape.z[i]), form.theirs(tape.s[i])
+            values = np.ascontiguousarray((self.compiled.M @ batch.theta([i]).T).T)
+            values[0, -len(tape.s[i]) - 1 : -1][np.isinf(tape.s[i])] = np.inf
+            off = switch_off(self.compiled.structure, values)[0]
+            form = ScsForm.of(program := self._assemble(values[0]))
+            start = tape.x[i], form.theirs(tape.z[i]), form.theirs(np.where(off, 1.0, tape.s[i]))
             mode = self.options["mode"]
             found = self._solver.solve_and_derivative(
                 form.A, form.b, program.q, dict(form.cones), warm_start=start, mode=mode, **_PRECISE

@@ -10,7 +10,7 @@ import clarabel
 import numpy as np
 
 from cvxpylayers._engines.certificate import proves
-from cvxpylayers._engines.judge import ALMOST, NO_SOLUTION, Outcome, invalid, measure
+from cvxpylayers._engines.judge import ALMOST, NO_SOLUTION, Outcome, known, measure
 from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import Cones, Status, Structure
 from cvxpylayers._typing import Float64, Shaped
@@ -45,7 +45,7 @@ def solve_instance(
     names and win over what is set here.
     """
     if not np.isfinite(values).all():
-        return invalid(structure)
+        return known(structure, Status.INVALID_INPUT)
     return solve_program(Assembler(structure)(values), tolerance=tolerance, **settings)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from cvxpylayers._engines.cones import Projection
 from cvxpylayers._engines.linearized import Linearized
 from cvxpylayers._engines.program import ConeProgram, active
 from cvxpylayers._program import Status, Structure
-from cvxpylayers._typing import Float64, Shaped
+from cvxpylayers._typing import Bool, Float64, Shaped
 
 ALMOST: Final = 1e-5  # worst residual of an almost solved instance
 _FINE: Final = 1e-12  # worst residual that needs no refinement
@@ -64,6 +64,16 @@ class Outcome:
     gap: float
     objective: float
     note: str = ""
+
+    def without(self, off: Shaped[Bool, " m"]) -> Outcome:
+        """The same, the rows ``off`` having had no bound: multiplier 0, slack inf."""
+        return replace(self, z=np.where(off, 0.0, self.z), s=np.where(off, np.inf, self.s)) if self.status.solved else self
+
+    def off(self, residual: float, tolerance: float) -> Outcome:
+        """The same, of an instance that was solved for a right-hand side other by ``residual``."""
+        almost = self.status is Status.SOLVED and residual > tolerance
+        worst = max(self.primal_residual, residual)
+        return replace(self, primal_residual=worst, status=Status.ALMOST_SOLVED if almost else self.status)
 
 
 @dataclass(frozen=True)
@@ -251,9 +261,9 @@ def _multipliers(program: ConeProgram, x: Float64) -> Float64 | None:
     return z
 
 
-def invalid(structure: Structure) -> Outcome:
+def known(structure: Structure, status: Status) -> Outcome:
     """The outcome of an instance that is not worth a solver's time."""
-    return _failed(structure.n, structure.m, Status.INVALID_INPUT)
+    return _failed(structure.n, structure.m, status)
 
 
 def failed(structure: Structure, words: str) -> Outcome:

@@ -119,7 +119,7 @@ class LogSpaceEngine(Engine):
 
     def _enter(self, batch: Batch) -> Batch:
         arrays = tuple(_log(batch.arrays[i]) if form == "log" else batch.arrays[i] for i, form in self._entries())
-        return Batch(arrays, batch.shape, batch.invalid, batch.start)
+        return replace(batch, arrays=arrays, rounding=tuple(batch.rounding[i] for i, _ in self._entries() if batch.rounding))
 
     def _wanted(self, wanted: Sequence[bool]) -> list[bool]:
         return [wanted[i] for i, _ in self._entries()]

@@ -13,8 +13,9 @@ from cvxpylayers import _core
 from cvxpylayers._engines.base import Capabilities, Engine
 from cvxpylayers._engines.clarabel import solve_instance
 from cvxpylayers._engines.margin import margin
+from cvxpylayers._engines.program import switch_off
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
-from cvxpylayers._typing import Bool, Float64, Int8, Shaped
+from cvxpylayers._typing import Bool, Float64, Int8, NDArray, Shaped
 from cvxpylayers.errors import OptionError
 
 _SMOOTHING = 1e-4  # the kernel's default
@@ -67,7 +68,7 @@ class NativeEngine(Engine):
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
-        settings = self.settings(options)
+        settings = {**self.settings(options), "rounding": max(batch.rounding, default=0.0)}
         structure = self.compiled.structure
         size = batch.size
         outputs = np.empty((size, self.compiled.R.shape[0]))
@@ -76,7 +77,8 @@ class NativeEngine(Engine):
         iterations = np.empty(size, dtype=np.int32)
         residuals, margins = np.empty((size, 4)), np.empty(size)
         found = (outputs, x, z, s, status, iterations, residuals, margins)
-        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, *found, *(batch.start or ()))
+        warm_x, warm_z, warm_s = batch.start or (None, None, None)
+        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, *found, warm_x, warm_z, warm_s, batch.infinite)
         solution = Solution(
             outputs=outputs,
             status=status,
@@ -93,16 +95,27 @@ class NativeEngine(Engine):
             self._fall_back(batch, solution, settings)
         return solution
 
+    def _left(self, solution: Solution, settings: Mapping[str, Any]) -> NDArray[np.intp]:
+        """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp)."""
+        left = _UNRESOLVED[solution.status]
+        if settings["rounding"]:
+            worst = np.maximum(solution.dual_residual, solution.gap)
+            left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", 1e-8))
+        return np.flatnonzero(left)
+
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
         """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
-        rows = np.flatnonzero(_UNRESOLVED[solution.status])
-        values = (self.compiled.M @ batch.theta(rows).T).T
+        rows = self._left(solution, settings)
+        values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
+        off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
         replaced = np.full_like(solution.status, Status.INVALID_INPUT)
-        for row, numbers in zip(rows, values, strict=True):
+        for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
             found = solve_instance(self.compiled.structure, numbers, tolerance=settings.get("tolerance", 1e-8))
             solution.fallback[row] = True
             if found.status >= solution.status[row]:
                 continue
+            if off.any():
+                found = found.without(off[k])
             solution.status[row] = found.status
             solution.iterations[row] += found.iterations
             solution.primal_residual[row] = found.primal_residual
@@ -164,12 +177,15 @@ class NativeEngine(Engine):
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
 
-    def publish(self) -> int | None:
-        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers."""
+    def publish(self, tolerances: tuple[float, float, float, float]) -> int | None:
+        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers.
+
+        ``tolerances`` are those of ``_arrays``, for signs, eigenvalues and asymmetry, and what counts as infinite.
+        """
         if not hasattr(self._kernel, "publish"):
             return None
         key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0) ^ 16 * self._smoothed
-        self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters])
+        self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters], tolerances)
         return key
 
     def describe(self) -> Mapping[str, Any]:
@@ -182,7 +198,7 @@ def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
     side = spec.shape[0] if spec.symmetric or spec.psd else 0
     zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
     low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
-    return spec.sign, spec.psd, spec.symmetric, spec.quadratic, side, zeros, low, high
+    return spec.sign, spec.psd, spec.symmetric, spec.quadratic, spec.unbounded, side, zeros, low, high
 
 
 def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple[int, ...], Float64, Float64, Float64, Int8]:

@@ -66,13 +66,41 @@ class Assembler:
         columns = sp.csc_matrix((A[self._order], self._indices.copy(), self._indptr.copy()), shape=(st.m, st.n))
         return ConeProgram(upper, q, columns, b, float(d), st.cones)
 
-    def is_convex(self, values: Shaped[Float64, " values"]) -> bool:
-        """Whether P is positive semidefinite up to rounding."""
+    def make_convex(self, values: Shaped[Float64, " values"], rounding: float) -> bool:
+        """Whether P is positive semidefinite up to rounding of its data; what they lack is added to its diagonal, in place."""
         st = self._structure
         lower = sp.csr_array((st.split(values)[0], st.P.indices, st.P.indptr), shape=(st.n, st.n))
         used: NDArray[np.int32] = np.union1d(st.P.rows, st.P.indices)
         eigenvalues = np.linalg.eigvalsh(lower[used][:, used].toarray())
-        return bool(eigenvalues[0] >= -1e-9 * max(1.0, eigenvalues[-1]))
+        size = max(1.0, eigenvalues[-1])
+        if -rounding * size <= eigenvalues[0] < -1e-9 * size:
+            values[: st.P.nnz][st.P.rows == st.P.indices] -= eigenvalues[0]
+            return True
+        return bool(eigenvalues[0] >= -1e-9 * size)
+
+    def reconcile(self, values: Shaped[Float64, " values"], rounding: float) -> float:
+        """Move b of equalities that disagree by no more than rounding to the range of their rows, in place; returns by how much."""
+        zero = self._structure.cones.zero
+        if not zero or not rounding:
+            return 0.0
+        A, b = self(values).equalities()
+        dense = A.toarray()
+        residual = b - dense @ np.linalg.lstsq(dense, b, rcond=1e-12)[0]
+        if not 1e-28 * (b @ b) < residual @ residual <= rounding * np.abs(b * residual).sum():
+            return 0.0
+        values[-self._structure.m - 1 :][:zero] -= residual
+        return float(np.abs(residual).max())
+
+
+def switch_off(structure: Structure, values: Shaped[Float64, "k values"]) -> Shaped[Bool, "k m"]:
+    """Turn nonnegative rows with an infinite b into 0·x + s = 1, which says nothing, in place; returns which rows these are."""
+    st = structure
+    A, b = values[:, st.P.nnz + st.n : -st.m - 1], values[:, -st.m - 1 : -1]
+    off = np.isinf(b)
+    off[:, : st.cones.zero] = off[:, st.cones.zero + st.cones.nonneg :] = False
+    A[off[:, st.A.rows]] = 0.0
+    b[off] = 1.0
+    return np.asarray(off, dtype=np.bool_)
 
 
 def permuted(program: ConeProgram, order: NDArray[np.intp]) -> tuple[sp.csc_matrix, Float64]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvxpylayers._arrays import batch_shape
+from cvxpylayers._arrays import batch_shape, rounding_of
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._explain import Explanation
 from cvxpylayers._layer import Layer, OnFailure
@@ -201,7 +201,8 @@ def _solve(
     logged = [jnp.log(p) if form == "log" else p for p, s in zip(flat, specs, strict=True) for form in s.forms]
     operands = _vary_alike([*logged, *_spread(start or (), batch)])
     tape = degeneracy or start is not None
-    results = solve_p.bind(*operands, program=program, options=options, nan=nan, tape=tape)
+    rounding = tuple(rounding_of(p.dtype) for p, s in zip(params, specs, strict=True) for _ in s.forms)
+    results = solve_p.bind(*operands, program=program, options=options, rounding=rounding, nan=nan, tape=tape)
     found, status, iterations, residuals, margin = results[:FACTS]
     primal, dual, gap, objective = jnp.moveaxis(residuals, -1, 0)
     objective = jnp.exp(objective) if program.layer.compiled.log_space else objective

@@ -102,7 +102,11 @@ def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Call
 
 for _primitive in (solve_p, jvp_p, vjp_p, bend_p, hvp_p):
     _primitive.def_impl(lambda *operands, _primitive=_primitive, **params: _compiled(_primitive, tuple(params.items()))(*operands))
-_lower(solve_p, Program.solve, lambda program, options, nan, tape: {"nan": nan, **program.settings(options)})
+_lower(
+    solve_p,
+    Program.solve,
+    lambda program, options, rounding, nan, tape: {"nan": nan, "rounding": np.array(rounding), **program.settings(options)},
+)
 _lower(jvp_p, Program.jvp, _about)
 _lower(vjp_p, Program.vjp, _about)
 _lower(hvp_p, Program.hvp, _about)

@@ -26,7 +26,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cvxpylayers.jax._program import Options, Program
+from cvxpylayers.jax._program import Program
 
 solve_p = Primitive("cvxpylayers_solve")
 jvp_p = Primitive("cvxpylayers_jvp")
@@ -64,7 +64,7 @@ def _dtype(operands: Sequence[Any]) -> Any:
 
 
 @solve_p.def_abstract_eval
-def _(*operands: Any, program: Program, options: Options, nan: bool, tape: bool) -> list[ShapedArray]:
+def _(*operands: Any, program: Program, tape: bool, **_: Any) -> list[ShapedArray]:
     batch = jnp.broadcast_shapes(*(a.shape[:-1] for a in operands)) if operands else ()
     dtype = _dtype(operands[: program.count])
     types = [((*batch, program.outputs), dtype), (batch, jnp.int8), (batch, jnp.int32), ((*batch, 4), dtype), (batch, dtype)]

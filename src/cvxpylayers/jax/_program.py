@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cvxpylayers._arrays import screen, to_batch
+from cvxpylayers._arrays import DEFINITE_SLACK, INFINITE, SKEW, SLACK, screen, to_batch
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.log_space import LogSpaceEngine
 from cvxpylayers._engines.native import NativeEngine
@@ -21,6 +22,7 @@ Array = NDArray[Any]
 Options = tuple[tuple[str, Any], ...]
 # Options that concern the host, or what was compiled before.
 _HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative"})
+_TOLERANCES = (SLACK, DEFINITE_SLACK, SKEW, INFINITE)
 
 
 class Program:
@@ -36,7 +38,7 @@ class Program:
         self.engine = layer.engine.inner if isinstance(layer.engine, LogSpaceEngine) else layer.engine
         self.compiled = self.engine.compiled
         callback = os.environ.get("CVXPYLAYERS_JAX") == "callback"
-        self.key = self.engine.publish() if isinstance(self.engine, NativeEngine) and not callback else None
+        self.key = self.engine.publish(_TOLERANCES) if isinstance(self.engine, NativeEngine) and not callback else None
         self.count = len(self.compiled.parameters)
         self.outputs = self.compiled.R.shape[0]
         structure = self.compiled.structure
@@ -68,14 +70,14 @@ class Program:
         merged = self.engine.settings(dict(options))
         return {name: np.float64(value) for name, value in merged.items() if name not in _HOST_OPTIONS}
 
-    def solve(self, *arrays: Array, options: Options, nan: bool, tape: bool) -> tuple[Array, ...]:
+    def solve(self, *arrays: Array, options: Options, rounding: tuple[float, ...], nan: bool, tape: bool) -> tuple[Array, ...]:
         """What the handler of the same name returns, in double precision."""
         theta, start = arrays[: self.count], arrays[self.count :]
         batch = self._batch(theta)
         if start:
-            batch = Batch(batch.arrays, np.broadcast_shapes(batch.shape, *(a.shape[:-1] for a in start)))
+            batch = replace(batch, shape=np.broadcast_shapes(batch.shape, *(a.shape[:-1] for a in start)))
         points = _points(start, batch.size) if start else None
-        batch = Batch(batch.arrays, batch.shape, screen(self.compiled.parameters, batch), points)
+        batch = screen(self.compiled.parameters, replace(batch, rounding=rounding, start=points))
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
             found.outputs[found.status > Status.ALMOST_SOLVED] = np.nan

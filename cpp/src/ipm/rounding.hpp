@@ -1,0 +1,150 @@
+#pragma once
+// Data that came in single precision are known to a few digits only: each number to `settings.rounding`. What that may explain is no
+// verdict about an instance; the data are moved by the least that removes it, within what is known of them:
+//
+//   P    has an eigenvalue just below zero: P + λI, for the first λ of a short geometric sequence with which it can be factored
+//   b    of equalities that depend on each other and do not quite agree: its projection on the range of their rows
+//   b    with any other certificate z of infeasibility, A'z = 0, whose gain -b'z is below Σ|b_i z_i| times the rounding: b - z (b'z)/(z'z)
+//
+// In double precision nothing of this happens.
+
+#include <algorithm>
+
+#include "cvxl/status.hpp"
+#include "kkt/equilibrate.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+inline constexpr double most_moves = 3.0;
+inline constexpr double suspicious = 1e-4;  // distance from a certificate that calls for a look at the equalities
+
+// What the loops keep of it, per lane.
+template <class V>
+struct Moved {
+  V lift{};      // λ so far, in equilibrated units
+  V looked{};    // whether the equalities have been looked at
+  V times{};     // how often b was moved
+  V b{};         // by how much, in the user's units
+  V doubtful{};  // distance from a certificate that rounding may explain
+};
+
+// Of lanes whose P could not be factored: adds to its diagonal where rounding allows, and returns those that are to be tried again.
+template <class V, template <class> class State>
+Mask<lanes_of<V>> lift(State<V>& st, Mask<lanes_of<V>> lanes) {
+  if (!any(lanes) || st.settings.rounding == 0.0) return Mask<lanes_of<V>>{};
+  const auto on_diagonal = [&](auto&& visit) {
+    for (Index i = 0; i < st.plan.n; ++i)
+      if (const Index end = st.plan.P.indptr[i + 1]; end > st.plan.P.indptr[i] && st.plan.P.indices[end - 1] == i) visit(st.program.P[end - 1]);
+  };
+  V size = V{};
+  on_diagonal([&](const V& p) { size = max(size, p); });
+  const V most = st.settings.rounding * size;
+  lanes &= st.moved.lift < most;
+  const V next = select(lanes, min(max(4.0 * st.moved.lift, most / 64.0), most), st.moved.lift);
+  on_diagonal([&](V& p) { p += next - st.moved.lift; });
+  st.moved.lift = next;
+  return lanes;
+}
+
+// A certificate of infeasibility that rounding may explain is none, but remembered. `bz` as its distance was computed from.
+template <class V, template <class> class State>
+void doubt(State<V>& st, const V* z, V bz) {
+  if (st.settings.rounding == 0.0) return;
+  V size = V{};
+  for (Index i = 0; i < st.plan.m; ++i) size += abs(st.program.b[i] * z[i]);
+  const V infinity = splat<V>(__builtin_inf());
+  const Mask<lanes_of<V>> explained = -bz <= st.settings.rounding / st.scaling.c * size;
+  st.moved.doubtful = select(explained, st.no_primal, infinity);
+  st.no_primal = select(explained, infinity, st.no_primal);
+}
+
+// Takes `by`, in equilibrated units, from b.
+template <class V, template <class> class State>
+void take_from_b(State<V>& st, const V* by, Mask<lanes_of<V>> lanes) {
+  V largest = V{};
+  for (Index i = 0; i < st.plan.m; ++i) {
+    const V change = select(lanes, by[i], V{});
+    st.program.b[i] -= change;
+    largest = max(largest, abs(change) * st.scaling.E_inverse[i]);
+  }
+  st.moved.b += largest;
+  st.moved.times += select(lanes, splat<V>(1.0), V{});
+}
+
+// Moves b of lanes whose equalities disagree by no more than rounding, and returns these. The residual of min ½x'(P + I)x, Ax = b, by the
+// method of multipliers is what is orthogonal to the range of A. Overwrites scratch and the factorization.
+template <class V, template <class> class State>
+Mask<lanes_of<V>> agree(State<V>& st, Mask<lanes_of<V>> lanes) {
+  constexpr double delta = 1e-7;
+  const V one = splat<V>(1.0);
+  st.moved.looked = select(lanes, one, st.moved.looked);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    const bool equality = i < st.plan.zero;
+    st.kkt.e[i] = equality ? one : V{};
+    st.kkt.delta[i] = equality ? splat<V>(delta) : one;
+    st.r2[i] = equality ? st.program.b[i] : V{};
+  }
+  for (Index j = 0; j < st.plan.n; ++j) st.t1[j] = V{};
+  st.kkt.factorize(st.program.P, st.program.A, one);
+  V before = splat<V>(__builtin_inf());
+  Mask<lanes_of<V>> busy = lanes;
+  for (int pass = 0; pass < 10 && any(busy); ++pass) {
+    for (Index j = 0; j < st.plan.n; ++j) st.r1[j] = V{};
+    st.kkt.solve(st.program.A, st.r1, st.r2, st.cx, st.cz);
+    for (Index j = 0; j < st.plan.n; ++j) st.t1[j] += select(busy, st.cx[j], V{});
+    st.program.products(st.t1, st.cz, st.dx, st.dz, st.r1);
+    V change = V{};
+    for (Index i = 0; i < st.plan.zero; ++i) {
+      const V r = st.program.b[i] - st.dz[i];
+      change = max(change, abs(r - st.r2[i]));
+      st.r2[i] = r;
+    }
+    busy &= (change > 1e-15) & (change < 0.5 * before);
+    before = change;
+  }
+  V squares = V{}, size = V{}, largest = V{};
+  for (Index i = 0; i < st.plan.zero; ++i) {
+    squares += st.r2[i] * st.r2[i];
+    size += abs(st.program.b[i] * st.r2[i]);
+    largest = max(largest, abs(st.program.b[i]));
+  }
+  lanes &= (squares <= st.settings.rounding * size) & (squares > 1e-28 * largest * largest);
+  take_from_b(st, st.r2, lanes);
+  return lanes;
+}
+
+// Moves b off the certificate z.
+template <class V, template <class> class State>
+void project_out(State<V>& st, const V* z, Mask<lanes_of<V>> lanes) {
+  V bz = V{}, squares = V{};  // in the user's units z is E z
+  for (Index i = 0; i < st.plan.m; ++i) {
+    bz += st.program.b[i] * z[i];
+    squares += st.scaling.E[i] * st.scaling.E[i] * z[i] * z[i];
+  }
+  for (Index i = 0; i < st.plan.m; ++i) st.t2[i] = st.scaling.E[i] * st.scaling.E[i] * z[i] * (bz / squares);
+  take_from_b(st, st.t2, lanes);
+}
+
+// Lanes, among those given, whose data have been moved and which must start again. `slow`: lanes that get nowhere.
+template <class V, template <class> class State>
+Mask<lanes_of<V>> reconcile(State<V>& st, const V* z, Mask<lanes_of<V>> lanes, Mask<lanes_of<V>> slow) {
+  using M = Mask<lanes_of<V>>;
+  M moved{};
+  if (st.settings.rounding == 0.0) return moved;
+  const M look = lanes & (st.moved.looked == 0.0) & (slow | (st.moved.doubtful < suspicious));
+  if (st.plan.zero > 0 && any(look)) moved = agree(st, look);
+  const M certain = lanes & ~moved & (st.moved.doubtful < st.settings.infeasibility_tolerance) & (st.moved.times < most_moves);
+  if (any(certain)) project_out(st, z, certain);
+  return moved | certain;
+}
+
+// The status of a lane that ends, and its residual, in view of what it was solved for.
+template <class V, template <class> class State>
+Status outcome_of(State<V>& st, int lane, Status status) {
+  if (!(st.moved.times[lane] > 0.0)) return status;
+  const double off = st.moved.b[lane] / std::max(1.0, st.b_norm[lane]);
+  st.outcome.primal_residual[lane] = std::max(st.outcome.primal_residual[lane], off);
+  return status == Status::solved && off > st.settings.tolerance ? Status::almost_solved : status;
+}
+
+}  // namespace cvxl::CVXL_ISA
