@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -84,6 +85,11 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_others": {}}
+
+    def __reduce_package__(self, exporter: Any) -> tuple[Any, ...]:
+        """What ``torch.package`` asks for: the package holds the layer, and takes the solver from where it is opened."""
+        exporter.extern("cvxpylayers.**")
+        return _unpacked, (pickle.dumps(self),)
 
     @property
     def kind(self) -> type[Engine]:
@@ -274,6 +280,11 @@ class Layer:
     def describe(self) -> str:
         """Variables, parameters, cones, sizes and engine, for ``repr``."""
         return f"{summary(self.compiled, self.engine.describe())}; on_failure={self.on_failure!r}"
+
+
+def _unpacked(_: Any, pickled: bytes) -> Layer:
+    layer: Layer = pickle.loads(pickled)
+    return layer
 
 
 def _noted(info: SolveInfo | None, found: tuple[T, Bool]) -> T:
