@@ -3,7 +3,8 @@
     python -m tests.sharded [gspmd]
 
 For each layout, kind of mesh and function: the instances that a call of each primitive gets and those that are a device's share,
-whether something is gathered, and how far results are from those of one device.
+whether something is gathered, whether the program before its partition says which problem it solves, and how far results are from
+those of one device.
 """
 
 from __future__ import annotations
@@ -89,12 +90,14 @@ def report() -> dict[str, Any]:
             for title, function in functions(qp.layer).items():
                 for mapped in (False,) if gspmd or name == "crossed" or kind is AxisType.Explicit else (False, True):
                     f = jax.jit(over(function, layout.batches) if mapped else function)
-                    text = f.lower(*spread).compile().as_text()
+                    lowered = f.lower(*spread)
+                    text = lowered.compile().as_text()
                     pairs = zip(jax.tree.leaves(f(*spread)), jax.tree.leaves(f(*params)), strict=True)
                     found[f"{name}, {kind.name}, {'vmap of ' * mapped}{title}"] = {
                         "calls": instances(text),
                         "share": int(np.prod(np.broadcast_shapes(*layout.batches))) * layout.copies // 8,
                         "gathered": "all-gather" in text,
+                        "signed": str(qp.layer._program.key) in lowered.as_text(),
                         "error": max(float(np.abs(r - e).max() / max(1.0, np.abs(e).max())) for r, e in pairs),
                     }
     return found

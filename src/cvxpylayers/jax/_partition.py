@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.experimental.custom_partitioning import ArrayMapping, SdyShardingRule, custom_partitioning
 from jax.extend.core import Primitive
+from jax.extend.mlir import ir
 from jax.interpreters import mlir
 from jax.sharding import Mesh
 
@@ -85,9 +86,22 @@ def spread(primitive: Primitive, alone: Callable[..., Any]) -> Callable[..., Any
         call = describe(primitive, params, ctx.avals_in, ctx.avals_out)
         devices = tuple(getattr(axis, "device_assignment", None) or here[:count])  # stand for their places alone
         known = ctx.module_context.replace(axis_context=replace(axis, device_assignment=devices, abstract_mesh=None))
-        return mlir.lower_fun(_partitioned(call, devices))(ctx.replace(module_context=known), *operands)
+        results = mlir.lower_fun(_partitioned(call, devices))(ctx.replace(module_context=known), *operands)
+        _sign(results[0], call)
+        return results
 
     return lower
+
+
+def _sign(result: Any, call: _Call) -> None:
+    """Write into the program what is called, of which it holds no more than an address until it is partitioned.
+
+    Caches know programs by their text: the same address in two processes must not make programs of different layers one.
+    """
+    program = call.params["program"]
+    rest = sorted((name, repr(value)) for name, value in call.params.items() if name != "program")
+    text = ir.StringAttr.get(repr((call.primitive.name, program.key, program.options, rest)))
+    result.owner.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get({"cvxpylayers": text})
 
 
 def _partitioned(call: _Call, devices: tuple[Any, ...]) -> Callable[..., Any]:
