@@ -20,10 +20,10 @@ ARROW = [
     [{"_layer"}],
     [{"_assembly"}],
     [{"_arrays", "_columns", "_explain", "_failure", "_info", "_options"}, {"_canon"}, {"_engines"}],
-    [{"_program", "_codec", "errors", "_typing"}],
+    [{"_program", "_codec", "_legacy", "errors", "_typing"}],
 ]
 PLACE = {name: (row, column) for row, groups in enumerate(ARROW) for column, group in enumerate(groups) for name in group}
-OUTSIDE = {"__init__", "__main__", "engines"}  # the package's faces and its self-check may look everywhere below the front ends
+OUTSIDE = {"__init__", "__main__", "engines", "utils"}  # faces and self-check look everywhere below the front ends
 FRAMEWORKS = {"torch", "jax", "jaxlib", "mlx", "tensorflow"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 

@@ -98,16 +98,16 @@ def test_layers_survive_a_fork(before: str) -> None:
 
 def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Python on ``code`` in a new process."""
+    return start("-c", code, *arguments, **environment)
+
+
+def start(*arguments: str, limit: int = 2 * LIMIT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Python with these arguments in a new process, which sees the tests."""
     root = Path(__file__).parents[1]
     paths = os.pathsep.join([str(root), str(root / "src"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-        capture_output=True,
-        text=True,
-        timeout=2 * LIMIT,
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONPATH": paths, **environment}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
 
 
 PICKLED = """

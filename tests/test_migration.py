@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -154,3 +157,70 @@ def test_mistakes_are_the_exceptions_that_they_were(least_absolute: Problem) -> 
         CvxpyLayer(problem, [A], [x])
     with pytest.raises(RuntimeError, match="primal_infeasible"):
         CvxpyLayer(cp.Problem(cp.Minimize(y), [y >= c, y <= 0]), [c], [y])(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax", "mlx"])
+def test_the_modules_of_the_layers_are_where_they_were(library: str) -> None:
+    pytest.importorskip("mlx.core" if library == "mlx" else library)
+    old, new = (importlib.import_module(f"cvxpylayers.{library}{path}") for path in (".cvxpylayer", ""))
+    assert old.CvxpyLayer is new.CvxpyLayer
+
+
+def test_forward_of_a_layer_in_mlx(least_absolute: Problem) -> None:
+    mx = pytest.importorskip("mlx.core")
+    from cvxpylayers.mlx.cvxpylayer import CvxpyLayer as MlxLayer
+
+    problem, A, b, x = least_absolute
+    arrays = [mx.array(t.detach().numpy()) for t in data()]
+    layer = MlxLayer(problem, [A, b], [x])
+    np.testing.assert_array_equal(np.array(layer.forward(*arrays)[0]), np.array(layer(*arrays)[0]))
+
+
+CATCHES = {
+    "imported before": "import diffcp\n{call}\nexcept diffcp.SolverError as error:",
+    "by its module": "from diffcp.cone_program import SolverError\n{call}\nexcept SolverError as error:",
+    "imported after the layer": "import cvxpylayers.torch, diffcp\n{call}\nexcept diffcp.cone_program.SolverError as error:",
+    "ours": "import diffcp\nfrom cvxpylayers import SolverError\n{call}\nexcept SolverError as error:",
+    "without diffcp": "import sys; sys.modules['diffcp'] = None\n{call}\nexcept RuntimeError as error:",
+}
+FAILING = """
+import pickle, cvxpy as cp, torch
+from cvxpylayers.torch import CvxpyLayer
+x, b = cp.Variable(), cp.Parameter()
+try: CvxpyLayer(cp.Problem(cp.Minimize(x), [x >= b, x <= 0]), [b], [x])(torch.tensor(1.0))"""
+
+
+@pytest.mark.parametrize("how", CATCHES)
+def test_a_failure_is_caught_as_what_1x_raised(how: str) -> None:
+    """And is a value like any other exception."""
+    if how != "without diffcp":
+        pytest.importorskip("diffcp")
+    copy = "    copy = pickle.loads(pickle.dumps(error)); print(type(copy).__name__, str(copy) == str(error), copy.info.status[0])"
+    code = CATCHES[how].format(call=FAILING) + "\n" + copy
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stdout.split() == ["SolverError", "True", "primal_infeasible"], found.stderr
+
+
+def test_a_failure_imports_no_diffcp() -> None:
+    here = "'diffcp' in sys.modules"
+    code = f"import sys, cvxpy\nbefore = {here}{FAILING}\nexcept RuntimeError: print({here}, before)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    after, before = found.stdout.split()
+    assert after == before
+
+
+GONE = {
+    "from cvxpylayers.utils.parse_args import parse_args": r"layer\.explain\(\)",
+    "from cvxpylayers.utils.solver_utils import convert_to_csr": r"cvxpylayers\.engines",
+    "from cvxpylayers.utils import forward_numpy": r"cvxpylayers\.numpy\.CvxpyLayer",
+    "import cvxpylayers.utils.parse_args as pa; pa.LayersContext": r"layer\.explain\(\)",
+}
+
+
+@pytest.mark.parametrize("line", GONE)
+def test_insides_of_1x_say_what_replaces_them(line: str) -> None:
+    with pytest.raises(ImportError, match=GONE[line]):
+        exec(line, {})
+    import cvxpylayers.utils.solver_utils as module
+
+    assert not hasattr(module, "__wrapped__")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from cvxpylayers._engines.registry import Solver, automatic, check, resolve
 from cvxpylayers._explain import Explanation, explain, summary
 from cvxpylayers._failure import OnFailure, failure_message, failure_mode
 from cvxpylayers._info import SolveInfo, WarmStart
+from cvxpylayers._legacy import spoken
 from cvxpylayers._options import COMMON, normalize, split_solver
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, NDArray
@@ -53,9 +55,10 @@ class Layer:
         solver_args: Mapping[str, Any] | None = None,
         on_failure: OnFailure = "raise",
     ) -> None:
-        mode = failure_mode(on_failure)
+        loud, wished = spoken(solver_args)
+        mode = failure_mode(on_failure if wished is None or on_failure != "raise" else wished)
         parts = assemble(problem, parameters, variables, solver=solver, gp=gp, canon_backend=canon_backend, solver_args=solver_args)
-        self._set(parts, mode, verbose)
+        self._set(parts, mode, verbose if loud is None else loud)
 
     @classmethod
     def of(
@@ -85,6 +88,11 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_others": {}}
+
+    def __reduce_package__(self, exporter: Any) -> tuple[Any, ...]:
+        """What ``torch.package`` asks for: the package holds the layer, and takes the solver from where it is opened."""
+        exporter.extern("cvxpylayers.**")
+        return _unpacked, (pickle.dumps(self),)
 
     @property
     def kind(self) -> type[Engine]:
@@ -141,7 +149,7 @@ class Layer:
         start = warm_start if isinstance(warm_start, WarmStart) else None
         batch, solution = layer.run(arrays, options, tape=tape or start is not None, start=start)
         info = SolveInfo.of(solution, batch.shape, warm_start=start is not None)
-        if self.verbose:
+        if self.speaks(solver_args):
             print(info)
         failed = info.failed
         if len(failed) and mode != "warn":
@@ -158,12 +166,18 @@ class Layer:
         self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
     ) -> tuple[OnFailure, dict[str, Any]]:
         """The failure mode and the checked engine options of one call."""
-        mode = self.on_failure if on_failure is None else failure_mode(on_failure)
+        wished = spoken(solver_args)[1] if on_failure is None else on_failure
+        mode = self.on_failure if wished is None else failure_mode(wished)
         options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
         if warm_start:
             message = "Solves start cold here, warm_start=True has no effect; a cvxpylayers.WarmStart does it by hand."
             warnings.warn(message, UserWarning, stacklevel=3)
         return mode, options
+
+    def speaks(self, solver_args: Mapping[str, Any] | None) -> bool:
+        """Whether one call prints a line about its outcome."""
+        loud = spoken(solver_args)[0]
+        return self.verbose if loud is None else loud
 
     def run(
         self,
@@ -274,6 +288,11 @@ class Layer:
     def describe(self) -> str:
         """Variables, parameters, cones, sizes and engine, for ``repr``."""
         return f"{summary(self.compiled, self.engine.describe())}; on_failure={self.on_failure!r}"
+
+
+def _unpacked(_: Any, pickled: bytes) -> Layer:
+    layer: Layer = pickle.loads(pickled)
+    return layer
 
 
 def _noted(info: SolveInfo | None, found: tuple[T, Bool]) -> T:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from cvxpylayers._legacy import MEANING, SPOKEN, translated
 from cvxpylayers.errors import InputTypeError, OptionError
 
 
@@ -44,15 +45,6 @@ _NUMBERS: Final = (int, float, np.integer, np.floating, np.bool_)
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {"derivative": ("exact", "smoothed")}
 _STRUCTURAL: Final = ("lane_width", "derivative", "mode")  # decide what is compiled or how it is differentiated, for every call
 
-# 1.x counted jobs separately for the two passes, with -1 for "all cores".
-_RENAMED: Final[Mapping[str, str]] = {
-    "eps": "tolerance",
-    "max_iters": "max_iterations",
-    "n_jobs_forward": "threads",
-    "n_jobs_backward": "threads",
-}
-_OBSOLETE: Final = frozenset({"solve_method", "mode", "acceleration_lookback", "use_indirect"})
-
 
 def split_solver(given: Mapping[str, Any] | None) -> tuple[Any, Mapping[str, Any] | None]:
     """The solver that ``given`` names, as 1.x allows (None where it names none), and the rest."""
@@ -64,7 +56,8 @@ def split_solver(given: Mapping[str, Any] | None) -> tuple[Any, Mapping[str, Any
 def normalize(given: Mapping[str, Any] | None, valid: frozenset[str] | None, *, call: bool = False) -> dict[str, Any]:
     """Translate user options of a layer, or of one ``call`` of it, to the names in ``valid``; never changes ``given``.
 
-    Names of 1.x are mapped; those without a meaning here are ignored with one warning. Without ``valid`` every other name passes.
+    Names of 1.x and its solvers are mapped; those without a meaning here are ignored with one warning; ``_legacy.SPOKEN`` is the
+    layer's own affair. Without ``valid`` every other name passes.
 
     Raises:
         OptionError: an unknown name (the message gives the nearest valid one) or an impossible value.
@@ -74,25 +67,30 @@ def normalize(given: Mapping[str, Any] | None, valid: frozenset[str] | None, *, 
         return {}
     if not isinstance(given, Mapping):
         raise InputTypeError(f'solver_args must be a dict, for example {{"tolerance": 1e-9}}; got {type(given).__name__}.')
-    result: dict[str, Any] = {}
-    ignored = []
+    result, old = {}, {}
     for name, value in given.items():
-        if name in valid if valid is not None else _RENAMED.get(name) != "threads":
+        if name == "time_limit" and value == math.inf:
+            continue  # none
+        if _understood(name, valid):
             result[name] = value
-        elif name in _RENAMED and (valid is None or _RENAMED[name] in valid):
-            target = _RENAMED[name]
-            result.setdefault(target, 0 if target == "threads" and value == -1 else value)
-        elif valid is None or name in _RENAMED or name in _OBSOLETE:
-            ignored.append(name)
-        else:
-            raise OptionError(_unknown(name, valid))
+        elif name in MEANING:
+            old[name] = value
+        elif name not in SPOKEN:
+            raise OptionError(_unknown(name, valid or frozenset()))
     if call and (fixed := [name for name in _STRUCTURAL if name in result]):
         raise OptionError(f"Option {fixed[0]!r} belongs to the constructor: CvxpyLayer(..., solver_args={{...}}).")
-    result = {name: _converted(name, value) for name, value in result.items()}
-    if ignored:
-        names = ", ".join(map(repr, ignored))
+    known = {name: value for name, value in old.items() if valid is None or MEANING[name] in valid}
+    mapped, ignored = translated(known)
+    result = {name: _converted(name, value) for name, value in {**mapped, **result}.items()}
+    if nothing := [name for name in old if name not in known or name in ignored]:
+        names = ", ".join(map(repr, nothing))
         warnings.warn(f"Solver options of version 1.x without a meaning here are ignored: {names}.", UserWarning, stacklevel=3)
     return result
+
+
+def _understood(name: str, valid: frozenset[str] | None) -> bool:
+    """Whether the engine itself takes an option of this name."""
+    return name in valid if valid is not None else MEANING.get(name) != "threads" and name != "raise_on_error"
 
 
 def _converted(name: str, value: Any) -> Any:
@@ -107,6 +105,7 @@ def _converted(name: str, value: Any) -> Any:
 
 
 def _unknown(name: str, valid: frozenset[str]) -> str:
-    near = difflib.get_close_matches(str(name), sorted(valid | _RENAMED.keys()), n=1, cutoff=0.4)
-    hint = f"did you mean {_RENAMED.get(near[0], near[0])!r}?" if near else f"valid are {', '.join(sorted(valid))}."
+    old = {theirs: ours for theirs, ours in MEANING.items() if ours in valid}
+    near = difflib.get_close_matches(str(name), sorted(valid | old.keys()), n=1, cutoff=0.4)
+    hint = f"did you mean {old.get(near[0], near[0])!r}?" if near else f"valid are {', '.join(sorted(valid))}."
     return f"Unknown solver option {name!r}; {hint}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from functools import cache
+from typing import Any, Self
 
 
 class CvxpyLayersError(Exception):
@@ -34,12 +36,31 @@ class MissingPackageError(CvxpyLayersError, ImportError):
 
 
 class SolverError(CvxpyLayersError, RuntimeError):
-    """At least one instance has no solution. ``info`` is the SolveInfo, ``outputs`` hold NaN where there is none."""
+    """At least one instance has no solution. ``info`` is the SolveInfo, ``outputs`` hold NaN where there is none.
+
+    In programs that have imported diffcp it is a ``diffcp.SolverError``, too: version 1.x raised that.
+    """
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        theirs = getattr(sys.modules.get("diffcp.cone_program"), "SolverError", None)
+        kind: type[Self] = cls if theirs is None or cls is not SolverError else _joint(theirs)
+        return super().__new__(kind)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kind = type(self)
+        return SolverError if kind.__base__ is SolverError and kind.__module__ == __name__ else kind, self.args, vars(self)
 
     def __init__(self, message: str, info: Any = None, outputs: Any = None) -> None:
         super().__init__(message)
         self.info = info
         self.outputs = outputs
+
+
+@cache
+def _joint(theirs: type[Exception]) -> Any:
+    """Our error as one of theirs, under our name."""
+    facts = {"__module__": SolverError.__module__, "__qualname__": SolverError.__qualname__, "__doc__": SolverError.__doc__}
+    return type(SolverError.__name__, (SolverError, theirs), facts)
 
 
 class DerivativeError(CvxpyLayersError, RuntimeError):

@@ -45,7 +45,13 @@ class DiffcpEngine(Adapter):
     package: ClassVar[str] = "diffcp"
     install: ClassVar[str] = "pip install diffcp"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iters"}
-    own: ClassVar[frozenset[str]] = words("acceleration_lookback eps_abs eps_rel max_iters mode scale solve_method verbose")
+    own: ClassVar[frozenset[str]] = words(
+        """
+        mode solve_method verbose max_iters abstol feastol reltol tol_feas tol_gap_abs tol_gap_rel
+        acceleration_interval acceleration_lookback adaptive_scale alpha eps_abs eps_infeas eps_rel normalize rho_x scale
+        time_limit_secs
+        """
+    )
     preset: ClassVar[Mapping[str, Any]] = {"solve_method": "SCS", "eps_abs": 1e-8, "eps_rel": 1e-8}
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
@@ -61,6 +67,8 @@ class DiffcpEngine(Adapter):
 
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         form, settings = ScsForm.of(program), {k: v for k, v in settings.items() if k != "mode"}
+        if settings["solve_method"] == "Clarabel" and "max_iters" in settings:
+            settings["max_iter"] = settings.pop("max_iters")
         if settings["solve_method"] != "SCS":  # whose tolerances have other names
             settings = {k: v for k, v in settings.items() if k in self.options or k not in self.preset or k == "solve_method"}
         P = program.P_upper if program.P_upper.nnz else None

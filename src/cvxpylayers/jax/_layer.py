@@ -147,6 +147,8 @@ class CvxpyLayer:
         start = None if isinstance(warm_start, bool) else self._points(warm_start)
         outputs, info = _solve(program, tuple(sorted(options.items())), mode != "warn", degeneracy, arrays, start)
         if not isinstance(info.status, jax.core.Tracer):
+            if self._layer.speaks(solver_args):
+                print(info.concrete())
             self._judge(mode, arrays, outputs, info)
         elif on_failure == "raise":
             raise OptionError('Compiled code cannot raise: use on_failure="nan", and layer.solve(...) for the statuses.')
@@ -165,8 +167,6 @@ class CvxpyLayer:
 
     def _judge(self, mode: OnFailure, arrays: Sequence[Any], outputs: tuple[jax.Array, ...], info: SolveInfo) -> None:
         """Raise or warn about failures that are known."""
-        if self._layer.verbose:
-            print(info.concrete())
         if mode == "nan" or (np.asarray(info.status) <= int(Status.ALMOST_SOLVED)).all():
             return
         known = not any(isinstance(a, jax.core.Tracer) for a in arrays)

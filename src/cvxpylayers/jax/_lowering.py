@@ -14,6 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 from cvxpylayers import _core
+from cvxpylayers.jax._partition import spread
 from cvxpylayers.jax._primitives import Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
 from cvxpylayers.jax._program import Program
 
@@ -57,7 +58,10 @@ def _lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[
         if program.key is None or primitive.name not in HANDLERS:
             return callback(ctx, *operands, **params)
         _COMPILED[program.key] = program
-        facts = {"key": np.int64(program.key), **attributes(**params)}
+        return spread(primitive, alone)(ctx, *operands, **params)
+
+    def alone(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+        facts = {"key": np.int64(params["program"].key), **attributes(**params)}
         return jax.ffi.ffi_lowering(primitive.name)(ctx, *operands, **facts)
 
     mlir.register_lowering(primitive, callback)

@@ -48,15 +48,34 @@ def split(program: Program, operands: Sequence[Any]) -> tuple[Sequence[Any], Seq
 # ---- shapes ----
 
 
-def _avals(operands: Sequence[Any], *types: tuple[tuple[int, ...], Any]) -> list[ShapedArray]:
-    """Results of the given shapes and dtypes, on the mesh of the operands and varying over the same axes."""
+Row = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Any]  # directions, batch, entries, dtype
+
+
+def _avals(operands: Sequence[Any], spec: Sequence[Any], *rows: Row) -> list[ShapedArray]:
+    """Results of the given shapes and dtypes, on the mesh of the operands and varying over the same axes.
+
+    ``spec`` says how batch axes are split where shardings are part of types; all other axes are whole.
+    """
+    shapes = [((*lead, *batch, *own), jnp.dtype(dtype)) for lead, batch, own, dtype in rows]
     if not operands or operands[0].sharding.mesh.empty:
-        return [ShapedArray(shape, jnp.dtype(dtype)) for shape, dtype in types]
+        return [ShapedArray(shape, dtype) for shape, dtype in shapes]
     first, mesh = operands[0], operands[0].sharding.mesh
+    specs = [PartitionSpec(*(None,) * len(lead), *(spec if batch else ()), *(None,) * len(own)) for lead, batch, own, _ in rows]
     return [
-        first.update(shape=s, dtype=jnp.dtype(d), weak_type=False, sharding=NamedSharding(mesh, PartitionSpec(*(None,) * len(s))))
-        for s, d in types
+        first.update(shape=shape, dtype=dtype, weak_type=False, sharding=NamedSharding(mesh, s))
+        for (shape, dtype), s in zip(shapes, specs, strict=True)
     ]
+
+
+def _batch_spec(operands: Sequence[Any], batch: tuple[int, ...]) -> list[Any]:
+    """How the first operand that is split along a batch axis is split there."""
+    found: list[Any] = [None] * len(batch)
+    for a in operands:
+        missing = len(batch) - (a.ndim - 1)
+        for k, axes in enumerate(a.sharding.spec[: a.ndim - 1], start=missing):
+            if found[k] is None and a.shape[k - missing] == batch[k]:
+                found[k] = axes
+    return found
 
 
 def _dtype(operands: Sequence[Any]) -> Any:
@@ -67,22 +86,24 @@ def _dtype(operands: Sequence[Any]) -> Any:
 def _(*operands: Any, program: Program, tape: bool, **_: Any) -> list[ShapedArray]:
     batch = jnp.broadcast_shapes(*(a.shape[:-1] for a in operands)) if operands else ()
     dtype = _dtype(operands[: program.count])
-    types = [((*batch, program.outputs), dtype), (batch, jnp.int8), (batch, jnp.int32), ((*batch, 4), dtype), (batch, dtype)]
-    widths = program.widths if tape else ()
-    return _avals(operands, *types, *(((*batch, 2 * width), jnp.uint32) for width in widths))
+    rows: list[Row] = [((), batch, (program.outputs,), dtype), ((), batch, (), jnp.int8), ((), batch, (), jnp.int32)]
+    rows += [((), batch, (4,), dtype), ((), batch, (), dtype)]
+    rows += [((), batch, (2 * width,), jnp.uint32) for width in (program.widths if tape else ())]
+    return _avals(operands, _batch_spec(operands, batch), *rows)
 
 
 def _outputs_aval(*operands: Any, program: Program, directions: bool, **_: Any) -> ShapedArray:
     theta, (*_xzs, status), moving = split(program, operands)
     lead = (max(t.shape[0] for t in moving),) if directions else ()
-    return _avals(theta, ((*lead, *status.shape, program.outputs), _dtype(theta)))[0]
+    return _avals(theta, status.sharding.spec, (lead, status.shape, (program.outputs,), _dtype(theta)))[0]
 
 
 def _gradient_avals(*operands: Any, program: Program, wanted: Mask, summed: Mask, directions: bool, **_: Any) -> list[ShapedArray]:
     theta, (*_xzs, status), moving = split(program, operands)
-    lead = (max(t.shape[0] for t in moving),) if directions else ()
-    rows = [(*lead, *(() if s else status.shape), t.shape[-1]) for t, w, s in zip(theta, wanted, summed, strict=True) if w]
-    return _avals(theta, *((row, _dtype(theta)) for row in rows), (status.shape, jnp.bool_))
+    lead, dtype = (max(t.shape[0] for t in moving),) if directions else (), _dtype(theta)
+    pairs = [(t, s) for t, w, s in zip(theta, wanted, summed, strict=True) if w]
+    rows = [(lead, () if s else status.shape, t.shape[-1:], dtype) for t, s in pairs]
+    return _avals(theta, status.sharding.spec, *rows, ((), status.shape, (), jnp.bool_))
 
 
 jvp_p.def_abstract_eval(_outputs_aval)

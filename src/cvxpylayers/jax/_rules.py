@@ -150,7 +150,16 @@ def _pull_to(
     summed = _summed(wanted, shapes, directions)
     *gradients, _ = primitive.bind(*at, *moving, program=program, wanted=wanted, summed=summed, directions=directions, **how)
     sums = [s for s, w in zip(summed, wanted, strict=True) if w]
-    return [_sum_to(g, shape, directions, s, status.ndim) for g, shape, s in zip(gradients, shapes, sums, strict=True)]
+    found = [_sum_to(g, shape, directions, s, status.ndim) for g, shape, s in zip(gradients, shapes, sums, strict=True)]
+    return [_typed(g, t.aval) for g, t in zip(found, targets, strict=True)]
+
+
+def _typed(value: Any, aval: Any) -> Any:
+    """Split over devices as ``aval`` is, where types say so: a cotangent has the type of what it belongs to."""
+    wanted = aval.sharding
+    if value is None or wanted.mesh.empty or jax.typeof(value).sharding.spec == wanted.spec:
+        return value
+    return jax.sharding.reshard(value, wanted)
 
 
 def _sum_to(gradient: jax.Array, shape: tuple[int, ...], directions: bool, summed: bool, rank: int) -> jax.Array:
@@ -174,7 +183,7 @@ def _vjp_transpose(
     cotangents: Sequence[Any], *operands: Any, program: Program, wanted: Mask, directions: bool, **_: Any
 ) -> list[Any]:
     pushed = _push(program, operands[:-1], _spread(wanted, cotangents), directions)
-    return [None] * (len(operands) - 1) + [pushed]
+    return [None] * (len(operands) - 1) + [_typed(pushed, operands[-1].aval)]
 
 
 def _bend_transpose(cotangent: Any, *operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> list[Any]:
@@ -201,7 +210,7 @@ def _hvp_transpose(
         # One cotangent for several directions receives the sum over them.
         if bent is not None and directions and cotangent.aval.shape[0] != bent.shape[0]:
             bent = jnp.sum(bent, axis=0, keepdims=True)
-        return [None] * len(at) + [bent] + [None] * len(moving)
+        return [None] * len(at) + [_typed(bent, cotangent.aval)] + [None] * len(moving)
     mask, back = _given(arrived)
     if not back:
         return [None] * len(operands)

@@ -98,8 +98,8 @@ def _array(value: mx.array) -> NDArray[Any]:
         if "function transformations" not in str(error):
             raise
         raise InputError(
-            "MLX has no way to call a solver from compiled or vmapped code. Call the layer outside mx.compile, and give it the "
-            "batch at once instead of mx.vmap: layer(A_batch, b_shared) broadcasts leading axes and solves them side by side."
+            "MLX has no way to call a solver from compiled, exported or vmapped code. Call the layer outside mx.compile and "
+            "mx.export_function, and give it the batch at once instead of mx.vmap: layer(A_batch, b_shared) broadcasts its axes."
         ) from error
 
 

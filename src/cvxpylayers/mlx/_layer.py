@@ -83,6 +83,8 @@ class CvxpyLayer:
         """
         return solve(self._layer, params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)[0]
 
+    forward = __call__  # as version 1.x has it
+
     def solve(
         self,
         *params: mx.array,

@@ -1,4 +1,4 @@
-"""A call: on tensors that hold numbers at once, on all others by operators."""
+"""A call on tensors that hold numbers and that nobody watches; ``_ops`` has the other calls."""
 
 from __future__ import annotations
 
@@ -9,19 +9,8 @@ import torch
 
 from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
-from cvxpylayers.errors import InputError
 from cvxpylayers.torch._direct import Direct
 from cvxpylayers.torch._function import Solve, apply, recording
-
-
-def symbolic(parameters: Sequence[Any]) -> bool:
-    """Whether the call is being compiled, exported or traced, or a tensor holds no numbers or is more than its numbers."""
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
-        return True
-    return any(isinstance(p, torch.Tensor) and (p.is_meta or type(p).__torch_dispatch__ is not _PLAIN) for p in parameters)
-
-
-_PLAIN = torch.Tensor.__torch_dispatch__
 
 
 def solve(
@@ -35,9 +24,6 @@ def solve(
     if torch.compiler.is_compiling():  # what happened to an instance is no graph: leave the tracer, and come back with the outputs
         eager: Callable[..., tuple[tuple[torch.Tensor, ...], SolveInfo]] = torch.compiler.disable(solve)
         return eager(layer, parameters, solver_args, warm_start, on_failure)
-    for spec, p in zip(layer.compiled.parameters, parameters, strict=False):
-        if isinstance(p, torch.Tensor) and p.is_meta:
-            raise InputError(f"Parameter {spec.name!r} is on the meta device and holds no numbers to solve for.")
     site = Direct(layer, solver_args, warm_start, on_failure)
     if not recording(parameters):
         return site.solve(parameters, tape=False), _info(site)

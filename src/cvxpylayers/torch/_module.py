@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import cvxpy as cp
 import torch
@@ -12,10 +12,12 @@ from cvxpylayers._engines.registry import Solver
 from cvxpylayers._explain import Explanation
 from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Layer, OnFailure
-from cvxpylayers.torch._call import solve, symbolic
+from cvxpylayers.errors import ProblemError
+from cvxpylayers.torch._call import solve
 from cvxpylayers.torch._handles import register
 from cvxpylayers.torch._many import Chunk, chunks
 from cvxpylayers.torch._ops import traced_solve
+from cvxpylayers.torch._recorders import require_numbers, watched
 
 
 class CvxpyLayer(torch.nn.Module):
@@ -75,6 +77,9 @@ class CvxpyLayer(torch.nn.Module):
         super().__setstate__(state)
         self._ticket = register(self._layer)
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise ProblemError("torch.jit.script cannot read a layer: use torch.export or torch.jit.trace, which see an operator.")
+
     def forward(
         self,
         *params: torch.Tensor,
@@ -86,7 +91,7 @@ class CvxpyLayer(torch.nn.Module):
 
         ``warm_start=True`` starts instance i from the solution that the latest such call of this module found for its instance i;
         ``layer.solve(..., warm_start=WarmStart())`` does the same by hand. The answers are those of a cold start to the tolerance.
-        Code that is compiled starts cold.
+        Code that is compiled, exported or traced starts cold.
 
         Returns one tensor (*batch, *shape) per output, in the promoted floating type of the parameters and on their device.
         Gradients reach every parameter and are summed over the axes along which it was broadcast.
@@ -95,7 +100,7 @@ class CvxpyLayer(torch.nn.Module):
             InputError, InputTypeError: a parameter has the wrong number, shape, type or device.
             SolverError: an instance has no solution and ``on_failure`` is "raise".
         """
-        if symbolic(params):
+        if watched(params):
             return traced_solve(self._ticket, params, solver_args, on_failure)
         if warm_start is False:
             return solve(self._layer, params, solver_args, warm_start, on_failure)[0]
@@ -109,6 +114,7 @@ class CvxpyLayer(torch.nn.Module):
         on_failure: OnFailure | None = None,
     ) -> tuple[tuple[torch.Tensor, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it."""
+        require_numbers(self._layer, params)
         if warm_start is not True:
             return solve(self._layer, params, solver_args, warm_start, on_failure)
         outputs, info = solve(self._layer, params, solver_args, self._latest, on_failure)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import Function, forward_ad
@@ -18,29 +19,42 @@ from torch.autograd import Function, forward_ad
 from cvxpylayers._arrays import batch_shape
 from cvxpylayers._layer import OnFailure
 from cvxpylayers._program import ParameterSpec
+from cvxpylayers.errors import OptionError, ProblemError
 from cvxpylayers.torch import _vmap
 from cvxpylayers.torch._direct import Direct
 from cvxpylayers.torch._function import Bend, Pull, Push, Solve, apply, recording
 from cvxpylayers.torch._handles import find, handle, portable
+from cvxpylayers.torch._recorders import archived, require_operators
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 from cvxpylayers.torch._tensors import kind
 
 _LIBRARY: Final = torch.library.Library("cvxpylayers", "DEF")
 _ops: Final = torch.ops.cvxpylayers
+_TAGS: Final = tuple(tag for name, tag in torch.Tag.__members__.items() if name in ("pt2_compliant_tag", "cudagraph_unsafe"))
 
 
 def traced_solve(
     ticket: int, parameters: Tensors, solver_args: Mapping[str, Any] | None, on_failure: OnFailure | None
 ) -> tuple[torch.Tensor, ...]:
-    """The outputs, as an operator's, which starts cold; what is exported carries its layer."""
-    name = _portable(ticket) if torch.compiler.is_exporting() else _handle(ticket)
+    """The outputs, as an operator's, which starts cold; what may be saved carries its layer.
+
+    Raises:
+        InputError, ProblemError: the recorder takes no operator; the message says what to use instead.
+    """
+    if torch.compiler.is_compiling():
+        name = _portable(ticket) if torch.compiler.is_exporting() else _handle(ticket)
+    else:
+        require_operators(parameters)
+        name = _carried(ticket) if archived(parameters) else _handle(ticket)
     found = _ops.solve(name, _encoded(solver_args, on_failure), False, list(parameters))
-    return tuple(found[: _outputs(ticket)])
+    return tuple(found[i] for i in range(_outputs(ticket)))
 
 
 @torch.compiler.assume_constant_result
 def _handle(ticket: int) -> str:
-    return handle(ticket)
+    name: str = handle(ticket)
+    find(name, keep=True)  # what was recorded may outlive every module
+    return name
 
 
 @torch.compiler.assume_constant_result
@@ -48,9 +62,24 @@ def _portable(ticket: int) -> str:
     return portable(handle(ticket))
 
 
+def _carried(ticket: int) -> str:
+    """With the content, where other processes can make use of it."""
+    name: str = _handle(ticket)
+    try:
+        return portable(name)
+    except ProblemError:
+        return name
+
+
 @torch.compiler.assume_constant_result
 def _encoded(solver_args: Mapping[str, Any] | None, on_failure: OnFailure | None) -> str:
-    return json.dumps({"solver_args": solver_args and dict(solver_args), "on_failure": on_failure})
+    return json.dumps({"solver_args": solver_args and dict(solver_args), "on_failure": on_failure}, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise OptionError(f"Options that are recorded with a call must be numbers and words; give {value!r} to the constructor.")
 
 
 @torch.compiler.assume_constant_result
@@ -134,7 +163,10 @@ def _batch_axes(specs: Sequence[ParameterSpec], parameters: Tensors) -> list[tor
 
 def _differentiable_solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[torch.Tensor]:
     site = Traced(layer, arguments)
-    return _apply(Solve, site, *parameters) if recording(parameters) else list(site.solve(parameters, tape))
+    if not recording(parameters):
+        return list(site.solve(parameters, tape))
+    found = _apply(Solve, site, *parameters)
+    return found if tape else found[: site.outputs]  # as many as without derivatives: traces count them
 
 
 def _mapped_solve(info: Any, dims: Any, layer: str, arguments: str, tape: bool, parameters: Tensors) -> tuple[Tensors, list[int]]:
@@ -186,7 +218,7 @@ def _each(dims: Sequence[int | None] | None, tensors: Maybe) -> Sequence[int | N
 
 
 def _register(name: str, schema: str, runs: Any, fake: Any, differentiable: Any, mapped: Any) -> None:
-    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.define(name + schema, tags=_TAGS)
     _LIBRARY.impl(name, runs, "CompositeExplicitAutograd")
     _LIBRARY.impl(name, differentiable, "Autograd")
     torch.library.register_fake(f"cvxpylayers::{name}", fake, lib=_LIBRARY)

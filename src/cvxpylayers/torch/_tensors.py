@@ -11,6 +11,7 @@ import torch
 from cvxpylayers._layer import Layer
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputError, InputTypeError
+from cvxpylayers.torch._recorders import require_no_capture
 
 
 def kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.device]:
@@ -54,7 +55,12 @@ def array(tensor: torch.Tensor) -> NDArray[np.generic]:
 
 
 def arrays(tensors: Sequence[torch.Tensor]) -> list[NDArray[np.generic]]:
-    """``array`` of each; from a CUDA device all are on their way at once, through pinned memory, one wait for them all."""
+    """``array`` of each; from a CUDA device all are on their way at once, through pinned memory, one wait for them all.
+
+    Raises:
+        InputError: a CUDA graph is being captured.
+    """
+    require_no_capture()
     if not tensors or not tensors[0].is_cuda:
         return [array(t) for t in tensors]
     staged = [_compact(t.detach()) for t in tensors]

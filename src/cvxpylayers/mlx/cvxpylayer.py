@@ -1,0 +1,5 @@
+"""Where version 1.x had the layer."""
+
+from cvxpylayers.mlx import CvxpyLayer
+
+__all__ = ["CvxpyLayer"]
