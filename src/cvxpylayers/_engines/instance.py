@@ -10,7 +10,7 @@ import clarabel
 import numpy as np
 
 from cvxpylayers._engines.certificate import proves
-from cvxpylayers._engines.judge import ALMOST, NO_SOLUTION, Outcome, known, measure
+from cvxpylayers._engines.judge import ALMOST, NO_SOLUTION, Claim, Outcome, known, measure, settle
 from cvxpylayers._engines.program import Assembler, ConeProgram
 from cvxpylayers._program import Cones, Status, Structure
 from cvxpylayers._typing import Float64, Shaped
@@ -60,7 +60,12 @@ def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: 
         outcomes.append(_judge(program, *point, str(found.status), int(found.iterations), tolerance))
         if outcomes[-1].status in _SETTLED:
             break
-    return min(outcomes, key=lambda outcome: outcome.status)
+    best = min(outcomes, key=lambda outcome: outcome.status)
+    if not best.status.solved:
+        return best
+    # Residuals of 1e-11 leave x off by their root where a cone curves: what is differentiated is refined, as any engine's answer is.
+    refined = settle(program, Claim(best.x, best.z, iterations=best.iterations), tolerance=tolerance)
+    return refined if refined.status <= best.status else best
 
 
 def _judge(program: ConeProgram, x: Float64, z: Float64, s: Float64, word: str, iterations: int, tolerance: float) -> Outcome:
