@@ -63,7 +63,7 @@ def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: 
     best = min(outcomes, key=lambda outcome: outcome.status)
     if not best.status.solved:
         return best
-    # Residuals of 1e-11 leave x off by their root where a cone curves: what is differentiated is refined, as any engine's answer is.
+    # Residuals of 1e-11 leave x off by their root where a cone curves: refined as any engine's answer is.
     refined = settle(program, Claim(best.x, best.z, iterations=best.iterations), tolerance=tolerance)
     return refined if refined.status <= best.status else best
 
