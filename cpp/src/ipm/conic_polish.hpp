@@ -4,14 +4,18 @@
 // An interior point at gap ε is off the solution by √ε where curvature of a cone pins it down, and what users differentiate is the
 // solution. So a lane that is close enough is polished: Newton's method on the optimality conditions
 //
-//     Px + q + A'z = 0,   Ax + s - b = 0,   s = Π(w), z = s - w,
+//     Px + q + A'z = 0,   Ax + s - b = 0,   s = Π(w), κz = s - w,
 //
 // in (x, w). Π is differentiable where the solution is, its derivative is diagonal in frames of the cones like any scaling, and
-// convergence is quadratic (Ali, Wong, Kolter 2017). A polish that does not help gives way to the interior iterate it came from.
+// convergence is quadratic (Ali, Wong, Kolter 2017). κ > 0, one for each block, gives s and z of a block one size: whether a
+// block lies on the boundary must not be drowned by a multiplier of 1e9, or overlooked for one of 1e-9. A polish that does not help gives way to the interior iterate it came from.
 
 #include "ipm/embedding.hpp"
 
 namespace cvxl::CVXL_ISA {
+
+inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
+inline constexpr double settled_within = 0.2;
 
 // One step of Newton's method from the solution (x₁, z₁) of the affine system.
 template <class V>
@@ -21,7 +25,37 @@ void polish_step(Embedding<V>& st) {
   st.program.products(st.x1, st.cz, st.t1, st.t2, st.t3);
   for (Index j = 0; j < st.plan.n; ++j) st.x[j] += select(st.polish, st.x1[j], V{});
   for (Index i = 0; i < st.plan.m; ++i)
-    st.w[i] = (st.is_equality(i) ? V{} : st.s[i] - st.rz[i] - st.t2[i]) - st.z[i] - st.cz[i];
+    st.w[i] = (st.is_equality(i) ? V{} : st.s[i] - st.rz[i] - st.t2[i]) - st.balance[i] * (st.z[i] + st.cz[i]);
+}
+
+// (s, z) of polishing lanes ← those that belong to w.
+template <class V>
+void project_polish(Embedding<V>& st, MaskOf<V> lanes) {
+  const V one = splat<V>(1.0);
+  for (Index i = 0; i < st.plan.m; ++i) st.z[i] *= select(lanes, st.balance[i], one);
+  st.cones.project(st.w, V{}, st.s, st.z, lanes);
+  for (Index i = 0; i < st.plan.m; ++i) st.z[i] /= select(lanes, st.balance[i], one);
+}
+
+// κ = |s|/|z| on blocks of which the last step has moved neither much, relative to its size: they end on the boundary. `scale` is what s and
+// z have been multiplied with since.
+template <class V>
+void choose_balance(Embedding<V>& st, V scale, MaskOf<V> lanes) {
+  const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
+  for (Index i = 0; i < st.plan.orthant_end; ++i) st.balance[i] = select(lanes, one, st.balance[i]);
+  for (const ConeBlock& cone : st.plan.cones) {
+    V s2 = V{}, z2 = V{}, moved_s = V{}, moved_z = V{};
+    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
+      s2 += st.s[i] * st.s[i];
+      z2 += st.z[i] * st.z[i];
+      moved_s += st.s[i] * st.ds[i];
+      moved_z += st.z[i] * st.dz[i];
+    }
+    const auto settled = (abs(moved_s) * scale < settled_within * s2) & (abs(moved_z) * scale < settled_within * z2);
+    const V ratio = sqrt(max(s2, tiny) / max(z2, tiny));
+    const V kappa = select(settled & ((ratio < 1.0 / most_unbalanced) | (ratio > most_unbalanced)), ratio, one);
+    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) st.balance[i] = select(lanes, kappa, st.balance[i]);
+  }
 }
 
 // Divides by τ; the interior iterate is kept. What comes next is w's projection.
@@ -46,7 +80,8 @@ void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
   st.misses = select(lanes, V{}, st.misses);
   st.polish |= lanes;
   st.interior &= ~lanes;
-  for (Index i = 0; i < st.plan.m; ++i) st.w[i] = select(lanes, (st.is_equality(i) ? V{} : st.s[i]) - st.z[i], st.w[i]);
+  choose_balance(st, factor, lanes);
+  for (Index i = 0; i < st.plan.m; ++i) st.w[i] = select(lanes, (st.is_equality(i) ? V{} : st.s[i]) - st.balance[i] * st.z[i], st.w[i]);
 }
 
 // Back to the interior iterate; the next attempt is made much closer to the solution.

@@ -35,7 +35,8 @@ struct Embedding {
   V *t1, *t2, *t3, *cx, *cz;        // scratch
   V *H;                             // per row, in the frames: of the system being solved
   M *off;                           // rows that it leaves out
-  V *w;                             // s - z after a step of the polish
+  V *w;                             // s - κz after a step of the polish
+  V *balance;                       // κ of the polish, per row and the same within a block
   V *best_x, *best_z, *best_s;      // the iterate of least merit, divided by its τ
   V *saved_x, *saved_z, *saved_s;   // the interior iterate that a polish started from
   V saved_tau{}, saved_kappa{};
@@ -57,7 +58,7 @@ struct Embedding {
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena), cones(p, arena), rotated(program) {
     rotated.A = arena.take<V>(p.A.indices.size());
     for (V** v : {&x, &Px, &Atz, &rx, &dx, &x1, &x2, &r1, &t1, &t3, &cx, &best_x, &saved_x}) *v = arena.take<V>(p.n);
-    for (V** v : {&z, &s, &Ax, &rz, &dz, &ds, &z1, &z2, &c, &r2, &b, &t2, &cz, &best_z, &best_s, &saved_z, &saved_s, &H, &w}) *v = arena.take<V>(p.m);
+    for (V** v : {&z, &s, &Ax, &rz, &dz, &ds, &z1, &z2, &c, &r2, &b, &t2, &cz, &best_z, &best_s, &saved_z, &saved_s, &H, &w, &balance}) *v = arena.take<V>(p.m);
     off = arena.take<M>(p.m);
   }
 

@@ -91,14 +91,17 @@ class HomogeneousSolver {
 
   M factorize() {
     st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual);
-    if (any(st_.polish)) st_.cones.differentiate(st_.s, st_.z, [](Index) { return Noise<V>{}; }, st_.polish);
+    if (any(st_.polish)) {
+      for (Index i = 0; i < st_.plan.m; ++i) st_.t2[i] = st_.balance[i] * st_.z[i];
+      st_.cones.differentiate(st_.s, st_.t2, [](Index) { return Noise<V>{}; }, st_.polish);
+    }
     st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0), rho = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
       st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < 1e-13)) | (st_.start & is_far_row(i));
-      st_.H[i] = select(st_.off[i], V{}, select(st_.polish, h / st_.cones.rest[i], h));
+      st_.H[i] = select(st_.off[i], V{}, select(st_.polish, st_.balance[i] * h / st_.cones.rest[i], h));
       const V regularized = st_.H[i] + rho;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
       const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
@@ -250,7 +253,7 @@ class HomogeneousSolver {
 
     // The merit shrinks as the residuals do: lanes whose point will be close enough need not wait for its evaluation.
     enter_polish(st_, M(moved & (st_.merit * st_.shrinks < st_.polish_at)));
-    if (any(st_.polish)) st_.cones.project(st_.w, V{}, st_.s, st_.z, st_.polish);
+    if (any(st_.polish)) project_polish(st_, st_.polish);
   }
 
   // In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible by
@@ -310,7 +313,7 @@ class HomogeneousSolver {
     st_.last |= polishable;
     if (any(polishable)) {
       enter_polish(st_, polishable);
-      st_.cones.project(st_.w, V{}, st_.s, st_.z, polishable);
+      project_polish(st_, polishable);
       evaluate(st_);
     }
     conclude(feed, over & ~polishable, limit);
