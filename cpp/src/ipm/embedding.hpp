@@ -112,13 +112,15 @@ void evaluate(Embedding<V>& st) {
     }
   }
   primal = max(primal, of_cones / max(one, st.b_norm + (x_norm + s_norm) * tau_inverse));
+  complement /= max(one, weight * scale);
   for (const ConeBlock& cone : st.plan.cones) {
-    V product = V{}, size = V{};
+    V product = V{}, size = V{}, own = far_below * weight;
     for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
       product += st.s[i] * st.z[i];
       size = max(size, abs(st.s[i]) * st.scaling.E_inverse[i]);
+      own = max(own, abs(st.z[i]) * st.scaling.E[i]);
     }
-    complement = max(complement, abs(product) * scale * tau_inverse / max(one, size * tau_inverse));
+    complement = max(complement, abs(product) * scale * tau_inverse / (max(one, size * tau_inverse) * max(one, own * scale)));
   }
   st.rtau = linear + bz + st.kappa + quadratic * tau_inverse;
   st.mu = (sz + st.tau * st.kappa) / (st.cones.degree() + 1.0);
@@ -128,7 +130,7 @@ void evaluate(Embedding<V>& st) {
   st.absolute = max(absolute, dual * tau_inverse);
   st.outcome.primal_residual = primal;
   st.outcome.dual_residual = dual * tau_inverse / max(one, st.q_norm + (x_norm + z_norm * c_inverse) * tau_inverse);
-  st.outcome.gap = relative_gap((error + abs(sz)) * scale * tau_inverse, primal_objective, dual_objective, complement, weight * scale);
+  st.outcome.gap = relative_gap((error + abs(sz)) * scale * tau_inverse, primal_objective, dual_objective, complement);
   st.outcome.objective = primal_objective;
   st.merit = max(max(st.outcome.primal_residual, st.outcome.dual_residual), st.outcome.gap);
   st.merit = select(st.merit < splat<V>(1e300), st.merit, infinity);

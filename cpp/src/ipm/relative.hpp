@@ -9,7 +9,8 @@
 // absolutely: what a large norm hides in a residual, a large multiplier shows here. The gap is e relative to the objective.
 //
 // That bounds the objective alone: far from the origin e is small against f = k² when nothing is known of x yet. So the
-// gap also counts complementarity, row by row: min(s, 1) z relative to the largest multiplier of an inequality, whatever f is.
+// gap also counts complementarity, whatever f is: min(s, 1) z of a row relative to the largest multiplier of an inequality, s'z of a cone
+// relative to its own s and z, and to what is far below the largest multiplier.
 //
 // Residuals are relative to the row or column that they belong to. While the loop goes on, a row is given |b| + |s| and the largest
 // entry of x, which is cheap; where it ends (`worst_component`) each has the sum of the sizes of its own terms, or 1.
@@ -20,10 +21,12 @@
 
 namespace cvxl::CVXL_ISA {
 
+inline constexpr double far_below = 1e-9;
+
 template <class V>
-V relative_gap(V error, V primal_objective, V dual_objective, V complement, V weight) {
+V relative_gap(V error, V primal_objective, V dual_objective, V complement) {
   const V one = splat<V>(1.0);
-  return max(error / max(one, min(abs(primal_objective), abs(dual_objective))), complement / max(one, weight));
+  return max(error / max(one, min(abs(primal_objective), abs(dual_objective))), complement);
 }
 
 // A proof of infeasibility: z with A'z = 0, b'z < 0 (Farkas), or x with Px = 0, Ax ∈ -K, q'x < 0.

@@ -51,7 +51,7 @@ void assess(State<V>& st) {
   st.outcome.primal_residual = primal;
   const V dual_before = st.outcome.dual_residual;
   st.outcome.dual_residual = dual / max(one, st.q_norm + x_norm + z_norm);
-  st.outcome.gap = relative_gap(error * c_inverse, primal_objective, dual_objective, complement, weight);
+  st.outcome.gap = relative_gap(error * c_inverse, primal_objective, dual_objective, complement / max(one, weight));
   st.outcome.objective = primal_objective;
   st.merit = max(max(st.outcome.primal_residual, st.outcome.dual_residual), st.outcome.gap);
   // NaN compares false both ways: make it infinite so that every test below sees a bad point.

@@ -27,6 +27,7 @@ from cvxpylayers._program import Status, Structure
 from cvxpylayers._typing import Bool, Float64, Shaped
 
 ALMOST: Final = 1e-5  # worst residual of an almost solved instance
+_FAR_BELOW: Final = 1e-9  # of the largest multiplier: what the complementarity of a cone may be relative to
 _FINE: Final = 1e-12  # worst residual that needs no refinement
 _STEPS: Final = 8
 _SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
@@ -124,12 +125,17 @@ def _sizes(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> tuple[Fl
 
 
 def _complementarity(program: ConeProgram, s: Float64, z: Float64) -> float:
-    """The largest s z / max(1, s) of an inequality or a cone, relative to the largest multiplier of one."""
+    """The largest s z of an inequality or a cone, relative, as in ``cpp/src/ipm/relative.hpp``.
+
+    Of a row min(s, 1) z relative to the largest multiplier of one; of a cone sᵀz relative to its own s and z.
+    """
     zero, linear = program.cones.zero, program.cones.zero + program.cones.nonneg
-    worst = _norm(np.minimum(s[zero:linear], 1.0) * z[zero:linear])
+    weight = _norm(z[zero:])
+    worst = _norm(np.minimum(s[zero:linear], 1.0) * z[zero:linear]) / max(1.0, weight)
     for block, _ in Projection(program.cones).blocks():
-        worst = max(worst, abs(float(s[block] @ z[block])) / max(1.0, _norm(s[block])))
-    return worst / max(1.0, _norm(z[zero:]))
+        own = max(1.0, _norm(s[block])) * max(1.0, _norm(z[block]), _FAR_BELOW * weight)
+        worst = max(worst, abs(float(s[block] @ z[block])) / own)
+    return worst
 
 
 def settle(program: ConeProgram, claim: Claim, *, tolerance: float = 1e-8, polish: bool = True) -> Outcome:
