@@ -94,9 +94,9 @@ def test_units(case: str, of: str) -> None:
 
 
 @table
-@pytest.mark.parametrize("decades", [2, 4, 6])
+@pytest.mark.parametrize("decades", [2, 4])
 def test_origin(case: str, decades: int) -> None:
-    """The solution 1e2 … 1e6 away from the origin: x moves, its derivatives by q and b and the multipliers do not."""
+    """The solution 1e2 and 1e4 away from the origin: x moves, its derivatives by q and b and the multipliers do not."""
     d, st = drawn(case), drawn(case).compiled.structure
     P, q, A, b, t = d.batch.arrays
     move = 10.0**decades * np.random.default_rng(97).normal(size=(COUNT, N))
