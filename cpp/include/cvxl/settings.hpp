@@ -14,7 +14,7 @@ struct Settings {
   double smoothing = 1e-4;         // μ of the central path, where derivatives are smoothed
   bool polish = true;
   bool equilibrate = true;
-  int threads = 0;                 // 0: as many as the process may run on
+  int threads = 0;                 // 0: default_threads()
 };
 
 }  // namespace cvxl
