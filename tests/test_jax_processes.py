@@ -157,3 +157,30 @@ except Exception as error: print(error)
 
 def test_a_program_without_its_layer_says_so() -> None:
     assert "build the same layer first" in run(UNKNOWN).stdout
+
+
+REFUSED = """
+import warnings, jax
+def refuse(*_, **__): raise RuntimeError("handler's API version (0.3) is incompatible")
+jax.ffi.register_ffi_target = refuse
+import cvxpy as cp, numpy as np
+from cvxpylayers.jax import CvxpyLayer
+from cvxpylayers.__main__ import main
+b, x = cp.Parameter(2), cp.Variable(2)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    for k in range(2):
+        layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b)), [x <= k]), [b], [x])
+        np.testing.assert_allclose(jax.jit(layer)(np.full(2, 5.0))[0], k, atol=1e-6)
+print([w.category.__name__ for w in said if "Compiled JAX programs will call Python" in str(w.message)])
+print(layer)
+main([])
+"""
+
+
+def test_a_jaxlib_that_refuses_the_handlers_is_told_of() -> None:
+    found = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True, timeout=LIMIT).stdout
+    assert found.startswith("['RuntimeWarning']\n")
+    reason = r"jaxlib \S+ does not take the handlers of this build of cvxpylayers: handler's API version \(0\.3\) is incompatible"
+    assert re.search(rf"compiled programs call Python: {reason}", found)
+    assert re.search(rf"^compiled JAX +calls Python: {reason}$", found, re.MULTILINE)

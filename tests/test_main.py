@@ -10,6 +10,7 @@ import pytest
 
 from cvxpylayers import __version__, _core
 from cvxpylayers.__main__ import main
+from cvxpylayers._engines.threads import default_threads
 
 SETS = _core.available_instruction_sets()
 
@@ -18,7 +19,7 @@ def test_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if len(line.split()) > 1)
     assert __version__ in lines["versions"]
-    assert lines["threads"] == str(_core.hardware_threads())
+    assert lines["threads"] == "{} ({})".format(*default_threads())
     assert {"NATIVE", "CLARABEL"} <= {name.strip(",") for name in lines["engines"].split()}
     assert {"solved", "solution", "gradient", "speed"} <= lines.keys()
 

@@ -96,7 +96,7 @@ def test_huge_bounds_are_as_good_as_none(exponent: int) -> None:
     assert info.iterations <= 10
 
 
-@pytest.mark.parametrize("exponent", [1, 6, 10, 15, 30])
+@pytest.mark.parametrize("exponent", [1, 6, 10, 15, 19])
 def test_huge_bounds_that_are_active(exponent: int) -> None:
     x, q, b = cp.Variable(3), cp.Parameter(3), cp.Parameter(3)
     layer = CvxpyLayer(cp.Problem(cp.Minimize(q @ x), [x <= b, x >= -1]), [q, b], [x])

@@ -11,9 +11,8 @@
 #include <stdexcept>
 
 #include "cvxl/engine.hpp"
-#ifdef CVXL_XLA
+#include "cvxl/threads.hpp"
 #include "xla_ffi.hpp"
-#endif
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -169,7 +168,6 @@ class Kernel {
     run([&] { return engine_->jvp(batch, request, threads, interrupted); });
   }
 
-#ifdef CVXL_XLA
   // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of cvxl::Domain a parameter,
   // `tolerances` those of cvxl::Tolerances.
   using DomainFields = std::tuple<int, int, bool, bool, bool, cvxl::Index, std::vector<cvxl::Index>, std::vector<double>, std::vector<double>>;
@@ -178,7 +176,6 @@ class Kernel {
     for (const auto& fields : domains) copies.push_back(std::make_from_tuple<cvxl::Domain>(fields));
     cvxl::publish(key, engine_, std::move(copies), std::make_from_tuple<cvxl::Tolerances>(tolerances));
   }
-#endif
 
   void hvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
            Array<const double> z, Array<const double> s, Array<const std::int8_t> status, std::int64_t directions, Array<const double> outputs,
@@ -305,16 +302,18 @@ NB_MODULE(_core, m) {
            "threads"_a = 0)
       .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
            "threads"_a = 0)
-#ifdef CVXL_XLA
       .def("publish", &Kernel::publish, "key"_a, "domains"_a, "tolerances"_a)
-#endif
       .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "tangents"_a,
            "gradients"_a, "degenerate"_a, "threads"_a = 0)
       .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "smoothing"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
-#ifdef CVXL_XLA
   m.def("xla_handlers", &cvxl::xla_handlers, "XLA custom-call handlers by target name.");
-#endif
   m.def("available_instruction_sets", &cvxl::available_instruction_sets, "Instruction sets this machine runs, best first.");
-  m.def("hardware_threads", &cvxl::hardware_threads, "Threads the process may run on.");
+  m.def(
+      "default_threads",
+      [] {
+        const cvxl::ThreadCount threads = cvxl::default_threads();
+        return std::tuple(threads.count, std::string(threads.source), std::string(threads.ignored));
+      },
+      "Threads of a call that names no number, who says so, and an environment variable that makes no sense.");
 }

@@ -23,12 +23,12 @@
 #include <unordered_map>
 #include <utility>
 
-#include "xla/ffi/api/ffi.h"
+#include "xla_abi.hpp"
 
 namespace cvxl {
 namespace {
 
-namespace ffi = xla::ffi;
+using xla::Buffer, xla::Call;
 
 // Equal problems share a key; their engines give equal results, so that any one alive will do.
 struct Program {
@@ -57,19 +57,19 @@ void require(bool condition, const char* message) {
 
 using Shape = std::vector<std::int64_t>;
 
-Shape shape(const ffi::AnyBuffer& b) { return {b.dimensions().begin(), b.dimensions().end()}; }
+Shape shape(const Buffer& b) { return {b.dimensions().begin(), b.dimensions().end()}; }
 
 // An operand as doubles: in place, or converted.
 class Doubles {
  public:
-  explicit Doubles(const ffi::AnyBuffer& buffer) : dims_(shape(buffer)), size_(buffer.element_count()) {
-    if (buffer.element_type() == ffi::DataType::F32) {
-      const float* from = buffer.typed_data<float>();
+  explicit Doubles(const Buffer& buffer) : dims_(shape(buffer)), size_(buffer.size()) {
+    if (buffer.type() == xla::Type::float32) {
+      const auto* from = static_cast<const float*>(buffer.data());
       copy_.assign(from, from + size_);
       data_ = copy_.data();
     } else {
-      require(buffer.element_type() == ffi::DataType::F64, "parameters must be float32 or float64");
-      data_ = buffer.typed_data<double>();
+      require(buffer.type() == xla::Type::float64, "parameters must be float32 or float64");
+      data_ = static_cast<const double*>(buffer.data());
     }
   }
   Doubles(Doubles&&) = default;
@@ -98,19 +98,19 @@ class Doubles {
 // A result that is written as doubles and handed over in its own precision.
 class Room {
  public:
-  explicit Room(const ffi::AnyBuffer& buffer) : buffer_(buffer), size_(buffer.element_count()) {
-    if (buffer.element_type() == ffi::DataType::F32) copy_.resize(size_);
-    else require(buffer.element_type() == ffi::DataType::F64, "results must be float32 or float64");
+  explicit Room(const Buffer& buffer) : buffer_(buffer), size_(buffer.size()) {
+    if (buffer.type() == xla::Type::float32) copy_.resize(size_);
+    else require(buffer.type() == xla::Type::float64, "results must be float32 or float64");
   }
   Room(Room&&) = default;
 
-  std::span<double> span() { return {copy_.empty() ? static_cast<double*>(buffer_.untyped_data()) : copy_.data(), size_}; }
+  std::span<double> span() { return {copy_.empty() ? static_cast<double*>(buffer_.data()) : copy_.data(), size_}; }
   void hand_over() const {
-    std::transform(copy_.begin(), copy_.end(), static_cast<float*>(buffer_.untyped_data()), [](double v) { return static_cast<float>(v); });
+    std::transform(copy_.begin(), copy_.end(), static_cast<float*>(buffer_.data()), [](double v) { return static_cast<float>(v); });
   }
 
  private:
-  ffi::AnyBuffer buffer_;
+  Buffer buffer_;
   std::size_t size_;
   std::vector<double> copy_;
 };
@@ -137,16 +137,19 @@ BatchView view(const std::vector<Doubles>& arrays, const Shape& batch, const std
   return b;
 }
 
-std::vector<Doubles> parameters(const ffi::RemainingArgs& args, std::size_t count) {
+std::vector<Doubles> parameters(const Call& call, std::size_t count) {
   std::vector<Doubles> arrays;
-  for (std::size_t i = 0; i < count; ++i) arrays.emplace_back(args.get<ffi::AnyBuffer>(i).value());
+  for (std::size_t i = 0; i < count; ++i) arrays.emplace_back(call.argument(i));
   return arrays;
 }
 
 template <class T>
-std::span<T> bytes(const ffi::AnyBuffer& b) {
-  return {static_cast<T*>(b.untyped_data()), b.size_bytes() / sizeof(T)};
+std::span<T> entries(const Buffer& b) {
+  return {static_cast<T*>(b.data()), b.size()};
 }
+
+// Doubles that came as pairs of integers.
+std::span<double> pairs(const Buffer& b) { return {static_cast<double*>(b.data()), b.size() / 2}; }
 
 // Whether ±(v + v')/2 has an eigenvalue below -slack times 1 or its Frobenius norm: by a shifted Cholesky factorization, in scratch L.
 bool indefinite(const double* v, const Domain& domain, double slack, std::vector<double>& L) {
@@ -246,10 +249,10 @@ std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const Batch
   return invalid;
 }
 
-Settings settings(const ffi::Dictionary& attrs) {
+Settings settings(const Call& call) {
   Settings s;
   const auto read = [&](const char* name, auto& value) {
-    if (attrs.contains(name)) value = static_cast<std::decay_t<decltype(value)>>(attrs.get<double>(name).value());
+    if (call.has(name)) value = static_cast<std::decay_t<decltype(value)>>(call.number(name));
   };
   read("max_iterations", s.max_iterations);
   read("tolerance", s.tolerance);
@@ -264,59 +267,45 @@ Settings settings(const ffi::Dictionary& attrs) {
   return s;
 }
 
-template <class F>
-ffi::Error guarded(F&& call) {
-  try {
-    call();
-    return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error(ffi::ErrorCode::kInvalidArgument, error.what());
+void solve(const Call& call) {
+  const auto [engine, program] = find(call.integer("key"));
+  const auto& sizes = engine->problem().parameter_sizes;
+  const bool warm = call.arguments() == sizes.size() + 3, tape = call.results() == 8;
+  require((warm || call.arguments() == sizes.size()) && (tape || call.results() == 5), "solve: wrong number of operands");
+  std::vector<Doubles> arrays = parameters(call, sizes.size());
+  bool infinite = false;
+  for (std::size_t i = 0; i < arrays.size(); ++i)
+    if (program->domains[i].unbounded) infinite |= arrays[i].open(program->tolerances.infinite);
+  const BatchView batch = view(arrays, shape(call.result(1)), sizes);
+  const std::span<const double> rounding = call.numbers("rounding");
+  require(rounding.size() == sizes.size(), "solve: one rounding per parameter is needed");
+  const std::vector<std::uint8_t> invalid = screen(arrays, batch, *program, sizes, rounding);
+  Room outputs(call.result(0)), residuals(call.result(3)), margin(call.result(4));
+  const std::span<std::int8_t> status = entries<std::int8_t>(call.result(1));
+  SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, entries<Index>(call.result(2)), residuals.span(), margin.span()};
+  request.infinite = infinite;
+  if (tape) {
+    request.x = pairs(call.result(5));
+    request.z = pairs(call.result(6));
+    request.s = pairs(call.result(7));
   }
-}
-
-ffi::Error solve(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
-  return guarded([&] {
-    const auto [engine, program] = find(attrs.get<std::int64_t>("key").value());
-    const auto& sizes = engine->problem().parameter_sizes;
-    const bool warm = args.size() == sizes.size() + 3, tape = rets.size() == 8;
-    require((warm || args.size() == sizes.size()) && (tape || rets.size() == 5), "solve: wrong number of operands");
-    const auto operand = [&](std::size_t i) { return bytes<const double>(args.get<ffi::AnyBuffer>(sizes.size() + i).value()); };
-    const auto result = [&](std::size_t i) { return *rets.get<ffi::AnyBuffer>(i).value(); };
-    std::vector<Doubles> arrays = parameters(args, sizes.size());
-    bool infinite = false;
-    for (std::size_t i = 0; i < arrays.size(); ++i)
-      if (program->domains[i].unbounded) infinite |= arrays[i].open(program->tolerances.infinite);
-    const BatchView batch = view(arrays, shape(result(1)), sizes);
-    const auto rounding = attrs.get<ffi::Span<const double>>("rounding").value();
-    require(rounding.size() == sizes.size(), "solve: one rounding per parameter is needed");
-    const std::vector<std::uint8_t> invalid = screen(arrays, batch, *program, sizes, {rounding.begin(), rounding.size()});
-    Room outputs(result(0)), residuals(result(3)), margin(result(4));
-    const std::span<std::int8_t> status = bytes<std::int8_t>(result(1));
-    SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, bytes<Index>(result(2)), residuals.span(), margin.span()};
-    request.infinite = infinite;
-    if (tape) {
-      request.x = bytes<double>(result(5));
-      request.z = bytes<double>(result(6));
-      request.s = bytes<double>(result(7));
-    }
-    if (warm) {
-      request.warm_x = operand(0);
-      request.warm_z = operand(1);
-      request.warm_s = operand(2);
-    }
-    Settings how = settings(attrs);
-    for (const double r : rounding) how.rounding = std::max(how.rounding, r);
-    engine->solve(batch, how, request);
-    if (attrs.get<bool>("nan").value()) {
-      const std::size_t width = engine->problem().R.pattern.rows();
-      for (std::size_t b = 0; b < status.size(); ++b)
-        if (status[b] > static_cast<std::int8_t>(Status::almost_solved))
-          std::fill_n(request.outputs.begin() + b * width, width, std::numeric_limits<double>::quiet_NaN());
-    }
-    outputs.hand_over();
-    residuals.hand_over();
-    margin.hand_over();
-  });
+  if (warm) {
+    request.warm_x = pairs(call.argument(sizes.size()));
+    request.warm_z = pairs(call.argument(sizes.size() + 1));
+    request.warm_s = pairs(call.argument(sizes.size() + 2));
+  }
+  Settings how = settings(call);
+  for (const double r : rounding) how.rounding = std::max(how.rounding, r);
+  engine->solve(batch, how, request);
+  if (call.flag("nan")) {
+    const std::size_t width = engine->problem().R.pattern.rows();
+    for (std::size_t b = 0; b < status.size(); ++b)
+      if (status[b] > static_cast<std::int8_t>(Status::almost_solved))
+        std::fill_n(request.outputs.begin() + b * width, width, std::numeric_limits<double>::quiet_NaN());
+  }
+  outputs.hand_over();
+  residuals.hand_over();
+  margin.hand_over();
 }
 
 // The operands that every derivative starts with.
@@ -329,16 +318,16 @@ struct Linearization {
   bool directions;
   std::size_t rest;  // index of the first operand after these
 
-  Linearization(const ffi::RemainingArgs& args, const ffi::Dictionary& attrs)
-      : engine(find(attrs.get<std::int64_t>("key").value()).first),
+  explicit Linearization(const Call& call)
+      : engine(find(call.integer("key")).first),
         sizes(engine->problem().parameter_sizes),
-        arrays(parameters(args, sizes.size())),
-        directions(attrs.get<bool>("directions").value()),
+        arrays(parameters(call, sizes.size())),
+        directions(call.flag("directions")),
         rest(sizes.size() + 4) {
-    const auto operand = [&](std::size_t i) { return args.get<ffi::AnyBuffer>(sizes.size() + i).value(); };
-    tape = {bytes<const double>(operand(0)), bytes<const double>(operand(1)), bytes<const double>(operand(2)),
-            bytes<const std::int8_t>(operand(3))};
-    batch = view(arrays, shape(operand(3)), sizes);
+    const std::size_t first = sizes.size();
+    const Buffer status = call.argument(first + 3);
+    tape = {pairs(call.argument(first)), pairs(call.argument(first + 1)), pairs(call.argument(first + 2)), entries<const std::int8_t>(status)};
+    batch = view(arrays, shape(status), sizes);
   }
 
   Shape outer(std::int64_t K) const {
@@ -348,21 +337,20 @@ struct Linearization {
   }
 };
 
-std::int64_t leading(const ffi::AnyBuffer& buffer, bool directions) { return directions ? buffer.dimensions()[0] : 1; }
+std::int64_t leading(const Buffer& buffer, bool directions) { return directions ? buffer.dimensions()[0] : 1; }
 
-int threads(const ffi::Dictionary& attrs) { return attrs.contains("threads") ? static_cast<int>(attrs.get<double>("threads").value()) : 0; }
+int threads(const Call& call) { return call.has("threads") ? static_cast<int>(call.number("threads")) : 0; }
 
 // Tangents of the parameters that the attribute `name` marks, the operands from `first` on; `shape` is that of the directions and
 // the batch. What was converted lives in `owned`.
-BatchView tangents(const Linearization& at, const ffi::RemainingArgs& args, const ffi::Dictionary& attrs, std::size_t first,
-                   const Shape& shape, std::vector<Doubles>& owned) {
-  const auto given = attrs.get<ffi::Span<const std::int64_t>>("given").value();
+BatchView tangents(const Linearization& at, const Call& call, std::size_t first, const Shape& shape, std::vector<Doubles>& owned) {
+  const auto given = call.integers("given");
   BatchView view{shape, {}};
   owned.reserve(at.sizes.size());
   for (std::size_t i = 0; i < at.sizes.size(); ++i) {
     view.parameters.emplace_back();
     if (!given[i]) continue;
-    owned.emplace_back(args.get<ffi::AnyBuffer>(first + owned.size()).value());
+    owned.emplace_back(call.argument(first + owned.size()));
     view.parameters[i] = cvxl::view(owned.back(), shape, at.sizes[i], at.directions);
   }
   return view;
@@ -373,73 +361,59 @@ struct Pull {
   std::vector<Room> rooms;
   VjpRequest request;
 
-  Pull(const Linearization& at, const ffi::RemainingRets& rets, const ffi::Dictionary& attrs, std::int64_t directions,
-       std::span<const double> outputs)
+  Pull(const Linearization& at, const Call& call, std::int64_t directions, std::span<const double> outputs)
       : request{at.tape, directions, outputs, {}, {}} {
-    const auto wanted = attrs.get<ffi::Span<const std::int64_t>>("wanted").value();
+    const auto wanted = call.integers("wanted");
     rooms.reserve(at.sizes.size());
     for (std::size_t i = 0; i < at.sizes.size(); ++i) {
       request.gradients.emplace_back();
       if (!wanted[i]) continue;
-      rooms.emplace_back(*rets.get<ffi::AnyBuffer>(rooms.size()).value());
+      rooms.emplace_back(call.result(rooms.size()));
       request.gradients[i] = rooms.back().span();
     }
-    request.degenerate = bytes<std::uint8_t>(*rets.get<ffi::AnyBuffer>(rooms.size()).value());
+    request.degenerate = entries<std::uint8_t>(call.result(rooms.size()));
   }
   void hand_over() const {
     for (const Room& room : rooms) room.hand_over();
   }
 };
 
-ffi::Error jvp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
-  return guarded([&] {
-    const Linearization at(args, attrs);
-    const ffi::AnyBuffer result = *rets.get<ffi::AnyBuffer>(0).value();
-    Room outputs(result);
-    std::vector<Doubles> owned;
-    std::vector<std::uint8_t> degenerate(at.batch.size());
-    const Shape shape = at.outer(leading(result, at.directions));
-    at.engine->jvp(at.batch, {at.tape, tangents(at, args, attrs, at.rest, shape, owned), outputs.span(), degenerate}, threads(attrs));
-    outputs.hand_over();
-  });
+void jvp(const Call& call) {
+  const Linearization at(call);
+  Room outputs(call.result(0));
+  std::vector<Doubles> owned;
+  std::vector<std::uint8_t> degenerate(at.batch.size());
+  const Shape shape = at.outer(leading(call.result(0), at.directions));
+  at.engine->jvp(at.batch, {at.tape, tangents(at, call, at.rest, shape, owned), outputs.span(), degenerate}, threads(call));
+  outputs.hand_over();
 }
 
-ffi::Error vjp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
-  return guarded([&] {
-    const Linearization at(args, attrs);
-    const ffi::AnyBuffer operand = args.get<ffi::AnyBuffer>(at.rest).value();
-    const Doubles outputs(operand);
-    const Pull pull(at, rets, attrs, leading(operand, at.directions), outputs.span());
-    at.engine->vjp(at.batch, pull.request, threads(attrs));
-    pull.hand_over();
-  });
+void vjp(const Call& call) {
+  const Linearization at(call);
+  const Buffer operand = call.argument(at.rest);
+  const Doubles outputs(operand);
+  const Pull pull(at, call, leading(operand, at.directions), outputs.span());
+  at.engine->vjp(at.batch, pull.request, threads(call));
+  pull.hand_over();
 }
 
-ffi::Error hvp(ffi::RemainingArgs args, ffi::RemainingRets rets, ffi::Dictionary attrs) {
-  return guarded([&] {
-    const Linearization at(args, attrs);
-    const ffi::AnyBuffer operand = args.get<ffi::AnyBuffer>(at.rest).value();
-    const Doubles outputs(operand);
-    std::int64_t K = leading(operand, at.directions);
-    for (std::size_t i = at.rest + 1; i < args.size(); ++i) K = std::max(K, leading(args.get<ffi::AnyBuffer>(i).value(), at.directions));
-    std::vector<double> repeated;  // one cotangent for all directions
-    std::span<const double> cotangents = outputs.span();
-    if (at.directions && operand.dimensions()[0] != K) {
-      for (std::int64_t k = 0; k < K; ++k) repeated.insert(repeated.end(), cotangents.begin(), cotangents.end());
-      cotangents = repeated;
-    }
-    std::vector<Doubles> owned;
-    const Pull pull(at, rets, attrs, K, cotangents);
-    at.engine->hvp(at.batch, {pull.request, tangents(at, args, attrs, at.rest + 1, at.outer(K), owned)}, threads(attrs));
-    pull.hand_over();
-  });
+void hvp(const Call& call) {
+  const Linearization at(call);
+  const Buffer operand = call.argument(at.rest);
+  const Doubles outputs(operand);
+  std::int64_t K = leading(operand, at.directions);
+  for (std::size_t i = at.rest + 1; i < call.arguments(); ++i) K = std::max(K, leading(call.argument(i), at.directions));
+  std::vector<double> repeated;  // one cotangent for all directions
+  std::span<const double> cotangents = outputs.span();
+  if (at.directions && operand.dimensions()[0] != K) {
+    for (std::int64_t k = 0; k < K; ++k) repeated.insert(repeated.end(), cotangents.begin(), cotangents.end());
+    cotangents = repeated;
+  }
+  std::vector<Doubles> owned;
+  const Pull pull(at, call, K, cotangents);
+  at.engine->hvp(at.batch, {pull.request, tangents(at, call, at.rest + 1, at.outer(K), owned)}, threads(call));
+  pull.hand_over();
 }
-
-const auto binding = [] { return ffi::Ffi::Bind().RemainingArgs().RemainingRets().Attrs(); };
-XLA_FFI_DEFINE_HANDLER(solve_handler, solve, binding());
-XLA_FFI_DEFINE_HANDLER(jvp_handler, jvp, binding());
-XLA_FFI_DEFINE_HANDLER(vjp_handler, vjp, binding());
-XLA_FFI_DEFINE_HANDLER(hvp_handler, hvp, binding());
 
 }  // namespace
 
@@ -454,10 +428,10 @@ void publish(std::int64_t key, const std::shared_ptr<const Engine>& engine, std:
 
 nanobind::dict xla_handlers() {
   nanobind::dict handlers;
-  handlers["cvxpylayers_solve"] = nanobind::capsule(reinterpret_cast<void*>(solve_handler));
-  handlers["cvxpylayers_jvp"] = nanobind::capsule(reinterpret_cast<void*>(jvp_handler));
-  handlers["cvxpylayers_vjp"] = nanobind::capsule(reinterpret_cast<void*>(vjp_handler));
-  handlers["cvxpylayers_hvp"] = nanobind::capsule(reinterpret_cast<void*>(hvp_handler));
+  handlers["cvxpylayers_solve"] = nanobind::capsule(reinterpret_cast<void*>(&xla::handler<solve>));
+  handlers["cvxpylayers_jvp"] = nanobind::capsule(reinterpret_cast<void*>(&xla::handler<jvp>));
+  handlers["cvxpylayers_vjp"] = nanobind::capsule(reinterpret_cast<void*>(&xla::handler<vjp>));
+  handlers["cvxpylayers_hvp"] = nanobind::capsule(reinterpret_cast<void*>(&xla::handler<hvp>));
   return handlers;
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import platform
 import sys
 import time
@@ -15,6 +16,7 @@ from cvxpy.atoms.sum_squares import sum_squares
 
 from cvxpylayers import _core
 from cvxpylayers._engines import registry
+from cvxpylayers._engines.threads import default_threads
 from cvxpylayers._layer import Layer
 from cvxpylayers._typing import Float64, NDArray
 
@@ -40,7 +42,19 @@ def _about() -> Iterator[tuple[str, str]]:
     yield "front ends", _versions(_FRONT_ENDS)
     yield "engines", ", ".join(registry.names())
     yield "instruction sets", ", ".join(_core.available_instruction_sets())
-    yield "threads", str(_core.hardware_threads())
+    count, source = default_threads()
+    yield "threads", f"{count} ({source})"
+    if importlib.util.find_spec("jax"):
+        yield "compiled JAX", f"calls {_compiled_jax()}"
+
+
+def _compiled_jax() -> str:
+    """What compiled programs call; JAX must be imported to know."""
+    try:
+        from cvxpylayers.jax._handlers import REFUSAL
+    except Exception as error:  # whatever a broken installation raises
+        return f"nothing: {error}"
+    return f"Python: {REFUSAL}" if REFUSAL else "the kernel"
 
 
 def _layer(solver: str | None, tolerance: float) -> Layer:

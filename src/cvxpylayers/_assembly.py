@@ -12,6 +12,7 @@ from cvxpylayers._canon import Recent, compile_problem, fingerprint, rename
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.log_space import build
 from cvxpylayers._engines.registry import Solver, automatic, check, resolve
+from cvxpylayers._engines.threads import default_threads
 from cvxpylayers._options import normalize, split_solver
 from cvxpylayers._program import CompiledProblem
 
@@ -43,8 +44,9 @@ def assemble(
 
     Raises:
         ProblemError: the problem cannot make a layer.
-        OptionError, MissingPackageError: the engine or its options are not understood.
+        OptionError, MissingPackageError: the engine, its options or the environment's number of threads are not understood.
     """
+    default_threads()
     named, arguments = split_solver(solver_args)
     kind, preset = resolve(solver if named is None else named)
     options = {**preset, **normalize(arguments, kind.option_names())}

@@ -119,6 +119,5 @@ class Engine {
 
 // Instruction sets built in that this machine can run, best first; CVXPYLAYERS_ISA chooses another than the first.
 std::vector<std::string> available_instruction_sets();
-int hardware_threads();
 
 }  // namespace cvxl

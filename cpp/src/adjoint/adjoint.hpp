@@ -17,7 +17,7 @@
 // multiplies an error by δ J S. That map is nearly 0 on what K_E determines well. Its powers, applied to a pseudo-random vector, tell two
 // kinds of lanes apart:
 //
-//   regular    the vector vanishes at once: K_E⁻¹ is bounded by 1/(30 δ), and a few refinements reach it to rounding
+//   regular    the vector vanishes at once: K_E⁻¹ is bounded by 1/(80 δ), and a few refinements reach it to rounding
 //   doubtful   it does not vanish: K_E is singular, or was only made to look so by δ. These instances are eliminated one by one, with
 //              pivots (elimination.hpp), where rank is decided by rounding and not by δ, and the solution's choices are told apart.
 //
@@ -385,7 +385,7 @@ class Adjoint {
     return size;
   }
 
-  static constexpr double vanished = 1e-6;    // of a pseudo-random vector of size 1
+  static constexpr double vanished = 2e-8;    // of a pseudo-random vector of size 1
   static constexpr double least_rest = 1e-18; // of 1 - D in rows that count
   static constexpr double noise = 1e-12;      // of sums, in units of their terms
   static constexpr double residuals_count = 4.0;

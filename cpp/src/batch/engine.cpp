@@ -7,6 +7,7 @@
 #include "batch/job.hpp"
 #include "batch/pool.hpp"
 #include "cvxl/status.hpp"
+#include "cvxl/threads.hpp"
 
 namespace cvxl {
 namespace {
@@ -170,8 +171,9 @@ struct Engine::Impl {
   int threads(std::int64_t instances, int wanted, int passes) const {
     const std::int64_t packs = (instances + kernels->width - 1) / kernels->width;
     const double work = static_cast<double>(packs) * passes * (static_cast<double>(compiled.plan.flops) + 200.0 * compiled.plan.n);
-    const int limit = wanted > 0 ? wanted : hardware_threads();
-    return work < waking_flops ? 1 : static_cast<int>(std::min<std::int64_t>(limit, packs));
+    if (work < waking_flops) return 1;
+    const int limit = wanted > 0 ? wanted : default_threads().count;
+    return static_cast<int>(std::min<std::int64_t>(limit, packs));
   }
 
   template <class Job, class Run>

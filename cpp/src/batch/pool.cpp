@@ -1,7 +1,6 @@
 #include "batch/pool.hpp"
 
 #if defined(__linux__)
-#include <sched.h>
 #include <sys/mman.h>
 #endif
 #include <unistd.h>
@@ -21,8 +20,6 @@
 #include <thread>
 #include <utility>
 #include <vector>
-
-#include "cvxl/engine.hpp"
 
 namespace cvxl {
 namespace {
@@ -186,13 +183,5 @@ ArenaLease::ArenaLease(std::size_t bytes) {
 }
 
 ArenaLease::~ArenaLease() { --level; }
-
-int hardware_threads() {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
 
 }  // namespace cvxl

@@ -61,7 +61,7 @@ def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: 
         if outcomes[-1].status in _SETTLED:
             break
     best = min(outcomes, key=lambda outcome: outcome.status)
-    if not best.status.solved:
+    if best.status is not Status.SOLVED:
         return best
     # Residuals of 1e-11 leave x off by their root where a cone curves: refined as any engine's answer is.
     refined = settle(program, Claim(best.x, best.z, iterations=best.iterations), tolerance=tolerance)

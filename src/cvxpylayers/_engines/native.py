@@ -29,7 +29,7 @@ class NativeEngine(Engine):
     """Cone programs in SIMD lanes: quadratic programs by path following with polish, other cones by the homogeneous embedding.
 
     Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
-    it makes progress), ``max_iterations``, ``threads`` (0: one per core; derivatives use the constructor's), ``polish``,
+    it makes progress), ``max_iterations``, ``threads`` (0: the default; derivatives use the constructor's), ``polish``,
     ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
     Clarabel), ``lane_width`` (4 or 8 instances side by side; constructor only), ``derivative`` and ``smoothing``.
 
@@ -177,13 +177,11 @@ class NativeEngine(Engine):
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
 
-    def publish(self, tolerances: tuple[float, float, float, float]) -> int | None:
-        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share; None without handlers.
+    def publish(self, tolerances: tuple[float, float, float, float]) -> int:
+        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share.
 
         ``tolerances`` are those of ``_arrays``, for signs, eigenvalues and asymmetry, and what counts as infinite.
         """
-        if not hasattr(self._kernel, "publish"):
-            return None
         key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0) ^ 16 * self._smoothed
         self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters], tolerances)
         return key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +11,7 @@ from cvxpylayers._engines.chunks import Chunked
 from cvxpylayers._engines.judge import Claim, Outcome
 from cvxpylayers._engines.package import Packaged
 from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._engines.threads import thread_count
 from cvxpylayers._typing import Float64, Shaped
 from cvxpylayers.errors import CvxpyLayersError
 
@@ -24,7 +24,7 @@ class PerInstance(Chunked):
         """Solve one instance, given the value vector [P, q, A, b, d]; finite, and P positive semidefinite."""
 
     def _outcomes(self, values: Shaped[Float64, "k values"], settings: Mapping[str, Any]) -> list[Outcome]:
-        threads = min(len(values), settings.get("threads", 0) or os.cpu_count() or 1)
+        threads = min(len(values), thread_count(settings))
         if threads == 1:
             return [self._guarded(row, settings) for row in values]
         pool = ThreadPoolExecutor(threads)

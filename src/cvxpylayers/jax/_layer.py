@@ -102,7 +102,8 @@ class CvxpyLayer:
         return self._layer.explain()
 
     def __repr__(self) -> str:
-        return f"CvxpyLayer({self._layer.describe()})"
+        detour = f"\ncompiled programs call Python: {self._program.detour}" if self._program.detour else ""
+        return f"CvxpyLayer({self._layer.describe()}{detour})"
 
     def __call__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -13,33 +12,10 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from cvxpylayers import _core
 from cvxpylayers.jax._partition import spread
 from cvxpylayers.jax._primitives import Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
 from cvxpylayers.jax._program import Program
 
-# Options that concern the host, or what was compiled before.
-_HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative"})
-
-
-def _register_handlers() -> frozenset[str]:
-    """Make the kernel's handlers known to XLA; none where there are none, or XLA speaks another version of the interface."""
-    handlers: dict[str, Any] = getattr(_core, "xla_handlers", dict)()
-    try:
-        for name, handler in handlers.items():
-            jax.ffi.register_ffi_target(name, handler, platform="cpu")
-    except Exception as error:
-        warnings.warn(
-            f"This build of cvxpylayers and the installed jaxlib do not fit ({error}); calls go through Python. "
-            "Reinstall cvxpylayers beside this jaxlib with pip's --no-build-isolation.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return frozenset()
-    return frozenset(handlers)
-
-
-HANDLERS = _register_handlers()
 # A compiled program may outlive every layer and must find its kernel: one of each distinct problem stays for good. (JAX can tie
 # objects to an executable, but does not export or serialize such executables.)
 _COMPILED: dict[int, Program] = {}
@@ -55,7 +31,7 @@ def _lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[
 
     def custom_call(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
         program: Program = params["program"]
-        if program.key is None or primitive.name not in HANDLERS:
+        if program.key is None:
             return callback(ctx, *operands, **params)
         _COMPILED[program.key] = program
         return spread(primitive, alone)(ctx, *operands, **params)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from cvxpylayers._layer import Layer
 from cvxpylayers._program import Batch, Status, Tape
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import DerivativeError
+from cvxpylayers.jax._handlers import detour
 
 Array = NDArray[Any]
 Options = tuple[tuple[str, Any], ...]
@@ -29,16 +29,15 @@ class Program:
     """The static operand of every primitive: hashable, equal where the problem, the engine and its options are equal.
 
     Primitives work for ``engine`` and the problem ``compiled`` that it knows: a geometric program in its logarithms. ``key`` is the
-    number under which handlers in compiled code find the kernel; None where the host must be called: another engine, an extension
-    built without XLA's headers, or ``CVXPYLAYERS_JAX=callback`` in the environment.
+    number under which handlers in compiled code find the kernel; None where the host must be called, for the reason ``detour``.
     """
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self.engine = layer.engine.inner if isinstance(layer.engine, LogSpaceEngine) else layer.engine
         self.compiled = self.engine.compiled
-        callback = os.environ.get("CVXPYLAYERS_JAX") == "callback"
-        self.key = self.engine.publish(_TOLERANCES) if isinstance(self.engine, NativeEngine) and not callback else None
+        self.detour = detour(self.engine)
+        self.key = self.engine.publish(_TOLERANCES) if isinstance(self.engine, NativeEngine) and not self.detour else None
         self.count = len(self.compiled.parameters)
         self.outputs = self.compiled.R.shape[0]
         structure = self.compiled.structure
