@@ -11,6 +11,7 @@ from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS
 from cvxpylayers._engines.instance import SETTINGS, solve_instance, solve_program
 from cvxpylayers._engines.judge import NO_SOLUTION, Claim, Outcome, settle
 from cvxpylayers._engines.per_instance import PerInstance
+from cvxpylayers._program import Status
 from cvxpylayers._typing import Float64, Shaped
 
 __all__ = ["ClarabelEngine", "Outcome", "solve_instance"]
@@ -37,7 +38,7 @@ class ClarabelEngine(PerInstance):
             own["max_iter"] = own.pop("max_iterations")
         program = self._assemble(values)
         found = solve_program(program, **own)
-        if found.status in NO_SOLUTION or not settings.get("polish", True):
+        if found.status in (*NO_SOLUTION, Status.MAX_ITERATIONS) or not settings.get("polish", True):
             return found
         claim = Claim(found.x, found.z, found.status, found.iterations)
         return min(found, settle(program, claim, tolerance=own.get("tolerance", 1e-8)), key=_worst)
