@@ -13,7 +13,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(abspath constraints.txt)
 
-.PHONY: help demo test bench lint format sanitize clean
+.PHONY: help demo test bench lint docs format sanitize clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -39,6 +39,10 @@ lint: $(DEPENDENCIES)
 	ruff check .
 	ruff format --check .
 	mypy
+
+## make docs      build the pages into build/site; a broken link is an error
+docs: $(DEPENDENCIES)
+	mkdocs build --quiet
 
 ## make format    rewrite the sources in the house format
 format: $(DEPENDENCIES)
@@ -70,7 +74,7 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $$($(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'dev') for r in e[k]))")
+	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'docs', 'dev') for r in e[k]))")
 	$(PY) -m pip install --quiet --no-deps skfolio
 	@touch $@
 

@@ -43,7 +43,7 @@ def test_a_user_needs_four_packages() -> None:
 def test_everything_that_the_makefile_installs_is_pinned() -> None:
     extras = PROJECT["optional-dependencies"]
     pinned = {normal(name) for name in PINS}
-    installed = [r for kind in ("torch", "jax", "mlx", "solvers", "dev") for r in extras[kind]]
+    installed = [r for kind in ("torch", "jax", "mlx", "solvers", "docs", "dev") for r in extras[kind]]
     wanted = {normal(r) for r in (*PROJECT["dependencies"], *installed, "skfolio")}
     assert wanted <= pinned
 
