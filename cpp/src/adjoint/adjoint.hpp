@@ -26,6 +26,7 @@
 #include <new>
 
 #include "adjoint/elimination.hpp"
+#include "adjoint/noise.hpp"
 #include "cones/cones.hpp"
 #include "kkt/equilibrate.hpp"
 #include "kkt/factor.hpp"
@@ -84,10 +85,11 @@ class Adjoint {
       }
     } else {
       // Few points are near a kink, and only for them is it worth while to measure how near.
-      const V near = nearness();
+      for (Index j = 0; j < plan_.n; ++j) a[j] = scaling_.D_inverse[j] * x[j];
+      const V near = most_noise(plan_, a, t2_, l2_);
       degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index) { return Noise<V>{near, near}; }, ~M{});
       if (any(degenerate)) {
-        measure_noise();
+        measure_noise(program, scaling_, Point<V>{a, l2_, t2_}, Scratch<V>{t1_, c1_, l1_, y}, w2_, v2_);
         degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index i) { return Noise<V>{w2_[i], v2_[i]}; }, ~M{});
       }
       for (Index i = 0; i < plan_.m; ++i) {
@@ -178,52 +180,6 @@ class Adjoint {
   }
 
  private:
-  // More than the noise of any row.
-  V nearness() const {
-    V x_norm = V{}, w_norm = V{};
-    for (Index j = 0; j < plan_.n; ++j) x_norm = max(x_norm, abs(scaling_.D_inverse[j] * x[j]));
-    for (Index i = 0; i < plan_.m; ++i) w_norm = max(w_norm, max(abs(t2_[i]), abs(l2_[i])));
-    return 1e-6 * (x_norm + w_norm);
-  }
-
-  // How far slacks, in w2_, and multipliers, in v2_, may be off: by the residuals of the solution, and by rounding in units of the terms that
-  // they are sums of and of the largest variable and column of the instance, through what couples them. Rows of a block have one noise.
-  void measure_noise() {
-    const auto put = [&](Index column, V term) { l1_[column] += abs(term); };
-    V largest_x = V{}, largest_column = V{};
-    for (Index j = 0; j < plan_.n; ++j) {
-      a[j] = scaling_.D_inverse[j] * x[j];
-      largest_x = max(largest_x, abs(a[j]));
-    }
-    program.products(a, l2_, t1_, y, c1_);
-    for (Index j = 0; j < plan_.n; ++j) l1_[j] = residuals_count / noise * abs(t1_[j] + scaling_.c * scaling_.D[j] * program.q[j] + c1_[j]);
-    for (Index i = 0; i < plan_.n; ++i)
-      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
-        const Index j = plan_.P.indices[k];
-        put(i, program.P[k] * (abs(a[j]) + largest_x));
-        if (i != j) put(j, program.P[k] * (abs(a[i]) + largest_x));
-      }
-    for (Index i = 0; i < plan_.m; ++i) {
-      V sum = abs(t2_[i]) + largest_x;
-      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
-        sum += abs(program.A[k] * a[plan_.A.indices[k]]);
-        put(plan_.A.indices[k], program.A[k] * l2_[i]);
-      }
-      w2_[i] = noise * sum + residuals_count * abs(y[i] + t2_[i] - scaling_.E[i] * program.b[i]);
-    }
-    for (Index j = 0; j < plan_.n; ++j) largest_column = max(largest_column, l1_[j]);
-    for (Index i = 0; i < plan_.m; ++i) {
-      V most = V{};
-      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) most = max(most, abs(program.A[k]) * l1_[plan_.A.indices[k]]);
-      v2_[i] = noise * (most + largest_column);
-    }
-    for (const ConeBlock& cone : plan_.cones)
-      for (Index i = cone.first + 1; i < cone.first + cone.rows(); ++i) {
-        w2_[cone.first] = max(w2_[cone.first], w2_[i]);
-        v2_[cone.first] = max(v2_[cone.first], v2_[i]);
-      }
-  }
-
   // Lanes where (x, z), scaled, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the barrier,
   // by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only near ones.
   M strayed() {
@@ -387,8 +343,6 @@ class Adjoint {
 
   static constexpr double vanished = 2e-8;    // of a pseudo-random vector of size 1
   static constexpr double least_rest = 1e-18; // of 1 - D in rows that count
-  static constexpr double noise = 1e-12;      // of sums, in units of their terms
-  static constexpr double residuals_count = 4.0;
   static constexpr double roundoff = 1e-15;
   static constexpr double path_tolerance = 1e-6;
   static constexpr std::size_t room = std::size_t{64} << 20;  // for eliminations, in bytes; instances beyond it are marked
