@@ -46,7 +46,6 @@ def main() -> None:
     from cvxpylayers.jax import CvxpyLayer as JaxLayer
     from cvxpylayers.torch import CvxpyLayer as TorchLayer
 
-    jax.config.update("jax_enable_x64", True)
     x, q = cp.Variable(5), cp.Parameter(5)
     P = np.diag([1.0, 2, 3, 4, 5]) + 0.3
     problem = cp.Problem(cp.Minimize(0.5 * cp.quad_form(x, P) + q @ x), [x >= -1, x <= 1])
@@ -58,7 +57,8 @@ def main() -> None:
         (gradient,) = torch.autograd.grad(x_star.square().sum(), tensor)
         print(f"PyTorch, {name:<20} ∂/∂q of the first instance: {np.round(gradient[0].numpy(), 6)}")
     layer = JaxLayer(problem, [q], [x], solver=projected_gradient)
-    found = jax.grad(lambda q: (layer(q)[0] ** 2).sum())(values)
+    with jax.enable_x64(True):
+        found = jax.grad(lambda q: (layer(q)[0] ** 2).sum())(values)
     print(f"JAX,     projected_gradient   ∂/∂q of the first instance: {np.round(found[0], 6)}")
 
 
