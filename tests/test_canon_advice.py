@@ -259,7 +259,7 @@ CONVEX: dict[Callable[[], Pair], str] = {
     function_on_the_wrong_side: r"Replace Pnorm\(p1, 2\) by one new parameter",
     cumulative_product: r"Replace cumprod\(p1, 0\) by one new parameter",
     convolution: r"sum\(\(p1\)\[i\] \* cp.hstack\(\[np.zeros\(i\), \(x\), np.zeros\(2 - i\)\]\) for i in range\(3\)\)",
-    convolution_of_columns: r'cp.reshape\(sum\(cp.vec\(p1, order="F"\)\[i\] \* .*cp.vec\(x, order="F"\).*, \(5, 1\), order="F"\)\.$',
+    convolution_of_columns: r'cp.reshape\(sum\(cp.vec\(p1, order="F"\)\[i\] \* .*cp.vec\(x, order="F"\).*, \(5, 1\), order="F"\)\.',
     kronecker: r"cp.bmat\(\[\[\(p1\)\[i, j\] \* \(x\) for j in range\(3\)\] for i in range\(3\)\]\)",
     kronecker_from_the_right: r"cp.bmat\(\[\[\(x\)\[i, j\] \* \(p1\) for j in range\(2\)\] for i in range\(2\)\]\)",
     denominator: r"with y = cp.Variable\(\), add the constraint y == p1 and use y",
