@@ -86,13 +86,16 @@ REFUSED: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
     ),
     "wrong side": (lambda o: (minimize(o.p @ o.x, cp.norm(o.x) >= 1), [o.p], [o.x]), r"offending part is 1.0 <= Pnorm\(x, 2\)"),
     "unknown sign": (lambda o: (minimize(o.q * cp.sum_squares(o.x)), [o.q], [o.x]), "If q cannot be negative, declare it"),
-    "two parameters": (lambda o: (minimize(cp.sum(o.q * o.r * o.x)), [o.q, o.r], [o.x]), r"part is q \* r. Replace this product"),
+    "two parameters": (
+        lambda o: (minimize(cp.sum(o.q * o.r * o.x)), [o.q, o.r], [o.x]),
+        r"part is q \* r. Replace q \* r by one new parameter",
+    ),
     "nested products": (lambda o: (minimize(o.q * (o.p @ o.x)), [o.p, o.q], [o.x]), "constraint y == p @ x"),
     "function of one": (lambda o: (minimize(o.y, cp.exp(o.q) * o.y >= 1), [o.q], [o.y]), r"\* y. Replace exp\(q\) by one new"),
     "power of one": (lambda o: (minimize(o.q**2 * cp.sum_squares(o.x)), [o.q], [o.x]), r"sum_squares\(x\). Replace Power\(q, 2"),
     "quotient": (lambda o: (minimize(cp.sum(o.x) / (o.q)), [o.q], [o.x]), "in place of q, and pass the value of its inverse"),
     "scaled quadratic": (lambda o: (minimize(o.s * cp.quad_form(o.x, o.P)), [o.s, o.P], [o.x]), "the product of s and P"),
-    "scaled squares": (lambda o: (minimize(o.s * cp.sum_squares(o.p @ o.x)), [o.s, o.p], [o.x]), "affine part of sum_squares"),
+    "scaled squares": (lambda o: (minimize(o.s * cp.sum_squares(o.p @ o.x)), [o.s, o.p], [o.x]), r"constraint y == p @ x"),
     "indefinite": (lambda o: (minimize(cp.quad_form(o.x, o.S)), [o.S], [o.x]), r"Declare that S is .*PSD=True"),
     "power of one factor": (
         lambda o: (minimize(-o.y, cp.constraints.PowConeND(o.x[:1], o.y, np.ones(1))), [], [o.y]),

@@ -305,7 +305,7 @@ REFUSED: dict[str, tuple[Callable[[], cp.Problem], bool, str]] = {
     "two exponents": (
         lambda: cp.Problem(cp.Minimize((positive("x") ** given("p")) ** given("q"))),
         True,
-        "not DPP.* Replace the parameters",
+        "not DPP.*add the constraint y ==",
     ),
     "attribute": (lambda: cp.Problem(cp.Minimize(cp.sum(positive("X", 2, 2, PSD=True)))), True, "X has an attribute"),
     "not declared": (lambda: cp.Problem(cp.Minimize(positive("x") * positive("y"))), False, "It is geometric: pass gp=True"),

@@ -17,7 +17,11 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from cvxpy import settings
-from cvxpy.atoms.affine.binary_operators import DivExpression
+from cvxpy.atoms.affine.binary_operators import DivExpression, MulExpression
+from cvxpy.atoms.affine.conv import conv, convolve
+from cvxpy.atoms.affine.kron import kron
+from cvxpy.atoms.affine.unary_operators import NegExpression
+from cvxpy.atoms.elementwise.power import Power
 from cvxpy.atoms.quad_form import QuadForm
 from cvxpy.constraints.exponential import ExpCone
 from cvxpy.constraints.nonpos import NonNeg
@@ -128,6 +132,31 @@ def is_division(expression: Any) -> bool:
     return isinstance(expression, DivExpression)
 
 
+def is_product(expression: Any) -> bool:
+    """Whether ``expression`` is a product, of matrices or entry by entry."""
+    return isinstance(expression, MulExpression)
+
+
+def is_convolution(expression: Any) -> bool:
+    """Whether ``expression`` is a convolution of vectors or of columns."""
+    return isinstance(expression, (conv, convolve))
+
+
+def is_kronecker(expression: Any) -> bool:
+    """Whether ``expression`` is a Kronecker product."""
+    return isinstance(expression, kron)
+
+
+def is_negation(expression: Any) -> bool:
+    """Whether ``expression`` is another with its sign changed."""
+    return isinstance(expression, NegExpression)
+
+
+def exponents(expression: Any) -> list[cp.Parameter]:
+    """The parameters in the exponent of ``expression``, which is no argument of it."""
+    return expression.p.parameters() if isinstance(expression, Power) and isinstance(expression.p, cp.Expression) else []
+
+
 def canonicalize(
     problem: cp.Problem,
     parameters: Sequence[cp.Parameter],
@@ -219,6 +248,7 @@ def _source(constraint: Any, origins: dict[int, Any], leaves: dict[int, cp.Varia
 def brief(expression: Any, width: int = 80) -> str:
     """``str(expression)`` on one line of at most ``width`` characters, atoms under the names that users type."""
     text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", " ".join(str(expression).split())).replace("QuadForm(", "quad_form(")
+    text = re.sub(r"\bPromote\((.*?), \((?:\d+,? ?)+\)\)", lambda m: f"({m[1]})" if " " in m[1] else m[1], text)
     text = re.sub(r"\bquad_over_lin\((.*?), 1\.0, None, False\)", r"sum_squares(\1)", text)
     return text if len(text) <= width else text[: width - 1] + "…"
 

@@ -9,7 +9,8 @@ from typing import Any
 import cvxpy as cp
 from cvxpy.constraints.power import PowConeND
 
-from cvxpylayers._canon.cvxpy_bridge import BACKENDS, brief, dpp_rules, is_division, is_dpp, is_quad_form, owner
+from cvxpylayers._canon.advice import dcp_remedy, dgp_dpp_remedy, dgp_remedy, dpp_remedy
+from cvxpylayers._canon.cvxpy_bridge import BACKENDS, brief, dpp_rules, is_dpp, owner
 from cvxpylayers.errors import InputTypeError, ProblemError
 
 
@@ -109,8 +110,8 @@ def _check_domains(problem: cp.Problem) -> None:
 def _check_dcp(problem: cp.Problem) -> None:
     if problem.is_dcp():
         return
-    culprit = _offender(problem, _dcp)
-    advice = "It is geometric: pass gp=True." if problem.is_dgp() else _dcp_remedy(culprit)
+    culprit, _ = _offender(problem, _dcp)
+    advice = "It is geometric: pass gp=True." if problem.is_dgp() else dcp_remedy(culprit)
     raise ProblemError(
         f"The problem is not convex by CVXPY's rules (DCP); the offending part is {brief(culprit, 200)}"
         f"{_curvature(culprit)}. {advice}"
@@ -125,23 +126,18 @@ def _check_dgp(problem: cp.Problem) -> None:
             )
     if problem.is_dgp():
         return
-    culprit = _offender(problem, _dgp)
-    unsigned = [leaf for leaf in (*culprit.variables(), *culprit.parameters()) if not leaf.is_pos()]
-    if unsigned:
-        advice = f"Declare that {_names(unsigned)} is positive, with pos=True; only parameters in exponents may have any sign."
-    elif problem.is_dcp():
-        advice = "It is convex as it stands: pass gp=False."
-    else:
-        advice = "Rewrite it with atoms of known log-log curvature, until problem.is_dgp() is True."
+    culprit, _ = _offender(problem, _dgp)
     raise ProblemError(
-        f"The problem is not geometric by CVXPY's rules (DGP); the offending part is {brief(culprit, 200)}. {advice}"
+        f"The problem is not geometric by CVXPY's rules (DGP); the offending part is {brief(culprit, 200)}. "
+        f"{dgp_remedy(culprit, problem.is_dcp())}"
     )
 
 
 def _check_dpp(problem: cp.Problem, gp: bool) -> None:
     if is_dpp(problem, gp):
         return
-    culprit = _offender(problem, _dgp_parametrized if gp else _dcp_parametrized)
+    culprit, objective = _offender(problem, _dgp_parametrized if gp else _dcp_parametrized)
+    names = {leaf.name() for leaf in (*problem.variables(), *problem.parameters())}
     data = (
         "logarithms of the data are not affine in its exponents and the logarithms of its other"
         if gp
@@ -149,44 +145,8 @@ def _check_dpp(problem: cp.Problem, gp: bool) -> None:
     )
     raise ProblemError(
         f"The problem is not DPP, that is, its {data} parameters; the offending part is {brief(culprit, 200)}. "
-        f"{_DGP_REMEDY if gp else _dpp_remedy(culprit)}"
+        f"{dgp_dpp_remedy(culprit, names) if gp else dpp_remedy(culprit, objective, names)}"
     )
-
-
-_DGP_REMEDY = "Replace the parameters in it by one new parameter for the whole expression, and pass its value."
-
-
-def _dcp_remedy(culprit: Any) -> str:
-    if is_quad_form(culprit) and (matrix := culprit.args[1]).parameters():
-        return f"Declare that {brief(matrix)} is positive semidefinite: cp.Parameter((n, n), PSD=True)."
-    unsigned = [p for p in culprit.parameters() if not (p.is_nonneg() or p.is_nonpos())]
-    if unsigned and isinstance(culprit, cp.Expression) and len(culprit.args) == 2:
-        return f"If {_names(unsigned)} cannot be negative, declare it: cp.Parameter(..., nonneg=True)."
-    return "Rewrite it with atoms of known curvature, until problem.is_dcp() is True."
-
-
-def _dpp_remedy(culprit: Any) -> str:
-    factors = culprit.args if isinstance(culprit, cp.Expression) else []
-    if is_quad_form(culprit):
-        return (
-            "A parameter matrix P is possible in quad_form(x, P) as a term of the objective only; elsewhere write "
-            "cp.sum_squares(S @ x) with a parameter S such that P = S.T @ S."
-        )
-    if len(factors) != 2:
-        return "Replace the parameters in it by one new parameter for the whole expression, and pass its value."
-    if not culprit.variables():
-        return "Replace this product of parameters by one new parameter, and pass its value."
-    constant, moving = sorted(factors, key=lambda factor: len(factor.variables()))
-    if is_division(culprit):
-        return f"Multiply by a new parameter in place of {brief(constant)}, and pass the value of its inverse."
-    with dpp_rules(objective=True):
-        linear = constant.is_affine(), moving.is_affine()
-    if not linear[0]:
-        return f"Replace {brief(constant)} by one new parameter, and pass its value."
-    if is_quad_form(moving):
-        return f"Use one new parameter for the product of {brief(constant)} and {brief(moving.args[1])}, and pass its value."
-    part = brief(moving) if linear[1] else f"(the affine part of {brief(moving)} that holds parameters)"
-    return f"Give the part with the variables a name: with a new variable y, add the constraint y == {part} and use y in its place."
 
 
 def _dcp(part: Any, objective: bool) -> bool:
@@ -206,12 +166,13 @@ def _dgp_parametrized(part: Any, objective: bool) -> bool:
     return bool(part.is_dgp(dpp=True))
 
 
-def _offender(problem: cp.Problem, obeys: Callable[[Any, bool], bool]) -> Any:
-    """The smallest part of the problem that breaks the rules although all of its own parts obey them."""
+def _offender(problem: cp.Problem, obeys: Callable[[Any, bool], bool]) -> tuple[Any, bool]:
+    """The smallest part of the problem that breaks the rules although its own parts obey them, and whether the objective has it."""
     for part in (problem.objective, *problem.constraints):
-        if not obeys(part, part is problem.objective):
-            return _descend(part, obeys, part is problem.objective)
-    return problem
+        objective = part is problem.objective
+        if not obeys(part, objective):
+            return _descend(part, obeys, objective), objective
+    return problem, False
 
 
 def _descend(part: Any, obeys: Callable[[Any, bool], bool], objective: bool) -> Any:
