@@ -62,10 +62,11 @@ class Adjoint {
     for (int slot = 0; slot < slots_; ++slot) elimination_[slot] = Elimination(plan, arena);
   }
 
-  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. Lanes
-  // whose solution lies where Π has no derivative, for example with s = z = 0 in some row, are flagged; so are points off the path. Rows
-  // of cone blocks are in the blocks' frames (cones/rotation.hpp), in which D is diagonal too.
-  void linearize(M valid, bool smoothed) {
+  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. `load_vectors` fills q and b
+  // where they are needed. Lanes whose solution lies where Π has no derivative, for example with s = z = 0 in some row, are flagged; so are
+  // points off the path. Rows of cone blocks are in the blocks' frames (cones/rotation.hpp), in which D is diagonal too.
+  template <class LoadVectors>
+  void linearize(M valid, bool smoothed, LoadVectors&& load_vectors) {
     valid_ = valid;
     smoothed_ = smoothed;
     degenerate = M{};
@@ -76,6 +77,7 @@ class Adjoint {
       l2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
     }
     if (smoothed) {
+      load_vectors();
       cones_.scale(t2_, l2_, V{}, ~M{});
       degenerate = valid & strayed();
       for (Index i = 0; i < plan_.m; ++i) {
@@ -89,6 +91,7 @@ class Adjoint {
       const V near = most_noise(plan_, a, t2_, l2_);
       degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index) { return Noise<V>{near, near}; }, ~M{});
       if (any(degenerate)) {
+        load_vectors();
         measure_noise(program, scaling_, Point<V>{a, l2_, t2_}, Scratch<V>{t1_, c1_, l1_, y}, w2_, v2_);
         degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index i) { return Noise<V>{w2_[i], v2_[i]}; }, ~M{});
       }
@@ -258,6 +261,7 @@ class Adjoint {
   template <class Write>
   M undetermined(Write&& write) {
     M lanes{};
+    if (!any(doubtful_)) return lanes;
     for (Index j = 0; j < plan_.n; ++j) a[j] = V{};
     for (Index i = 0; i < plan_.m; ++i) y[i] = V{};
     for (int lane = 0; lane < lanes_of<V>; ++lane) {

@@ -56,12 +56,8 @@ class Sweep {
       const auto put = [&](V* to, Index k, Index v) { lane_of(to, k, lane) = v < 0 ? 0.0 : job_.compiled.values(v, stage_.pointers); };
       for (Index k = 0; k < plan_.P.nnz(); ++k) put(adjoint_.program.P, k, plan_.P_source[k]);
       for (Index k = 0; k < plan_.A.nnz(); ++k) put(adjoint_.program.A, k, plan_.A_source[k]);
-      for (Index j = 0; j < plan_.n; ++j) {
-        lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
-        put(adjoint_.program.q, j, structure_.q_offset() + plan_.variable_of[j]);
-      }
+      for (Index j = 0; j < plan_.n; ++j) lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
       for (Index r = 0; r < plan_.m; ++r) {
-        put(adjoint_.program.b, r, structure_.b_offset() + r);
         lane_of(adjoint_.z, r, lane) = job_.tape.z[i * plan_.m + r];
         lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
         const bool off = std::isinf(job_.tape.s[i * plan_.m + r]);
@@ -73,7 +69,7 @@ class Sweep {
         }
       }
     }
-    adjoint_.linearize(valid_, smoothed);
+    adjoint_.linearize(valid_, smoothed, [&] { load_vectors(); });
     notice_choices();
   }
 
@@ -128,6 +124,17 @@ class Sweep {
   }
 
  private:
+  // q and b, which only points near a kink and on the central path are compared with.
+  void load_vectors() {
+    for (int lane = 0; lane < W; ++lane) {
+      job_.locator.locate(instance(lane), stage_.pointers);
+      for (Index j = 0; j < plan_.n; ++j)
+        lane_of(adjoint_.program.q, j, lane) = job_.compiled.values(structure_.q_offset() + plan_.variable_of[j], stage_.pointers);
+      for (Index r = 0; r < plan_.m; ++r)
+        lane_of(adjoint_.program.b, r, lane) = on_[r][lane] ? job_.compiled.values(structure_.b_offset() + r, stage_.pointers) : 1.0;
+    }
+  }
+
   std::int64_t instance(int lane) const { return first_ + std::min(lane, count_ - 1); }
   // Of an array over directions and instances.
   std::int64_t row(std::int64_t direction, int lane) const { return direction * job_.locator.size() + instance(lane); }
@@ -168,6 +175,7 @@ class Sweep {
   // Flags lanes in which the last (a, y) would give another gradient with other multipliers: rows that move and are not always followed,
   // or rows that turn, z changing with them.
   void flag_choices() {
+    if (!any(shifted_ | turned_)) return;
     M moves{};
     for (Index j = 0; j < plan_.n; ++j) moves |= adjoint_.a[j] != 0.0;
     adjoint_.degenerate |= (shifted_ & adjoint_.leans) | (turned_ & moves);
