@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import clarabel
 
 from cvxpylayers._engines.derivative import DERIVATIVE_OPTIONS
-from cvxpylayers._engines.instance import SETTINGS, solve_instance, solve_program
-from cvxpylayers._engines.judge import NO_SOLUTION, Claim, Outcome, settle
+from cvxpylayers._engines.instance import SETTINGS, refined, solve_instance, solve_program
+from cvxpylayers._engines.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.per_instance import PerInstance
 from cvxpylayers._program import Status
 from cvxpylayers._typing import Float64, Shaped
@@ -40,13 +40,8 @@ class ClarabelEngine(PerInstance):
         found = solve_program(program, **own)
         if found.status in (*NO_SOLUTION, Status.MAX_ITERATIONS) or not settings.get("polish", True):
             return found
-        claim = Claim(found.x, found.z, found.status, found.iterations)
-        return min(found, settle(program, claim, tolerance=own.get("tolerance", 1e-8)), key=_worst)
+        return refined(program, found, own.get("tolerance", 1e-8))
 
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""
         return {"name": self.name, "version": clarabel.__version__, **self._derivative_facts}
-
-
-def _worst(outcome: Outcome) -> float:
-    return max(outcome.primal_residual, outcome.dual_residual, outcome.gap)

@@ -49,6 +49,22 @@ def solve_instance(
     return solve_program(Assembler(structure)(values), tolerance=tolerance, **settings)
 
 
+def last_resort(program: ConeProgram, tolerance: float) -> Outcome:
+    """Clarabel's answer, refined where it is a solution: what another engine could not solve is differentiated there."""
+    found = solve_program(program, tolerance=tolerance)
+    return refined(program, found, tolerance) if found.status is Status.SOLVED else found
+
+
+def refined(program: ConeProgram, found: Outcome, tolerance: float) -> Outcome:
+    """The better of a point and what Newton's method makes of it: residuals of 1e-11 leave x off by their root on curved cones."""
+    claim = Claim(found.x, found.z, found.status, found.iterations)
+    return min(found, settle(program, claim, tolerance=tolerance), key=_worst)
+
+
+def _worst(outcome: Outcome) -> float:
+    return max(outcome.primal_residual, outcome.dual_residual, outcome.gap)
+
+
 def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
     """As ``solve_instance``, for a program that is assembled and finite."""
     cones, outcomes = _cones(program.cones), []
@@ -60,12 +76,7 @@ def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: 
         outcomes.append(_judge(program, *point, str(found.status), int(found.iterations), tolerance))
         if outcomes[-1].status in _SETTLED:
             break
-    best = min(outcomes, key=lambda outcome: outcome.status)
-    if best.status is not Status.SOLVED:
-        return best
-    # Residuals of 1e-11 leave x off by their root where a cone curves: refined as any engine's answer is.
-    refined = settle(program, Claim(best.x, best.z, iterations=best.iterations), tolerance=tolerance)
-    return refined if refined.status <= best.status else best
+    return min(outcomes, key=lambda outcome: outcome.status)
 
 
 def _judge(program: ConeProgram, x: Float64, z: Float64, s: Float64, word: str, iterations: int, tolerance: float) -> Outcome:

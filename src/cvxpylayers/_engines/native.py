@@ -11,9 +11,9 @@ import numpy as np
 
 from cvxpylayers import _core
 from cvxpylayers._engines.base import Capabilities, Engine
-from cvxpylayers._engines.clarabel import solve_instance
+from cvxpylayers._engines.instance import last_resort
 from cvxpylayers._engines.margin import margin
-from cvxpylayers._engines.program import switch_off
+from cvxpylayers._engines.program import Assembler, switch_off
 from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Int8, NDArray, Shaped
 from cvxpylayers.errors import OptionError
@@ -109,8 +109,9 @@ class NativeEngine(Engine):
         values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
         off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
         replaced = np.full_like(solution.status, Status.INVALID_INPUT)
+        assemble = Assembler(self.compiled.structure)
         for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
-            found = solve_instance(self.compiled.structure, numbers, tolerance=settings.get("tolerance", 1e-8))
+            found = last_resort(assemble(numbers), settings.get("tolerance", 1e-8))
             solution.fallback[row] = True
             if found.status >= solution.status[row]:
                 continue

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._engines.instance import solve_program
+from cvxpylayers._engines.instance import last_resort
 from cvxpylayers._engines.judge import Claim, Outcome
 from cvxpylayers._engines.package import words
 from cvxpylayers._engines.per_instance import Adapter
@@ -50,7 +50,7 @@ class ScsEngine(Adapter):
         found = super()._outcome(values, {name: value for name, value in settings.items() if name != "fallback"})
         if not settings.get("fallback", False) or found.status in _SETTLED:
             return found
-        second = solve_program(self._assemble(values), tolerance=settings.get("tolerance", 1e-8))
+        second = last_resort(self._assemble(values), settings.get("tolerance", 1e-8))
         return second if second.status < found.status else found
 
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
