@@ -66,6 +66,16 @@ def test_threads_change_nothing() -> None:
     np.testing.assert_array_equal(one, two)
 
 
+def test_without_polish_the_answer_is_the_solvers_own() -> None:
+    problem, parameters, outputs = norm_ball()
+    layer = Layer(problem, parameters, outputs, solver="CLARABEL")
+    values = np.random.default_rng(1).normal(size=(3, 3))
+    tape = layer.solve([values], tape=True, solver_args={"polish": False}).tape
+    assert tape is not None
+    for theta, x in zip(values, tape.x, strict=True):
+        np.testing.assert_array_equal(x, solve_instance(layer.compiled.structure, layer.compiled.M @ np.append(theta, 1.0)).x)
+
+
 def test_values_that_are_not_finite_never_reach_the_solver() -> None:
     problem, parameters, outputs = norm_ball()
     structure = Layer(problem, parameters, outputs, solver="CLARABEL").compiled.structure

@@ -76,6 +76,7 @@ class Adjoint {
       t2_[i] = scaling_.E[i] * s[i];
       l2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
     }
+    for (Index j = 0; j < plan_.n; ++j) a[j] = scaling_.D_inverse[j] * x[j];
     if (smoothed) {
       load_vectors();
       cones_.scale(t2_, l2_, V{}, ~M{});
@@ -87,7 +88,6 @@ class Adjoint {
       }
     } else {
       // Few points are near a kink, and only for them is it worth while to measure how near.
-      for (Index j = 0; j < plan_.n; ++j) a[j] = scaling_.D_inverse[j] * x[j];
       const V near = most_noise(plan_, a, t2_, l2_);
       degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index) { return Noise<V>{near, near}; }, ~M{});
       if (any(degenerate)) {
@@ -183,10 +183,9 @@ class Adjoint {
   }
 
  private:
-  // Lanes where (x, z), scaled, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the barrier,
-  // by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only near ones.
+  // Lanes where (x, z), scaled and x in `a`, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the
+  // barrier, by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only near ones.
   M strayed() {
-    for (Index j = 0; j < plan_.n; ++j) a[j] = scaling_.D_inverse[j] * x[j];
     program.products(a, l2_, t1_, w2_, l1_);
     V residual = V{}, size = splat<V>(1.0), gap = V{}, distance2 = V{};
     for (Index j = 0; j < plan_.n; ++j) {

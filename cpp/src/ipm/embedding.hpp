@@ -72,14 +72,13 @@ template <class V>
 void evaluate(Embedding<V>& st) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf()), c_inverse = 1.0 / st.scaling.c, tau_inverse = 1.0 / st.tau;
-  V quadratic = V{}, linear = V{}, dual = V{}, x_norm = V{}, error = V{};
+  V quadratic = V{}, dual = V{}, x_norm = V{}, error = V{};
   Certificate<V> primal_proof, dual_proof;
   for (Index j = 0; j < st.plan.n; ++j) {
     const V r = st.Px[j] + st.program.q[j] * st.tau + st.Atz[j];
     const V unscale = st.scaling.D_inverse[j] * c_inverse;
     st.rx[j] = r;
     quadratic += st.x[j] * st.Px[j];
-    linear += st.program.q[j] * st.x[j];
     dual = max(dual, abs(r) * unscale);
     error += abs(r * st.x[j]);
     primal_proof.violate(st.Atz[j], unscale);
@@ -87,13 +86,12 @@ void evaluate(Embedding<V>& st) {
     dual_proof.gain(st.program.q[j], st.x[j]);
     x_norm = max(x_norm, abs(st.x[j]) * st.scaling.D[j]);
   }
-  V bz = V{}, sz = V{}, primal = V{}, absolute = V{}, of_cones = V{}, s_norm = V{}, z_norm = V{}, weight = V{}, complement = V{};
+  V sz = V{}, primal = V{}, absolute = V{}, of_cones = V{}, s_norm = V{}, z_norm = V{}, weight = V{}, complement = V{};
   const V scale = c_inverse * tau_inverse;
   for (Index i = 0; i < st.plan.m; ++i) {
     const V slack = st.is_equality(i) ? V{} : st.s[i];
     const V r = st.Ax[i] + slack - st.program.b[i] * st.tau;
     st.rz[i] = r;
-    bz += st.program.b[i] * st.z[i];
     sz += slack * st.z[i];
     const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i];
     error += abs(r * st.z[i]);
@@ -122,6 +120,7 @@ void evaluate(Embedding<V>& st) {
     }
     complement = max(complement, abs(product) * scale * tau_inverse / (max(one, size * tau_inverse) * max(one, own * scale)));
   }
+  const V linear = -dual_proof.gained, bz = -primal_proof.gained;
   st.rtau = linear + bz + st.kappa + quadratic * tau_inverse;
   st.mu = (sz + st.tau * st.kappa) / (st.cones.degree() + 1.0);
 

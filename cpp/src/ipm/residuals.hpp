@@ -11,14 +11,13 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 void assess(State<V>& st) {
   const V c_inverse = 1.0 / st.scaling.c;
-  V quadratic = V{}, linear = V{}, dual = V{}, x_norm = V{}, error = V{};
+  V quadratic = V{}, dual = V{}, x_norm = V{}, error = V{};
   Certificate<V> primal_proof, dual_proof;
   for (Index j = 0; j < st.plan.n; ++j) {
     const V r = st.Px[j] + st.program.q[j] + st.Atz[j];
     const V unscale = st.scaling.D_inverse[j] * c_inverse;
     st.rx[j] = r;
     quadratic += st.x[j] * st.Px[j];
-    linear += st.program.q[j] * st.x[j];
     dual = max(dual, abs(r) * unscale);
     error += abs(r * st.x[j]);
     primal_proof.violate(st.Atz[j], unscale);
@@ -26,13 +25,12 @@ void assess(State<V>& st) {
     dual_proof.gain(st.program.q[j], st.x[j]);
     x_norm = max(x_norm, abs(st.x[j]) * st.scaling.D[j]);
   }
-  V bz = V{}, primal = V{}, absolute = V{}, z_norm = V{}, weight = V{}, complement = V{};
+  V primal = V{}, absolute = V{}, z_norm = V{}, weight = V{}, complement = V{};
   const V one = splat<V>(1.0);
   for (Index i = 0; i < st.plan.m; ++i) {
     const V slack = st.is_equality(i) ? V{} : st.s[i];
     const V r = st.Ax[i] + slack - st.program.b[i];
     st.rz[i] = r;
-    bz += st.program.b[i] * st.z[i];
     const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i] * c_inverse;
     absolute = max(absolute, abs(r) * unscale);
     primal = max(primal, abs(r) * unscale / max(one, (abs(st.program.b[i]) + slack) * unscale + x_norm));
@@ -44,6 +42,7 @@ void assess(State<V>& st) {
     weight = max(weight, z);
     complement = max(complement, min(slack * unscale, one) * z);
   }
+  const V linear = -dual_proof.gained, bz = -primal_proof.gained;
   const V primal_objective = (0.5 * quadratic + linear) * c_inverse;
   const V dual_objective = -(0.5 * quadratic + bz) * c_inverse;
 
