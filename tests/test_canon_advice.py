@@ -22,10 +22,13 @@ GRAM = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, 0.3], [0.0, 0.3, 1.5]])
 VECTOR, SQUARE = np.array([1.0, -0.5, 2.0]), np.array([[1.0, 0.2, -0.3], [0.1, 1.5, 0.4], [0.0, -0.2, 0.8]])
 
 
+CREATED: list[cp.Parameter] = []  # in the row that is being made
+
+
 def given(value: Any, **attributes: Any) -> cp.Parameter:
     """A parameter named p1, p2, … in the order of creation within a row."""
-    given.count += 1  # type: ignore[attr-defined]
-    return cp.Parameter(np.shape(value), name=f"p{given.count}", value=value, **attributes)  # type: ignore[attr-defined]
+    CREATED.append(cp.Parameter(np.shape(value), name=f"p{len(CREATED) + 1}", value=value, **attributes))
+    return CREATED[-1]
 
 
 def minimize(expression: Any, *constraints: Any) -> cp.Problem:
@@ -284,7 +287,7 @@ ROWS = [(make, gp, words) for gp, table in ((False, CONVEX), (True, GEOMETRIC)) 
 
 
 def made(make: Callable[[], Pair]) -> Pair:
-    given.count = 0  # type: ignore[attr-defined]
+    CREATED.clear()
     return make()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import cvxpy as cp
@@ -92,6 +93,6 @@ print(len(os.listdir("/proc/self/task")) - before + 1)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")  # noqa: PTH112
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_the_pool_has_so_many(count: int) -> None:
     assert python(BUSY, **{OURS: str(count)}).stdout.strip() == str(count)
