@@ -40,8 +40,12 @@ class ClarabelEngine(PerInstance):
         found = solve_program(program, **own)
         if found.status in (*NO_SOLUTION, Status.MAX_ITERATIONS) or not settings.get("polish", True):
             return found
-        return refined(program, found, own.get("tolerance", 1e-8))
+        return min(found, refined(program, found, own.get("tolerance", 1e-8)), key=_worst)
 
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""
         return {"name": self.name, "version": clarabel.__version__, **self._derivative_facts}
+
+
+def _worst(outcome: Outcome) -> float:
+    return max(outcome.primal_residual, outcome.dual_residual, outcome.gap)
