@@ -51,10 +51,11 @@ class Adjoint {
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
         scaling_(plan, arena, 32.0),
         kkt_(plan, arena),
-        cones_(plan, arena) {
+        cones_(plan, arena),
+        uncertainty_(plan, arena) {
     for (V** v : {&x, &a, &r1, &t1_, &l1_, &c1_}) *v = arena.take<V>(plan.n);
     for (V** v : {&z, &s, &y, &r2, &t2_, &l2_, &c2_, &w2_, &v2_, &H_, &weight_, &g_}) *v = arena.take<V>(plan.m);
-    active_ = arena.take<M>(plan.m);
+    for (M** v : {&active_, &tied_}) *v = arena.take<M>(plan.m);
     Arena measured;
     const Elimination sized(plan, measured);
     const std::size_t bytes = measured.used();
@@ -69,7 +70,7 @@ class Adjoint {
   void linearize(M valid, bool smoothed, LoadVectors&& load_vectors) {
     valid_ = valid;
     smoothed_ = smoothed;
-    degenerate = M{};
+    degenerate = kinked_ = M{};
     scaling_.scale_matrices(program, ~M{}, true);
     const V one = splat<V>(1.0);
     for (Index i = 0; i < plan_.m; ++i) {
@@ -89,11 +90,18 @@ class Adjoint {
     } else {
       // Few points are near a kink, and only for them is it worth while to measure how near.
       const V near = most_noise(plan_, a, t2_, l2_);
-      degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index) { return Noise<V>{near, near}; }, ~M{});
-      if (any(degenerate)) {
+      const auto tie = [&](Index i, M lanes) {
+        tied_[i] = valid & lanes;
+        kinked_ |= tied_[i];
+      };
+      std::fill(tied_, tied_ + plan_.m, M{});
+      degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index) { return Noise<V>{near, near}; }, tie, ~M{});
+      if (any(degenerate | kinked_)) {
         load_vectors();
-        measure_noise(program, scaling_, Point<V>{a, l2_, t2_}, Scratch<V>{t1_, c1_, l1_, y}, w2_, v2_);
-        degenerate = valid & cones_.differentiate(t2_, l2_, [&](Index i) { return Noise<V>{w2_[i], v2_[i]}; }, ~M{});
+        measure_noise(program, scaling_, Point<V>{a, l2_, t2_}, Scratch<V>{t1_, c1_, l1_, y}, uncertainty_);
+        const auto noise = [&](Index i) { return Noise<V>{uncertainty_.slacks[i], uncertainty_.multipliers[i]}; };
+        kinked_ = M{};
+        degenerate = valid & cones_.differentiate(t2_, l2_, noise, tie, ~M{});
       }
       for (Index i = 0; i < plan_.m; ++i) {
         active_[i] = cones_.rest[i] > least_rest;
@@ -137,15 +145,26 @@ class Adjoint {
   // Into (a, y): the k-th direction in which a, or then y, is not determined, in the user's units; zero in lanes that have no such, and in
   // those where it concerns equalities alone. Returns the lanes that have one.
   M flat_direction(Index k) {
-    return undetermined([&](const Elimination& alone, double* p, double*) {
-      if (k < alone.flat_directions()) std::copy_n(alone.flat_direction(k), plan_.n, p);
+    return undetermined([&](Elimination& alone, int) {
+      if (k < alone.flat_directions()) std::copy_n(alone.flat_direction(k), plan_.n, alone.r1);
       return k < alone.flat_directions();
     });
   }
   M choice(Index k) {
-    return undetermined([&](const Elimination& alone, double*, double* q) {
-      if (k < alone.choices() && !alone.choice(k, q)) std::fill(q, q + plan_.m, 0.0);
+    return undetermined([&](Elimination& alone, int) {
+      if (k < alone.choices() && !alone.choice(k, alone.r2)) std::fill(alone.r2, alone.r2 + plan_.m, 0.0);
       return k < alone.choices();
+    });
+  }
+  // Into (a, y): what moves the slack of row i, which is at a kink in the lanes returned; `noise` gets what it may be off by.
+  M kink(Index i, V& noise) {
+    const M lanes = kinked_ & tied_[i];
+    if (!any(lanes)) return lanes;
+    return undetermined([&](Elimination& alone, int lane) {
+      if (!lanes[lane]) return false;
+      noise[lane] = error(lane, i) / scaling_.c[lane];
+      alone.r2[i] += 1.0;
+      return true;
     });
   }
   // Lanes that can move within their active rows.
@@ -161,14 +180,11 @@ class Adjoint {
   // A a - r2 = D v move by g = Ḋ v = D²Π(w)[ẇ, v]: the solve is for ẏ + g, of which `drop_curvature` leaves ẏ. The tangent of w = s - z
   // is what was kept of its solve, with a minus.
   void add_curvature(const V* tangent, const V* pulled) {
+    in_frames();
     for (Index i = 0; i < plan_.m; ++i) {
-      w2_[i] = scaling_.E[i] * s[i];
-      v2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
       if (!smoothed_) w2_[i] -= v2_[i];
       l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
     }
-    cones_.forward(w2_);
-    cones_.forward(v2_);
     smoothed_ ? cones_.bend_barrier(w2_, v2_, l2_, pulled, g_) : cones_.bend_projection(w2_, l2_, pulled, g_);
     for (Index j = 0; j < plan_.n; ++j) c1_[j] = V{};
     program.products(c1_, g_, t1_, t2_, l1_);
@@ -224,11 +240,83 @@ class Adjoint {
 
   void classify() {
     factorize();
-    doubtful_ = persists(valid_);
+    doubtful_ = persists(valid_) | kinked_;
     std::fill(held_, held_ + lanes_of<V>, -1);
-    if (slots_ > 0) return;
-    degenerate |= doubtful_;
-    doubtful_ = M{};
+    if (slots_ == 0) {
+      degenerate |= doubtful_;
+      doubtful_ = kinked_ = M{};
+    }
+    if (!any(kinked_)) return;
+    count_complementarity();
+    for (int lane = 0; lane < lanes_of<V>; ++lane)
+      if (kinked_[lane]) settle_ties(lane);
+  }
+
+  // Since Π(w) = DΠ(w) w, what s is off Π(s - z) by is (1 - D) s + D z in the frames: an error of active rows, and of z in others.
+  void count_complementarity() {
+    in_frames();
+    for (Index i = 0; i < plan_.m; ++i) {
+      const V off = abs(cones_.rest[i] * w2_[i] + cones_.h[i] * v2_[i]);
+      uncertainty_.rows[i] += select(active_[i], off * weight_[i], V{});
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k)
+        uncertainty_.columns[plan_.A.indices[k]] += select(active_[i], V{}, abs(program.A[k]) * off);
+    }
+  }
+
+  // Rows at which slack and multiplier are both small are looked at one by one: is the multiplier of an active one, or else the slack,
+  // more than it can be off by? Where neither is, the row is left out, and is at a kink if anything moves its slack (`kink`).
+  void settle_ties(int lane) {
+    const auto each_tie = [&](auto&& f) {
+      for (Index i = plan_.zero; i < plan_.m; ++i)
+        if (tied_[i][lane]) f(i);
+    };
+    each_tie([&](Index i) {
+      if (active_[i][lane] && std::abs(v2_[i][lane]) > error(lane, i)) tied_[i][lane] = 0;
+    });
+    each_tie([&](Index i) {
+      if (active_[i][lane]) leave_out(i, lane);
+    });
+    kinked_[lane] = 0;
+    each_tie([&](Index i) {
+      const double off_by = error(lane, i);
+      if (!std::isfinite(off_by)) degenerate[lane] = -1;
+      tied_[i][lane] = std::abs(w2_[i][lane]) <= off_by ? -1 : 0;
+      kinked_[lane] |= tied_[i][lane];
+    });
+  }
+
+  void leave_out(Index i, int lane) {
+    active_[i][lane] = 0;
+    H_[i][lane] = 0.0;
+    weight_[i][lane] = 1.0;
+    std::fill(held_, held_ + lanes_of<V>, -1);
+  }
+
+  // What the multiplier of row i, if it is active, or else its slack may be off by: an error of the optimality conditions is felt as a
+  // change of the data would be, by the adjoint (a, y) of that number, which is left in the elimination. Infinite where it is not determined.
+  double error(int lane, Index i) {
+    Elimination& own = alone(lane);
+    std::fill(own.r1, own.r1 + plan_.n, 0.0);
+    std::fill(own.r2, own.r2 + plan_.m, 0.0);
+    if (active_[i][lane])
+      own.r2[i] = 1.0;
+    else
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) own.r1[plan_.A.indices[k]] = -program.A[k][lane];
+    if (!own.solve()) return HUGE_VAL;
+    double sum = active_[i][lane] ? 0.0 : uncertainty_.rows[i][lane];
+    for (Index j = 0; j < plan_.n; ++j) sum += std::abs(own.r1[j]) * uncertainty_.columns[j][lane];
+    for (Index k = 0; k < plan_.m; ++k) sum += std::abs(own.r2[k]) * uncertainty_.rows[k][lane];
+    return sum;
+  }
+
+  // (s, z) in equilibrated units and in the frames, into (w2, v2).
+  void in_frames() {
+    for (Index i = 0; i < plan_.m; ++i) {
+      w2_[i] = scaling_.E[i] * s[i];
+      v2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
+    }
+    cones_.forward(w2_);
+    cones_.forward(v2_);
   }
 
   // The elimination of a lane, factored: each has its own, or, where they would take too much memory, the latest has the only one.
@@ -268,7 +356,7 @@ class Adjoint {
       Elimination& own = alone(lane);
       std::fill(own.r1, own.r1 + plan_.n, 0.0);
       std::fill(own.r2, own.r2 + plan_.m, 0.0);
-      if (!write(own, own.r1, own.r2)) continue;
+      if (!write(own, lane)) continue;
       lanes[lane] = -1;
       for (Index j = 0; j < plan_.n; ++j) a[j][lane] = own.r1[j];
       for (Index i = 0; i < plan_.m; ++i) y[i][lane] = own.r2[i];
@@ -280,8 +368,7 @@ class Adjoint {
   // Hands the system of one lane over and factors it. A row of a cone block in which the multiplier moves by itself, along the ray of z, is
   // an inequality for that ray.
   void eliminate(int lane, Elimination& to) {
-    for (Index i = 0; i < plan_.m; ++i) w2_[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
-    cones_.forward(w2_);
+    in_frames();
     for (Index k = 0; k < plan_.P.nnz(); ++k) to.P[k] = program.P[k][lane];
     for (Index i = 0; i < plan_.m; ++i) {
       to.kind[i] = Elimination::off;
@@ -290,7 +377,7 @@ class Adjoint {
       to.kind[i] = i < plan_.zero ? Elimination::equality : i < plan_.orthant_end ? Elimination::inequality : Elimination::curved;
       to.e[i] = std::sqrt(rest);
       to.root[i] = std::sqrt(H_[i][lane] * rest);
-      to.z[i] = w2_[i][lane];
+      to.z[i] = v2_[i][lane];
     }
     for (const ConeBlock& cone : plan_.cones) {
       Index rays = 0, ray = 0;
@@ -359,13 +446,14 @@ class Adjoint {
   Scaling<V> scaling_;
   Kkt<V> kkt_;
   Cones<V> cones_;
+  Uncertainty<V> uncertainty_;      // of lanes near a kink
   V *H_, *weight_;                  // per active row: D/(1 - D) and 1/(1 - D)
-  M* active_;                       // per row: D < 1
+  M *active_, *tied_;               // per row: D < 1; slack and multiplier all but vanish
   V* g_;                            // of `add_curvature`
   V *t1_, *t2_, *l1_, *l2_, *c1_, *c2_, *w2_, *v2_;
   Elimination elimination_[lanes_of<V>];
   int slots_ = 0, held_[lanes_of<V>] = {};  // eliminations there is room for, and whose they hold
-  M valid_{}, doubtful_{};
+  M valid_{}, doubtful_{}, kinked_{};
   bool smoothed_ = false;
 };
 

@@ -19,6 +19,17 @@ struct Scratch {
   V *t, *g, *l, *r;
 };
 
+// How far the optimality conditions are off at the solution, and what is made of it; filled by `measure_noise`. Rows of a cone block share theirs.
+template <class V>
+struct Uncertainty {
+  V *columns, *rows;            // of Px + q + A'z and of Ax + s - b: residuals, and rounding of the terms
+  V *slacks, *multipliers;      // of s and z per row, at a guess
+
+  Uncertainty(const Plan& plan, Arena& arena) : columns(arena.take<V>(plan.n)) {
+    for (V** v : {&rows, &slacks, &multipliers}) *v = arena.take<V>(plan.m);
+  }
+};
+
 // More than the noise of any row.
 template <class V>
 V most_noise(const Plan& plan, const V* x, const V* s, const V* z) {
@@ -28,42 +39,54 @@ V most_noise(const Plan& plan, const V* x, const V* s, const V* z) {
   return 1e-6 * (x_norm + w_norm);
 }
 
-// Per row, of slacks and of multipliers: the residuals of the solution, and rounding in units of the terms that they are sums of and of the
-// largest variable and column of the instance, through what couples them. Rows of a block have one noise, which is in the first.
+// Slacks and multipliers are taken to be off by what their own row and columns are, and by rounding of the largest variable and column of the
+// instance, through what couples them.
 template <class V>
-void measure_noise(const ProgramPack<V>& program, const Scaling<V>& scaling, Point<V> at, Scratch<V> room, V* of_slacks, V* of_multipliers) {
+void measure_noise(const ProgramPack<V>& program, const Scaling<V>& scaling, Point<V> at, Scratch<V> room, const Uncertainty<V>& to) {
   const Plan& plan = program.plan;
-  const auto put = [&](Index column, V term) { room.l[column] += abs(term); };
   V largest_x = V{}, largest_column = V{};
   for (Index j = 0; j < plan.n; ++j) largest_x = max(largest_x, abs(at.x[j]));
   program.products(at.x, at.z, room.t, room.r, room.g);
-  for (Index j = 0; j < plan.n; ++j)
-    room.l[j] = residuals_count / rounding_noise * abs(room.t[j] + scaling.c * scaling.D[j] * program.q[j] + room.g[j]);
+  for (Index j = 0; j < plan.n; ++j) {
+    to.columns[j] = residuals_count * abs(room.t[j] + scaling.c * scaling.D[j] * program.q[j] + room.g[j]);
+    room.l[j] = V{};
+  }
+  const auto put = [&](Index column, V factor, V value) {
+    to.columns[column] += rounding_noise * abs(factor * value);
+    room.l[column] += rounding_noise * abs(factor) * largest_x;
+  };
   for (Index i = 0; i < plan.n; ++i)
     for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
       const Index j = plan.P.indices[k];
-      put(i, program.P[k] * (abs(at.x[j]) + largest_x));
-      if (i != j) put(j, program.P[k] * (abs(at.x[i]) + largest_x));
+      put(i, program.P[k], at.x[j]);
+      if (i != j) put(j, program.P[k], at.x[i]);
     }
   for (Index i = 0; i < plan.m; ++i) {
-    V sum = abs(at.s[i]) + largest_x;
+    V sum = abs(at.s[i]);
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
-      sum += abs(program.A[k] * at.x[plan.A.indices[k]]);
-      put(plan.A.indices[k], program.A[k] * at.z[i]);
+      const Index j = plan.A.indices[k];
+      sum += abs(program.A[k] * at.x[j]);
+      to.columns[j] += rounding_noise * abs(program.A[k] * at.z[i]);
     }
-    of_slacks[i] = rounding_noise * sum + residuals_count * abs(room.r[i] + at.s[i] - scaling.E[i] * program.b[i]);
+    to.rows[i] = rounding_noise * sum + residuals_count * abs(room.r[i] + at.s[i] - scaling.E[i] * program.b[i]);
+    to.slacks[i] = to.rows[i] + rounding_noise * largest_x;
   }
-  for (Index j = 0; j < plan.n; ++j) largest_column = max(largest_column, room.l[j]);
+  for (Index j = 0; j < plan.n; ++j) {
+    room.l[j] += to.columns[j];
+    largest_column = max(largest_column, room.l[j]);
+  }
   for (Index i = 0; i < plan.m; ++i) {
     V most = V{};
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) most = max(most, abs(program.A[k]) * room.l[plan.A.indices[k]]);
-    of_multipliers[i] = rounding_noise * (most + largest_column);
+    to.multipliers[i] = most + largest_column;
   }
-  for (const ConeBlock& cone : plan.cones)
-    for (Index i = cone.first + 1; i < cone.first + cone.rows(); ++i) {
-      of_slacks[cone.first] = max(of_slacks[cone.first], of_slacks[i]);
-      of_multipliers[cone.first] = max(of_multipliers[cone.first], of_multipliers[i]);
+  for (const ConeBlock& cone : plan.cones) {
+    const Index begin = cone.first, end = begin + cone.rows();
+    for (V* noise : {to.rows, to.slacks, to.multipliers}) {
+      for (Index i = begin + 1; i < end; ++i) noise[begin] = max(noise[begin], noise[i]);
+      std::fill(noise + begin + 1, noise + end, noise[begin]);
     }
+  }
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -157,12 +157,16 @@ class Sweep {
   }
 
   // Where (a, y) is not determined, whether gradients are: a solution that is not unique jumps if a parameter can push it along a flat
-  // direction, and multipliers to choose from matter if the rows they belong to move with parameters.
+  // direction, a row at a kink matters if its slack moves with parameters, and so do multipliers to choose from if their rows do.
   void notice_choices() {
     M lanes;
     const V *a = adjoint_.a, *y = adjoint_.y, *x = adjoint_.x, *z = adjoint_.z;
     for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k)
       adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
+    V noise{};
+    for (Index i = plan_.zero; i < plan_.m; ++i)
+      if (any(lanes = adjoint_.kink(i, noise)))
+        adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); }, noise);
     shifted_ = turned_ = M{};
     for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
       shifted_ |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
@@ -181,9 +185,10 @@ class Sweep {
     adjoint_.degenerate |= (shifted_ & adjoint_.leans) | (turned_ & moves);
   }
 
-  // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms.
+  // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms, and, changing by its own size or by 1, moves
+  // more than `noise`.
   template <class Cotangent>
-  M felt(Cotangent&& cotangent) const {
+  M felt(Cotangent&& cotangent, V noise = V{}) {
     const Transpose& Mt = job_.compiled.M_transpose;
     M lanes{};
     for (std::size_t e = 0; e + 1 < Mt.begin.size(); ++e) {
@@ -193,9 +198,22 @@ class Sweep {
         sum += term;
         size += abs(term);
       }
-      lanes |= abs(sum) > 1e-8 * size;
+      const M moved = (abs(sum) > 1e-8 * size) & ~lanes;
+      if (any(moved)) lanes |= any(noise > 0.0) ? moved & (abs(sum) * magnitude(e) > noise) : moved;
     }
     return lanes;
+  }
+
+  // max(|θ_e|, 1)
+  V magnitude(std::size_t e) {
+    const auto& begin = job_.compiled.parameter_begin;
+    const std::size_t p = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), static_cast<Index>(e)) - begin.begin()) - 1;
+    V size{};
+    for (int lane = 0; lane < W; ++lane) {
+      job_.locator.locate(instance(lane), stage_.pointers);
+      size[lane] = std::max(1.0, std::abs(stage_.pointers[p][static_cast<Index>(e) - begin[p]]));
+    }
+    return size;
   }
 
   void copy_solution(const Pair<V>& to) {

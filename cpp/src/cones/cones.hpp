@@ -83,11 +83,12 @@ class Cones {
   }
 
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
-  // the blocks now have. Writes the given lanes; returns those in which Π has no derivative where w lies, within `noise(i)`, a Noise, of
-  // the rows of a block, or s and z are so little complementary that they do not tell where it lies.
-  template <class NoiseOf>
-  M differentiate(const V* s, const V* z, NoiseOf&& noise, M lanes) {
-    M tied{};
+  // the blocks now have. Writes the given lanes. `tie(i, lanes)` gets the lanes in which Π has no derivative where w lies, as slack and
+  // multiplier of row i of the frame both vanish within `noise(i)`, a Noise, or do not tell which of them does.
+  // Returns the lanes in which s and z of a block are so little complementary that they do not tell where it lies.
+  template <class NoiseOf, class Tie>
+  M differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
+    M unclear{};
     const V one = splat<V>(1.0);
     for (Index i = 0; i < plan_.zero; ++i) {
       h[i] = V{};
@@ -98,7 +99,7 @@ class Cones {
       h[i] = select(lanes, select(inside, one, V{}), h[i]);
       rest[i] = select(lanes, select(inside, V{}, one), rest[i]);
       const V least = min(s[i], z[i]), most = max(s[i], z[i]);
-      tied |= noise(i).hides(s[i] - z[i]) | ((least > undecided * most) & (most < undecided));
+      tie(i, noise(i).hides(s[i] - z[i]) | ((least > undecided * most) & (most < undecided)));
     }
     for_each([&](const ConeBlock& c, auto& block) {
       V product = V{}, s2 = V{}, z2 = V{};
@@ -107,10 +108,11 @@ class Cones {
         s2 += s[i] * s[i];
         z2 += z[i] * z[i];
       }
-      tied |= product * product > undecided * undecided * s2 * z2;
-      tied |= block.differentiate(s + c.first, z + c.first, h + c.first, rest + c.first, noise(c.first), lanes);
+      unclear |= product * product > undecided * undecided * s2 * z2;
+      const auto tie_row = [&](Index i, M tied) { tie(c.first + i, tied); };
+      block.differentiate(s + c.first, z + c.first, h + c.first, rest + c.first, noise(c.first), tie_row, lanes);
     });
-    return tied;
+    return unclear;
   }
 
   // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`.

@@ -87,8 +87,9 @@ class SecondOrder {
   }
 
   // DΠ(w) at w = s - z: its eigenvalues d in the frame of w. With the spectral values λ± = w₀ ± |w₁| they are [λ₊ > 0], [λ₋ > 0] and, on
-  // the complement, the slope of max(λ, 0) between the two. Writes the given lanes; returns those in which a spectral value is all but zero.
-  M differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, M lanes) {
+  // the complement, the slope of max(λ, 0) between the two. Writes the given lanes; ties are spectral values that are all but zero.
+  template <class Tie>
+  void differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     V length2 = V{};
     for (Index i = 1; i < order_; ++i) {
       t_[i - 1] = s[i] - z[i];
@@ -97,8 +98,10 @@ class SecondOrder {
     const V length = sqrt(length2), inverse = select(length > 1e-150, 1.0 / length, V{}), w0 = s[0] - z[0];
     for (Index i = 0; i < order_ - 1; ++i) t_[i] *= inverse;
     frame.set(t_, order_, lanes);
-    const V high = w0 + length, low = w0 - length, one = splat<V>(1.0);
-    const M above = low > 0.0, below = ~(high > 0.0);
+    const M above = w0 - length > 0.0, below = ~(w0 + length > 0.0);
+    // Between the two, s and z lie on the boundary, opposite to each other: so said, the smaller one does not drown in the larger.
+    const V high = select(above | below, w0 + length, s[0] + norm(s + 1, order_ - 1)), one = splat<V>(1.0);
+    const V low = select(above | below, w0 - length, -(z[0] + norm(z + 1, order_ - 1)));
     const V inverse_gap = 1.0 / max(high - low, splat<V>(1e-300));
     const V slope = select(above, one, select(below, V{}, high * inverse_gap)), other = select(above, V{}, select(below, one, -low * inverse_gap));
     for (Index i = 0; i < order_; ++i) {
@@ -106,7 +109,8 @@ class SecondOrder {
       d[i] = select(lanes, i < 2 ? select(up, one, V{}) : slope, d[i]);
       rest[i] = select(lanes, i < 2 ? select(up, V{}, one) : other, rest[i]);
     }
-    return noise.hides(high) | (noise.hides(low) & M(order_ > 1 ? ~M{} : M{}));
+    tie(0, noise.hides(high));
+    if (order_ > 1) tie(1, noise.hides(low));
   }
 
   // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).

@@ -110,23 +110,22 @@ class Semidefinite {
   }
 
   // DΠ(w) at w = s - z: diagonal in the eigenvectors of the matrix, with the slopes of max(λ, 0) between its eigenvalues. Writes the
-  // given lanes; returns those in which an eigenvalue is all but zero.
-  M differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, M lanes) {
+  // given lanes; ties are eigenvalues that are all but zero.
+  template <class Tie>
+  void differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) scratch_[r] = s[r] - z[r];
     eigenvectors(scratch_);
     for (Index r = 0; r < k_ * k_; ++r) frame.U[r] = select(lanes, C_[r], frame.U[r]);
-    M tied{};
     const V one = splat<V>(1.0);
     for (Index j = 0; j < k_; ++j) {
       const V a = B_[j * k_ + j];
-      tied |= noise.hides(a);
+      tie(j * (j + 3) / 2, noise.hides(a));
       for (Index i = 0; i <= j; ++i, ++d, ++rest) {
         const V b = B_[i * k_ + i], high = max(a, b), low = min(a, b), inverse_gap = 1.0 / max(high - low, splat<V>(1e-300));
         *d = select(lanes, select(low > 0.0, one, select(high > 0.0, high * inverse_gap, V{})), *d);
         *rest = select(lanes, select(low > 0.0, V{}, select(high > 0.0, -low * inverse_gap, one)), *rest);
       }
     }
-    return tied;
   }
 
   // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).

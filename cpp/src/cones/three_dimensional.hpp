@@ -67,8 +67,9 @@ class ThreeDimensional {
 
   // DΠ(w) at w = s - z. Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along
   // z, and on the third direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the
-  // eigenvalue is 1/(1 + |z|κ). Writes the given lanes; returns those in which s or z is all but zero there.
-  M differentiate(const V* s_, const V* z_, V* d, V* rest, const Noise<V>& noise, M lanes) {
+  // eigenvalue is 1/(1 + |z|κ). Writes the given lanes; ties are s or z that are all but zero there.
+  template <class Tie>
+  void differentiate(const V* s_, const V* z_, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}}, w{{s[0] - z[0], s[1] - z[1], s[2] - z[2]}};
     const V one = splat<V>(1.0), tiny = splat<V>(1e-150), s_norm = sqrt(dot(s, s)), z_norm = sqrt(dot(z, z));
     const auto [face, inside, polar] = regions(w);
@@ -99,7 +100,8 @@ class ThreeDimensional {
     put(rest[0], select(polar, one, V{}));
     put(rest[1], select(inside, V{}, one));
     put(rest[2], select(third, V{}, select(none, one, bend * middle_value)));
-    return ~flat & ((s_norm <= noise.s) | (z_norm <= noise.z));
+    tie(0, ~flat & (s_norm <= noise.s));
+    tie(1, ~flat & (z_norm <= noise.z));
   }
 
   // s = Π(w), z = s - w in the given lanes, from a pair that is close. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.

@@ -93,7 +93,7 @@ class HomogeneousSolver {
     st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual);
     if (any(st_.polish)) {
       for (Index i = 0; i < st_.plan.m; ++i) st_.t2[i] = st_.balance[i] * st_.z[i];
-      st_.cones.differentiate(st_.s, st_.t2, [](Index) { return Noise<V>{}; }, st_.polish);
+      st_.cones.differentiate(st_.s, st_.t2, [](Index) { return Noise<V>{}; }, [](Index, M) {}, st_.polish);
     }
     st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0), rho = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
