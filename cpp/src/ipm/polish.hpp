@@ -15,9 +15,10 @@ inline constexpr double rates_tell = 1e-2;         // merit from which on rates 
 
 // Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
 // one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
-// change. A lane that is a solution already tries once more, by the latter, before it ends.
+// change. A lane that is a solution already, as it has met the target or has stalled
+// at the tolerance, tries once more, by the latter, before it ends.
 template <class V>
-void enter_polish(State<V>& st, MaskOf<V> inner) {
+void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   using M = MaskOf<V>;
   M same = ~M{};
   for (Index i = st.plan.zero; i < st.plan.m; ++i) {
@@ -26,7 +27,7 @@ void enter_polish(State<V>& st, MaskOf<V> inner) {
     st.smaller[i] = select(inner, smaller, st.smaller[i]);
   }
   st.wait = select(inner, max(st.wait - 1.0, V{}), st.wait);
-  const M solution = (st.merit <= st.settings.target) | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
+  const M solution = met | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
   const M ready = ((same | (~st.changed & (st.merit < rates_tell))) & (st.wait <= 0.0)) | (solution & ~st.last);
   const M enter = inner & ready & ~st.out_of_iterations();
   if (!any(enter)) return;

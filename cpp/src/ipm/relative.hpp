@@ -22,6 +22,7 @@
 namespace cvxl::CVXL_ISA {
 
 inline constexpr double far_below = 1e-9;
+inline constexpr double rounding_of_terms = 1e-14;
 
 template <class V>
 V relative_gap(V error, V primal_objective, V dual_objective, V complement) {
@@ -59,13 +60,10 @@ struct Certificate {
   static constexpr double rounding = 1e-12;
 };
 
-// The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above `enough`.
-// Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
+// The sizes of the terms of Px + q + A'z and Ax + s - b, into t1 (n) and t2 (m), in equilibrated units.
 template <class V, template <class> class State>
-V worst_component(State<V>& st, Mask<lanes_of<V>> lanes, double enough) {
-  if (!any(lanes & ~(st.absolute <= enough))) return st.absolute;
+void measure_terms(State<V>& st) {
   const Plan& plan = st.plan;
-  const V one = splat<V>(1.0), c_inverse = 1.0 / st.scaling.c;
   for (Index j = 0; j < plan.n; ++j) st.t1[j] = abs(st.program.q[j]);
   for (Index i = 0; i < plan.n; ++i)
     for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
@@ -89,6 +87,30 @@ V worst_component(State<V>& st, Mask<lanes_of<V>> lanes, double enough) {
     for (const V& own : rows) most = max(most, own);
     for (V& own : rows) own = most;
   }
+}
+
+// Lanes in which every stationarity residual is small beside the terms of its own column, or is rounding beside those of the largest: a column
+// whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too.
+template <class V, template <class> class State>
+Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
+  if (!any(lanes)) return lanes;
+  measure_terms(st);
+  V largest = V{};
+  const auto unscale = [&](Index j) { return st.scaling.D_inverse[j]; };
+  for (Index j = 0; j < st.plan.n; ++j) largest = max(largest, st.t1[j] * unscale(j));
+  for (Index j = 0; j < st.plan.n; ++j)
+    lanes &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
+  return lanes;
+}
+
+// The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above `enough`.
+// Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
+template <class V, template <class> class State>
+V worst_component(State<V>& st, Mask<lanes_of<V>> lanes, double enough) {
+  if (!any(lanes & ~(st.absolute <= enough))) return st.absolute;
+  measure_terms(st);
+  const Plan& plan = st.plan;
+  const V one = splat<V>(1.0), c_inverse = 1.0 / st.scaling.c;
   V worst = V{};
   const auto count = [&](V r, V own, V unscale) { worst = max(worst, abs(r) * unscale / max(one, own * unscale)); };
   for (Index j = 0; j < plan.n; ++j) count(st.rx[j], st.t1[j], st.scaling.D_inverse[j] * c_inverse);

@@ -121,7 +121,8 @@ class Solver {
     st_.stalled = select(inner, select(progress, V{}, st_.stalled + 1.0), st_.stalled);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
-    const M polished = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)));
+    const M accepted = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)));
+    const M polished = (accepted & st_.last) | is_stationary(st_, M(accepted & ~st_.last), st_.settings.tolerance);
     finish(feed, polished, Status::solved);
     if (st_.plan.m == st_.plan.zero)
       repeat_equalities(feed, tried & ~polished);
@@ -130,9 +131,10 @@ class Solver {
 
     finish_infeasible(feed, inner);
     start_again(inner, st_.z);
-    if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner);
+    const M met = is_stationary(st_, M(inner & (st_.merit <= st_.settings.target)), st_.settings.tolerance);
+    if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner, met);
     inner &= st_.interior;
-    finish_and_drop(feed, inner, sound(inner & (st_.merit <= st_.settings.target)), Status::solved);
+    finish_and_drop(feed, inner, sound(inner & met), Status::solved);
 
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;

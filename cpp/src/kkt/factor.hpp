@@ -52,17 +52,24 @@ class Kkt {
         inverse_(arena.take<V>(plan.nodes)),
         y_(arena.take<V>(plan.nodes)),
         weight_(arena.take<V>(plan.m)),
-        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))) {}
+        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))),
+        loose_(arena.take<bool>(plan.n)) {
+    if (!loose_) return;
+    std::fill(loose_, loose_ + plan.n, true);
+    for (Index i = 0; i < plan.m; ++i)
+      for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) loose_[plan.A.indices[k]] &= plan.is_condensed(i);
+  }
 
   // Factors with P, A, rho and the current e, delta. Returns the lanes in which a pivot had the wrong sign or was not a number;
   // such a pivot is replaced by its sign, so that the other entries stay finite.
   M factorize(const V* P, const V* A, V rho) {
-    assemble(P, A, rho);
+    assemble(P, A);
     for (const RowGroup& group : plan_.groups) {
       V* coefficient = scratch_ + static_cast<std::size_t>(plan_.widest) * panel_columns;
       for (Index k = 0; k < group.rows.size(); ++k) coefficient[k] = -weight_[plan_.group_rows[group.rows.begin + k]];
       apply(A, group.update, coefficient);
     }
+    regularize(rho);
     M broken{};
     for (const Supernode& node : plan_.supernodes) {
       factor_panel(node, broken);
@@ -101,10 +108,17 @@ class Kkt {
   }
 
  private:
-  void assemble(const V* P, const V* A, V rho) {
+  // ρ on the diagonal; less where that is small itself, so that a variable with little curvature, as of a weight that fades, moves freely.
+  void regularize(V rho) {
+    for (Index j = 0; j < plan_.n; ++j) {
+      V& d = factor_[plan_.diagonal[plan_.variable_position[j]]];
+      d += loose_[j] ? rho * max(min(d, splat<V>(1.0)), splat<V>(least_curvature)) : rho;
+    }
+  }
+
+  void assemble(const V* P, const V* A) {
     std::fill(factor_, factor_ + plan_.factor_size, V{});
     for (Index k = 0; k < plan_.P.nnz(); ++k) factor_[plan_.P_target[k]] = P[k];
-    for (Index j = 0; j < plan_.n; ++j) factor_[plan_.diagonal[plan_.variable_position[j]]] += rho;
     for (Index i = 0; i < plan_.m; ++i) {
       if (plan_.is_condensed(i)) {
         weight_[i] = e[i] * e[i] / delta[i];
@@ -276,9 +290,11 @@ class Kkt {
 
   static constexpr Index panel_columns = 24;
   static constexpr double smallest_pivot = 1e-14;
+  static constexpr double least_curvature = 1e-6;  // in units of ρ
 
   const Plan& plan_;
   V *factor_, *pivot_, *inverse_, *y_, *weight_, *scratch_;
+  bool* loose_;  // per variable: in no row that has a pivot of its own
 };
 
 }  // namespace cvxl::CVXL_ISA
