@@ -66,6 +66,12 @@ struct Embedding {
   bool is_equality(Index i) const { return i < plan.zero; }
 };
 
+// What the data are multiplied by at the iterate.
+template <class V>
+V homogenized(const Embedding<V>& st) {
+  return st.tau;
+}
+
 // Residuals, merit and certificates of every lane, in the user's units; the tests are those of ipm/residuals.hpp at the point divided
 // by τ. Rows of a cone are taken together, since it turns them into each other.
 template <class V>

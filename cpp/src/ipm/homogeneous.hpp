@@ -294,8 +294,9 @@ class HomogeneousSolver {
     M lanes = st_.interior & ~st_.fresh;
     const M polished = st_.polish;
     watch(lanes);
-    keep_best(lanes | polished);
-    if (any(polished)) judge_polish(feed, polished);
+    const M seems = polished & ~st_.last & (st_.merit <= st_.settings.tolerance), astray = seems & ~is_stationary(st_, seems, st_.settings.tolerance);
+    keep_best(lanes | (polished & ~astray));
+    if (any(polished)) judge_polish(feed, polished, astray);
 
     finish_infeasible(feed, lanes);
     start_again(lanes);
@@ -305,7 +306,8 @@ class HomogeneousSolver {
     const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? 1e-4 : 0.1)) & ~good;
     const M hopeless = (st_.alpha < 1e-4) & (st_.cones.symmetric() ? ~M{} : st_.dual);
     st_.dual |= stuck;
-    const M over = lanes & ((st_.best_merit <= st_.settings.target) | limit | hopeless | ~(st_.merit < __builtin_inf()) |
+    const M met = is_stationary(st_, M(lanes & (st_.merit <= st_.settings.target)), st_.settings.tolerance);
+    const M over = lanes & (met | limit | hopeless | ~(st_.merit < __builtin_inf()) |
                             (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
     if (!any(over)) return;
     restore_best(over);
@@ -341,16 +343,17 @@ class HomogeneousSolver {
     }
   }
 
-  // A polish goes on while it helps. It has succeeded when the target is met, and nearly so where it was the last resort.
-  void judge_polish(Feed& feed, M polished) {
+  // A polish goes on while it helps. It has succeeded when the target is met, and nearly so where it was the last resort; lanes that go
+  // astray seem to be solved, but some column is not stationary.
+  void judge_polish(Feed& feed, M polished, M astray) {
     const M helps = st_.merit < 0.3 * st_.last_merit;
     st_.misses += select(helps, V{}, splat<V>(1.0));
     st_.refine |= polished & ~helps & (st_.merit < 1e-6);  // where convergence should be quadratic
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
+    const M done = polished & (astray | (st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
                                ((st_.best_merit <= st_.settings.target) & ~helps));
     if (!any(done)) return;
-    const M end = done & ((st_.best_merit <= st_.settings.target) | st_.last);
+    const M end = done & ~astray & ((st_.best_merit <= st_.settings.target) | st_.last);
     leave_polish(st_, M(done & ~end));
     if (!any(end)) return;
     restore_best(end);

@@ -64,7 +64,8 @@ struct Certificate {
 template <class V, template <class> class State>
 void measure_terms(State<V>& st) {
   const Plan& plan = st.plan;
-  for (Index j = 0; j < plan.n; ++j) st.t1[j] = abs(st.program.q[j]);
+  const V of_data = homogenized(st);
+  for (Index j = 0; j < plan.n; ++j) st.t1[j] = of_data * abs(st.program.q[j]);
   for (Index i = 0; i < plan.n; ++i)
     for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
       const Index j = plan.P.indices[k];
@@ -72,7 +73,7 @@ void measure_terms(State<V>& st) {
       if (i != j) st.t1[j] += abs(st.program.P[k] * st.x[i]);
     }
   for (Index i = 0; i < plan.m; ++i) {
-    V own = abs(st.program.b[i]) + (st.is_equality(i) ? V{} : abs(st.s[i]));
+    V own = of_data * abs(st.program.b[i]) + (st.is_equality(i) ? V{} : abs(st.s[i]));
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
       const Index j = plan.A.indices[k];
       own += abs(st.program.A[k] * st.x[j]);
@@ -93,7 +94,7 @@ void measure_terms(State<V>& st) {
 // whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
-  if (!any(lanes)) return lanes;
+  if (!any(lanes & ~(st.absolute <= rounding_of_terms))) return lanes;
   measure_terms(st);
   V largest = V{};
   const auto unscale = [&](Index j) { return st.scaling.D_inverse[j]; };

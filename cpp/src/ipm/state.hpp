@@ -73,4 +73,10 @@ struct State {
   bool is_equality(Index i) const { return i < plan.zero; }
 };
 
+// What the data are multiplied by at the iterate.
+template <class V>
+V homogenized(const State<V>&) {
+  return splat<V>(1.0);
+}
+
 }  // namespace cvxl::CVXL_ISA
