@@ -91,8 +91,10 @@ struct Exponential {
       return abs(step) > last_step * (1.0 + abs(rho));
     });
     place();
-    y = max(y, V{});
-    lambda = max(lambda, V{});
+    // w₀ - ρw₁ and (ρ-1)w₀ + w₁ lose the smaller of y and λe^ρ; the third equation has it.
+    const M low = e < 1.0;
+    lambda = max(select(low, y * e - w[2], lambda), V{});
+    y = max(select(low, y, (w[2] + lambda) / e), V{});
     s = {{y * rho, y, y * e}};
     z = {{-lambda * e, lambda * (rho - 1.0) * e, lambda}};
   }

@@ -306,13 +306,13 @@ class HomogeneousSolver {
     const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? 1e-4 : 0.1)) & ~good;
     const M hopeless = (st_.alpha < 1e-4) & (st_.cones.symmetric() ? ~M{} : st_.dual);
     st_.dual |= stuck;
-    const M met = is_stationary(st_, M(lanes & (st_.merit <= st_.settings.target)), st_.settings.tolerance);
+    const M met = is_stationary(st_, M(lanes & (st_.merit <= min(st_.polish_at, splat<V>(st_.settings.target)))), st_.settings.tolerance);
     const M over = lanes & (met | limit | hopeless | ~(st_.merit < __builtin_inf()) |
                             (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
     if (!any(over)) return;
     restore_best(over);
     const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
-    st_.last |= polishable;
+    st_.last |= polishable & ~met;
     if (any(polishable)) {
       enter_polish(st_, polishable);
       project_polish(st_, polishable);
@@ -332,7 +332,7 @@ class HomogeneousSolver {
   // Remembers the point of lanes that are better than ever.
   void keep_best(M lanes) {
     const M better = lanes & (st_.merit < st_.best_merit), progress = better & (st_.merit < 0.5 * st_.best_merit);
-    st_.stalled = select(progress, V{}, st_.stalled + 1.0);
+    st_.stalled = select(progress, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
     if (!any(better)) return;
     st_.best_merit = select(better, st_.merit, st_.best_merit);
     const V tau_inverse = 1.0 / st_.tau;
@@ -350,10 +350,10 @@ class HomogeneousSolver {
     st_.misses += select(helps, V{}, splat<V>(1.0));
     st_.refine |= polished & ~helps & (st_.merit < 1e-6);  // where convergence should be quadratic
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const M done = polished & (astray | (st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
+    const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
                                ((st_.best_merit <= st_.settings.target) & ~helps));
     if (!any(done)) return;
-    const M end = done & ~astray & ((st_.best_merit <= st_.settings.target) | st_.last);
+    const M end = done & ~astray & ((st_.merit <= st_.settings.target) | st_.last);
     leave_polish(st_, M(done & ~end));
     if (!any(end)) return;
     restore_best(end);
