@@ -108,7 +108,7 @@ class HomogeneousSolver {
       st_.kkt.e[i] = select(st_.off[i], V{}, sqrt(e2));
       st_.kkt.delta[i] = select(st_.off[i], one, regularized * e2);
     }
-    return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, rho);
+    return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, rho, ~st_.convexity);
   }
 
   // K (x, z) = (r1, r2); r2 and z in the frames. In lanes that call for it, refined until regularization has no part in it.

@@ -44,7 +44,7 @@ class Solver {
       admit(feed, shared_matrices);
       if (!any(st_.live()) || feed.stopped()) return;
       first_system(st_);
-      const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, splat<V>(st_.settings.regularization));
+      const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, splat<V>(st_.settings.regularization), ~st_.convexity);
       solve_refined(st_);
       second_system(st_);
       solve_refined(st_);

@@ -61,15 +61,16 @@ class Kkt {
   }
 
   // Factors with P, A, rho and the current e, delta. Returns the lanes in which a pivot had the wrong sign or was not a number;
-  // such a pivot is replaced by its sign, so that the other entries stay finite.
-  M factorize(const V* P, const V* A, V rho) {
+  // such a pivot is replaced by its sign, so that the other entries stay finite. In `relative` lanes ρ is in units of the curvature that
+  // P and condensed rows give a variable, where that is below 1: one with little, as of a weight that fades, moves freely.
+  M factorize(const V* P, const V* A, V rho, M relative = {}) {
     assemble(P, A);
     for (const RowGroup& group : plan_.groups) {
       V* coefficient = scratch_ + static_cast<std::size_t>(plan_.widest) * panel_columns;
       for (Index k = 0; k < group.rows.size(); ++k) coefficient[k] = -weight_[plan_.group_rows[group.rows.begin + k]];
       apply(A, group.update, coefficient);
     }
-    regularize(rho);
+    regularize(rho, relative);
     M broken{};
     for (const Supernode& node : plan_.supernodes) {
       factor_panel(node, broken);
@@ -108,11 +109,10 @@ class Kkt {
   }
 
  private:
-  // ρ on the diagonal; less where that is small itself, so that a variable with little curvature, as of a weight that fades, moves freely.
-  void regularize(V rho) {
+  void regularize(V rho, M relative) {
     for (Index j = 0; j < plan_.n; ++j) {
       V& d = factor_[plan_.diagonal[plan_.variable_position[j]]];
-      d += loose_[j] ? rho * max(min(d, splat<V>(1.0)), splat<V>(least_curvature)) : rho;
+      d += loose_[j] ? select(relative, rho * max(min(d, splat<V>(1.0)), splat<V>(least_curvature)), rho) : rho;
     }
   }
 
