@@ -63,7 +63,7 @@ class Kkt {
   // Factors with P, A, rho and the current e, delta. Returns the lanes in which a pivot had the wrong sign or was not a number;
   // such a pivot is replaced by its sign, so that the other entries stay finite. In `relative` lanes ρ is in units of the curvature that
   // P and condensed rows give a variable, where that is below 1: one with little, as of a weight that fades, moves freely.
-  M factorize(const V* P, const V* A, V rho, M relative = {}) {
+  M factorize(const V* P, const V* A, V rho, M relative = M{}) {
     assemble(P, A);
     for (const RowGroup& group : plan_.groups) {
       V* coefficient = scratch_ + static_cast<std::size_t>(plan_.widest) * panel_columns;
