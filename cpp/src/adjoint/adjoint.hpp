@@ -167,6 +167,12 @@ class Adjoint {
       return true;
     });
   }
+  // Puts rows at a kink that were left out back among the active ones: the choice that is made where it matters.
+  void count_kinks_as_active(M lanes) {
+    for (Index i = plan_.zero; i < plan_.m; ++i)
+      for (int lane = 0; lane < lanes_of<V>; ++lane)
+        if (lanes[lane] & kinked_[lane] & tied_[i][lane]) set_active(i, lane, cones_.rest[i][lane] > least_rest);
+  }
   // Lanes that can move within their active rows.
   M movable() {
     M lanes{};
@@ -264,29 +270,40 @@ class Adjoint {
   }
 
   // Rows at which slack and multiplier are both small are looked at one by one: is the multiplier of an active one, or else the slack,
-  // more than it can be off by? Where neither is, the row is left out, and is at a kink if anything moves its slack (`kink`).
+  // more than it can be off by? Where neither is, the row is left out, and is at a kink if anything moves its slack (`kink`). A number that
+  // the system does not determine makes the lane degenerate, with its rows as they are.
   void settle_ties(int lane) {
     const auto each_tie = [&](auto&& f) {
       for (Index i = plan_.zero; i < plan_.m; ++i)
         if (tied_[i][lane]) f(i);
     };
-    each_tie([&](Index i) {
-      if (active_[i][lane] && std::abs(v2_[i][lane]) > error(lane, i)) tied_[i][lane] = 0;
-    });
-    each_tie([&](Index i) {
-      if (active_[i][lane]) leave_out(i, lane);
-    });
-    kinked_[lane] = 0;
-    each_tie([&](Index i) {
+    bool known = true;
+    const auto vanishes = [&](Index i, double value) {
       const double off_by = error(lane, i);
-      if (!std::isfinite(off_by)) degenerate[lane] = -1;
-      tied_[i][lane] = std::abs(w2_[i][lane]) <= off_by ? -1 : 0;
-      kinked_[lane] |= tied_[i][lane];
+      known &= std::isfinite(off_by);
+      return std::abs(value) <= off_by;
+    };
+    each_tie([&](Index i) {
+      if (active_[i][lane] && !vanishes(i, v2_[i][lane])) tied_[i][lane] = 0;
     });
+    if (known) {
+      each_tie([&](Index i) { set_active(i, lane, false); });
+      each_tie([&](Index i) {
+        if (!vanishes(i, w2_[i][lane])) tied_[i][lane] = 0;
+      });
+    }
+    bool kink = false;
+    each_tie([&](Index i) {
+      if (!known) set_active(i, lane, cones_.rest[i][lane] > least_rest);
+      kink |= known;
+    });
+    kinked_[lane] = kink ? -1 : 0;
+    if (!known) degenerate[lane] = -1;
   }
 
-  void leave_out(Index i, int lane) {
-    active_[i][lane] = 0;
+  // Of a row in which D is 0 or 1.
+  void set_active(Index i, int lane, bool active) {
+    active_[i][lane] = active ? -1 : 0;
     H_[i][lane] = 0.0;
     weight_[i][lane] = 1.0;
     std::fill(held_, held_ + lanes_of<V>, -1);

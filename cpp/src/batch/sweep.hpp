@@ -159,14 +159,16 @@ class Sweep {
   // Where (a, y) is not determined, whether gradients are: a solution that is not unique jumps if a parameter can push it along a flat
   // direction, a row at a kink matters if its slack moves with parameters, and so do multipliers to choose from if their rows do.
   void notice_choices() {
-    M lanes;
+    M lanes, kinks{};
     const V *a = adjoint_.a, *y = adjoint_.y, *x = adjoint_.x, *z = adjoint_.z;
-    for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k)
-      adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
     V noise{};
     for (Index i = plan_.zero; i < plan_.m; ++i)
       if (any(lanes = adjoint_.kink(i, noise)))
-        adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); }, noise);
+        kinks |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); }, noise);
+    if (any(kinks)) adjoint_.count_kinks_as_active(kinks);
+    adjoint_.degenerate |= kinks;
+    for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k)
+      adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
     shifted_ = turned_ = M{};
     for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
       shifted_ |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
