@@ -19,6 +19,7 @@ from cvxpylayers._program import Batch, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 
 _CHUNK: Final = 128  # instances whose value vectors exist at a time
+FAR: Final = 1e6  # a bound above this in units of the other data is left out at first
 OURS: Final = frozenset({"threads", "tolerance", "polish"}) | DERIVATIVE_OPTIONS  # not the solver's
 
 
@@ -61,13 +62,25 @@ class Chunked(NativeDerivative):
 
     def _reconciled(self, values: Shaped[Float64, "k values"], settings: Mapping[str, Any], rounding: float) -> list[Outcome]:
         """Solve; where rounding makes equalities disagree, in the sense of least squares, which is almost solved."""
-        outcomes = self._outcomes(values, settings)
+        outcomes = self._outcomes_near(values, settings)
         pairs = zip(outcomes, values, strict=True)
         off = np.array([0.0 if o.status is Status.SOLVED else self._assemble.reconcile(row, rounding) for o, row in pairs])
         if off.any():
             again = iter(self._outcomes(values[off > 0], settings))
             tolerance = settings.get("tolerance", 1e-8)
             outcomes = [next(again).off(by, tolerance) if by else outcome for outcome, by in zip(outcomes, off, strict=True)]
+        return outcomes
+
+    def _outcomes_near(self, values: Shaped[Float64, "k values"], settings: Mapping[str, Any]) -> list[Outcome]:
+        """Solve without bounds far above all other data, which many solvers stumble over, and with them where the solution asks for it."""
+        near = values.copy()
+        far = switch_off(self.compiled.structure, near, FAR)
+        outcomes = self._outcomes(near, settings)
+        for k in np.flatnonzero(far.any(axis=1)):
+            outcomes[k] = outcomes[k].beside(self._assemble(values[k]), far[k])
+        again = [k for k in np.flatnonzero(far.any(axis=1)) if not outcomes[k].status.solved]
+        for k, outcome in zip(again, self._outcomes(values[again], settings) if again else [], strict=True):
+            outcomes[k] = outcome
         return outcomes
 
     def _settled(self, program: ConeProgram, claim: Claim, settings: Mapping[str, Any]) -> Outcome:

@@ -30,6 +30,7 @@ ALMOST: Final = 1e-5  # worst residual of an almost solved instance
 _FAR_BELOW: Final = 1e-9  # of the largest multiplier: what the complementarity of a cone may be relative to
 _FINE: Final = 1e-12  # worst residual that needs no refinement
 _STEPS: Final = 8
+_MISSES: Final = 2  # steps in a row without progress that end a refinement
 _SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
 _DENSE: Final = 500  # up to this size a singular Newton system is solved by least squares
 NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
@@ -69,6 +70,15 @@ class Outcome:
     def without(self, off: Shaped[Bool, " m"]) -> Outcome:
         """The same, the rows ``off`` having had no bound: multiplier 0, slack inf."""
         return replace(self, z=np.where(off, 0.0, self.z), s=np.where(off, np.inf, self.s)) if self.status.solved else self
+
+    def beside(self, program: ConeProgram, far: Shaped[Bool, " m"]) -> Outcome:
+        """The same, solved without the inequalities ``far`` of the program: unresolved if it does not keep well clear of them."""
+        if not self.status.solved:
+            return self
+        slack = program.b - program.A @ self.x
+        clear = bool((slack[far] > 0.5 * program.b[far]).all())
+        status = self.status if clear else Status.INSUFFICIENT_PROGRESS
+        return replace(self, s=np.where(far, slack, self.s), z=np.where(far, 0.0, self.z), status=status)
 
     def off(self, residual: float, tolerance: float) -> Outcome:
         """The same, of an instance that was solved for a right-hand side other by ``residual``."""
@@ -192,8 +202,8 @@ class _Point:
     @staticmethod
     def near(program: ConeProgram, x: Float64, z: Float64) -> _Point:
         with np.errstate(all="ignore"):
-            slack = program.b - program.A @ x
-            scale = (1.0 + _norm(slack)) / (1.0 + _norm(z))
+            slack, zero = program.b - program.A @ x, program.cones.zero
+            scale = (1.0 + _norm(slack[zero:])) / (1.0 + _norm(z[zero:]))
             return _Point.at(program, scale, x, slack - scale * z)
 
     @staticmethod
@@ -240,18 +250,18 @@ def _least_squares(J: Float64, F: Float64) -> Float64:
 
 
 def _refine(point: _Point) -> _Point:
-    """Newton steps while they help."""
+    """The best point of some Newton steps, which may lead uphill while the active set changes."""
+    best, misses = point, 0
     for _ in range(_STEPS):
-        if point.quality.worst <= _FINE:
+        if best.quality.worst <= _FINE or misses == _MISSES:
             break
-        better = [p for p in point.step() if p.quality.worst < point.quality.worst]
-        if not better:
+        moved = point.step()
+        if not moved:
             break
-        slow = better[0].quality.worst > 0.5 * point.quality.worst
-        point = better[0]
-        if slow:
-            break
-    return point
+        point = moved[0]
+        misses = 0 if point.quality.worst < 0.5 * best.quality.worst else misses + 1
+        best = min(best, point, key=lambda p: p.quality.worst)
+    return best
 
 
 def _multipliers(program: ConeProgram, x: Float64) -> Float64 | None:
