@@ -93,15 +93,16 @@ class Assembler:
 
 
 def switch_off(structure: Structure, values: Shaped[Float64, "k values"], above: float = np.inf) -> Shaped[Bool, "k m"]:
-    """Turn nonnegative rows into 0·x + s = 1, which says nothing, in place where b is at least ``above`` times as large as all data that are
-    not bounds above 0, or infinite; returns which rows these are.
-    """  # noqa: D205
+    """Turn nonnegative rows with an infinite b into 0·x + s = 1, which says nothing, in place; returns which rows these are.
+
+    So are those with a b of at least ``above`` in units of the other data: q, other rows, and bounds below 0.
+    """
     st = structure
     q, A, b = values[:, st.P.nnz : st.P.nnz + st.n], values[:, st.P.nnz + st.n : -st.m - 1], values[:, -st.m - 1 : -1]
     bounds = np.zeros(st.m, dtype=np.bool_)
     bounds[st.cones.zero : st.cones.zero + st.cones.nonneg] = True
     given = np.where(bounds & (b > 0), 0.0, np.abs(b)).max(axis=1, initial=1.0)
-    off = bounds & (b >= above * np.maximum(given, np.abs(q).max(axis=1, initial=1.0))[:, None])
+    off = bounds & (np.isinf(b) | (b >= above * np.maximum(given, np.abs(q).max(axis=1, initial=1.0))[:, None]))
     A[off[:, st.A.rows]] = 0.0
     b[off] = 1.0
     return np.asarray(off, dtype=np.bool_)
