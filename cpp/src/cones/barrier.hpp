@@ -34,6 +34,18 @@ struct Symmetric3 {
   CVXL_INLINE const V& operator()(int i, int j) const { return const_cast<Symmetric3&>(*this)(i, j); }
 };
 
+// A linear map T of a cone onto itself: T v = (d₀(v₀ + l v₁), d₁v₁, d₂v₂). Of a point v of the cone it makes another, of a point z of the
+// dual cone T⁻ᵀz, and keeps v'z: other units of the block, in which it may look better.
+template <class V>
+struct Automorphism {
+  V d[3] = {splat<V>(1.0), splat<V>(1.0), splat<V>(1.0)}, l{};
+
+  Vector3<V> primal(const Vector3<V>& v) const { return {{d[0] * (v[0] + l * v[1]), d[1] * v[1], d[2] * v[2]}}; }
+  Vector3<V> primal_back(const Vector3<V>& u) const { return {{u[0] / d[0] - l * u[1] / d[1], u[1] / d[1], u[2] / d[2]}}; }
+  Vector3<V> dual(const Vector3<V>& z) const { return {{z[0] / d[0], (z[1] - l * z[0]) / d[1], z[2] / d[2]}}; }
+  Vector3<V> dual_back(const Vector3<V>& z) const { return {{d[0] * z[0], d[0] * l * z[0] + d[1] * z[1], d[2] * z[2]}}; }
+};
+
 // A symmetric matrix S with T S T' = diag(D), and T⁻¹; by rows.
 template <class V>
 struct Congruence3 {

@@ -130,6 +130,21 @@ class Cones {
     });
   }
 
+  // Units of exponential and power cones in which (s, z) is polished; see ThreeDimensional. In lanes that are not `settled` the user's.
+  void choose_units(std::size_t k, const V* s, const V* z, double most, M settled, M lanes) {
+    with_block(k, [&](const ConeBlock& c, auto& block) {
+      if constexpr (requires { block.barrier; }) block.choose_units(s + c.first, z + c.first, most, settled, lanes);
+    });
+  }
+  // In the given lanes w = u - v, in those units.
+  void difference(const V* u, const V* v, V* w, M lanes) const {
+    for (Index i = 0; i < plan_.m; ++i) t_[i] = u[i] - v[i];
+    for_each([&](const ConeBlock& c, const auto& block) {
+      if constexpr (requires { block.barrier; }) block.difference(u + c.first, v + c.first, t_ + c.first);
+    });
+    for (Index i = 0; i < plan_.m; ++i) w[i] = select(lanes, t_[i], w[i]);
+  }
+
   // In the given lanes, s = Π(w) and z = s - w, where (s, z) is close to that; for μ > 0 a point of the central path, z = -μ∇f(s), with
   // s - z = w (exponential and power cones: to a few digits).
   void project(const V* w, V mu, V* s, V* z, M lanes) {
@@ -269,14 +284,17 @@ class Cones {
 
   template <class F>
   CVXL_INLINE void for_each(F&& f) const {
-    for (std::size_t k = 0; k < plan_.cones.size(); ++k) {
-      const ConeBlock& c = plan_.cones[k];
-      switch (c.kind) {
-        case Cone::second_order: f(c, *static_cast<SecondOrder<V>*>(block_[k])); break;
-        case Cone::semidefinite: f(c, *static_cast<Semidefinite<V>*>(block_[k])); break;
-        case Cone::exponential: f(c, *static_cast<ExponentialBlock*>(block_[k])); break;
-        case Cone::power: f(c, *static_cast<PowerBlock*>(block_[k])); break;
-      }
+    for (std::size_t k = 0; k < plan_.cones.size(); ++k) with_block(k, f);
+  }
+
+  template <class F>
+  CVXL_INLINE void with_block(std::size_t k, F&& f) const {
+    const ConeBlock& c = plan_.cones[k];
+    switch (c.kind) {
+      case Cone::second_order: return f(c, *static_cast<SecondOrder<V>*>(block_[k]));
+      case Cone::semidefinite: return f(c, *static_cast<Semidefinite<V>*>(block_[k]));
+      case Cone::exponential: return f(c, *static_cast<ExponentialBlock*>(block_[k]));
+      case Cone::power: return f(c, *static_cast<PowerBlock*>(block_[k]));
     }
   }
 

@@ -17,6 +17,12 @@ struct Exponential {
     u[2] = splat<V>(1.2589678864644602578);
   }
 
+  // With log w/y = ρ and -z₂/z₀ = e^-ρ near the boundary: (x, y, w) → (x - ρy, y, e^-ρ w), by which y = w.
+  Automorphism<V> centring(const Vector3<V>& s, const Vector3<V>& z) const {
+    const V a = sqrt((s[1] / s[2]) * (-z[2] / z[0])), one = splat<V>(1.0);
+    return {{one, one, a}, log(a)};
+  }
+
   Kernel3<V> kernel(const Vector3<V>& z) const {
     const V l = log(-z[2] / z[0]), inverse = 1.0 / z[2];
     return {z[1] - z[0] - z[0] * l,

@@ -17,6 +17,12 @@ struct Power {
     u[2] = V{};
   }
 
+  // (x, y, w) → (x/a, a y, …), by which x and y are of one size.
+  Automorphism<V> centring(const Vector3<V>& s, const Vector3<V>& z) const {
+    const V a = sqrt(sqrt((s[0] / s[1]) * (z[1] / z[0])));
+    return {{1.0 / a, a, exp((1.0 - 2.0 * alpha) * log(a))}, V{}};
+  }
+
   Kernel3<V> kernel(const Vector3<V>& z) const {
     const V phi = power_product(z), p = 2.0 * alpha / z[0], q = 2.0 * (1.0 - alpha) / z[1];
     return {phi - z[2] * z[2],

@@ -16,6 +16,22 @@ class ThreeDimensional {
 
   explicit ThreeDimensional(Barrier b) : frame{}, barrier(b) {}
 
+  // Chooses the units of `differentiate` and `project` in the given lanes: where s and z, or the entries of either, are of sizes more than
+  // `most` apart, such that they are not; else, and in lanes that are not `settled`, the user's.
+  void choose_units(const V* s_, const V* z_, double most, M settled, M lanes) {
+    const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
+    const Automorphism<V> centring = barrier.centring(s, z);
+    const V tiny = splat<V>(1e-200), one = splat<V>(1.0);
+    const auto ratio = [&](const Vector3<V>& a, const Vector3<V>& b) { return sqrt(sqrt(max(dot(a, a), tiny) / max(dot(b, b), tiny))); };
+    const auto wide = [&](V value) { return (value > most) | (value * most < 1.0); };
+    const M centred = settled & finite(centring.l) & wide(centring.d[1] / centring.d[2]);
+    for (int i = 0; i < 3; ++i) unit_.d[i] = select(lanes, select(centred, centring.d[i], one), unit_.d[i]);
+    unit_.l = select(lanes, select(centred, centring.l, V{}), unit_.l);
+    const V size = ratio(unit_.dual(z), unit_.primal(s));
+    const M balanced = lanes & settled & (centred | wide(size * size));
+    for (V& d : unit_.d) d *= select(balanced, size, one);
+  }
+
   // H at (s, z): the primal-dual scaling of Tunçel (2001) as in Dahl and Andersen (Math. Program. 194, 2022), H z = s and
   // H ∇f(s) = ∇f*(z),
   //
@@ -67,10 +83,11 @@ class ThreeDimensional {
 
   // DΠ(w) at w = s - z. Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along
   // z, and on the third direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the
-  // eigenvalue is 1/(1 + |z|κ). Writes the given lanes; ties are s or z that are all but zero there.
+  // eigenvalue is 1/(1 + |z|κ). In units T of the block the frame is F T: forward for rows of A, back for multipliers. Writes the given lanes; ties are s or z that are all but zero there.
   template <class Tie>
   void differentiate(const V* s_, const V* z_, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
-    const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}}, w{{s[0] - z[0], s[1] - z[1], s[2] - z[2]}};
+    const Vector3<V> s = unit_.primal({{s_[0], s_[1], s_[2]}}), z = unit_.dual({{z_[0], z_[1], z_[2]}});
+    const Vector3<V> w{{s[0] - z[0], s[1] - z[1], s[2] - z[2]}};
     const V one = splat<V>(1.0), tiny = splat<V>(1e-150), s_norm = sqrt(dot(s, s)), z_norm = sqrt(dot(z, z));
     const auto [face, inside, polar] = regions(w);
     const M flat = face | inside | polar;
@@ -87,11 +104,17 @@ class ThreeDimensional {
     const Vector3<V> t = cross(p, g);
     const V bend = z_norm * barrier.curvature(s, t), middle_value = 1.0 / (1.0 + bend);
     const auto put = [&](V& target, V value) { target = select(lanes, value, target); };
+    V F[9];
     for (int i = 0; i < 3; ++i) {
       const V own = splat<V>(i == 0 ? 1.0 : 0.0), middle = splat<V>(i == 1 ? 1.0 : 0.0), last = splat<V>(i == 2 ? 1.0 : 0.0);
-      put(frame.T[i], select(flat, own, select(longer, p[i], g[i])));
-      put(frame.T[3 + i], select(flat, middle, select(longer, g[i], p[i])));
-      put(frame.T[6 + i], select(flat, last, t[i]));
+      const V row[3] = {select(flat, own, select(longer, p[i], g[i])), select(flat, middle, select(longer, g[i], p[i])), select(flat, last, t[i])};
+      for (int k = 0; k < 3; ++k) F[3 * k + i] = row[k];
+    }
+    for (int k = 0; k < 3; ++k) {
+      const V* f = F + 3 * k;
+      put(frame.T[3 * k], f[0] * unit_.d[0]);
+      put(frame.T[3 * k + 1], f[0] * unit_.d[0] * unit_.l + f[1] * unit_.d[1]);
+      put(frame.T[3 * k + 2], f[2] * unit_.d[2]);
     }
     put(d[0], select(polar, V{}, one));
     put(d[1], select(inside, one, V{}));
@@ -104,18 +127,28 @@ class ThreeDimensional {
     tie(1, ~flat & (z_norm <= noise.z));
   }
 
-  // s = Π(w), z = s - w in the given lanes, from a pair that is close. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.
+  // w = T u - T⁻ᵀv, in the block's units.
+  void difference(const V* u, const V* v, V* w) const {
+    const Vector3<V> p = unit_.primal({{u[0], u[1], u[2]}}), q = unit_.dual({{v[0], v[1], v[2]}});
+    for (int i = 0; i < 3; ++i) w[i] = p[i] - q[i];
+  }
+
+  // s = Π(w), z = s - w in the given lanes, from a pair that is close; w in the block's units. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.
   void project(const V* w_, V mu, V* s_, V* z_, M lanes) {
     if (any(mu > 0.0)) return centre(w_, mu, s_, z_);
     const Vector3<V> w{{w_[0], w_[1], w_[2]}};
     const auto [face, inside, polar] = regions(w);
-    Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
+    Vector3<V> s = unit_.primal({{s_[0], s_[1], s_[2]}}), z = unit_.dual({{z_[0], z_[1], z_[2]}});
     barrier.touch(w, s, z, lanes & ~(face | inside | polar));
     for (int i = 0; i < 3; ++i) {
       const V on_face = i == 0 ? w[0] : i == 1 ? V{} : max(w[2], V{});
-      s_[i] = select(inside, w[i], select(polar, V{}, select(face, on_face, s[i])));
-      z_[i] = select(inside, V{}, select(polar, -w[i], select(face, on_face - w[i], z[i])));
+      s[i] = select(inside, w[i], select(polar, V{}, select(face, on_face, s[i])));
+      z[i] = select(inside, V{}, select(polar, -w[i], select(face, on_face - w[i], z[i])));
     }
+    s = unit_.primal_back(s);
+    z = unit_.dual_back(z);
+    std::copy_n(s.v, 3, s_);
+    std::copy_n(z.v, 3, z_);
   }
 
   // Whether both points, moved by α along their directions, stay inside.
@@ -183,6 +216,7 @@ class ThreeDimensional {
   }
 
   Congruence3<V> hessian_{};  // ∇²f* at the point of the last scaling
+  Automorphism<V> unit_{};
 };
 
 }  // namespace cvxl::CVXL_ISA

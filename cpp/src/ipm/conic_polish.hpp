@@ -24,8 +24,11 @@ void polish_step(Embedding<V>& st) {
   st.cones.back(st.cz);
   st.program.products(st.x1, st.cz, st.t1, st.t2, st.t3);
   for (Index j = 0; j < st.plan.n; ++j) st.x[j] += select(st.polish, st.x1[j], V{});
-  for (Index i = 0; i < st.plan.m; ++i)
-    st.w[i] = (st.is_equality(i) ? V{} : st.s[i] - st.rz[i] - st.t2[i]) - st.balance[i] * (st.z[i] + st.cz[i]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.t2[i] = st.is_equality(i) ? V{} : st.s[i] - st.rz[i] - st.t2[i];
+    st.cz[i] = st.balance[i] * (st.z[i] + st.cz[i]);
+  }
+  st.cones.difference(st.t2, st.cz, st.w, st.polish);
 }
 
 // (s, z) of polishing lanes ← those that belong to w.
@@ -42,8 +45,9 @@ void project_polish(Embedding<V>& st, MaskOf<V> lanes) {
 template <class V>
 void choose_balance(Embedding<V>& st, V scale, MaskOf<V> lanes) {
   const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
-  for (Index i = 0; i < st.plan.orthant_end; ++i) st.balance[i] = select(lanes, one, st.balance[i]);
-  for (const ConeBlock& cone : st.plan.cones) {
+  for (Index i = 0; i < st.plan.m; ++i) st.balance[i] = select(lanes, one, st.balance[i]);
+  for (std::size_t k = 0; k < st.plan.cones.size(); ++k) {
+    const ConeBlock& cone = st.plan.cones[k];
     V s2 = V{}, z2 = V{}, moved_s = V{}, moved_z = V{};
     for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
       s2 += st.s[i] * st.s[i];
@@ -52,6 +56,8 @@ void choose_balance(Embedding<V>& st, V scale, MaskOf<V> lanes) {
       moved_z += st.z[i] * st.dz[i];
     }
     const auto settled = (abs(moved_s) * scale < settled_within * s2) & (abs(moved_z) * scale < settled_within * z2);
+    st.cones.choose_units(k, st.s, st.z, most_unbalanced, settled, lanes);
+    if (cone.kind == Cone::exponential || cone.kind == Cone::power) continue;
     const V ratio = sqrt(max(s2, tiny) / max(z2, tiny));
     const V kappa = select(settled & ((ratio < 1.0 / most_unbalanced) | (ratio > most_unbalanced)), ratio, one);
     for (Index i = cone.first; i < cone.first + cone.rows(); ++i) st.balance[i] = select(lanes, kappa, st.balance[i]);
@@ -81,7 +87,11 @@ void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
   st.polish |= lanes;
   st.interior &= ~lanes;
   choose_balance(st, factor, lanes);
-  for (Index i = 0; i < st.plan.m; ++i) st.w[i] = select(lanes, (st.is_equality(i) ? V{} : st.s[i]) - st.balance[i] * st.z[i], st.w[i]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.t2[i] = st.is_equality(i) ? V{} : st.s[i];
+    st.cz[i] = st.balance[i] * st.z[i];
+  }
+  st.cones.difference(st.t2, st.cz, st.w, lanes);
 }
 
 // Back to the interior iterate; the next attempt is made much closer to the solution.
