@@ -102,13 +102,7 @@ class Cones {
       tie(i, noise(i).hides(s[i] - z[i]) | ((least > undecided * most) & (most < undecided)));
     }
     for_each([&](const ConeBlock& c, auto& block) {
-      V product = V{}, s2 = V{}, z2 = V{};
-      for (Index i = c.first; i < c.first + c.rows(); ++i) {
-        product += s[i] * z[i];
-        s2 += s[i] * s[i];
-        z2 += z[i] * z[i];
-      }
-      unclear |= product * product > undecided * undecided * s2 * z2;
+      unclear |= cosine2(c, block, s, z) > undecided * undecided;
       const auto tie_row = [&](Index i, M tied) { tie(c.first + i, tied); };
       block.differentiate(s + c.first, z + c.first, h + c.first, rest + c.first, noise(c.first), tie_row, lanes);
     });
@@ -304,6 +298,19 @@ class Cones {
       block.frame.forward(a, columns);
     else
       block.frame.forward(a, c.order, columns, scratch_);
+  }
+
+  // cos² of the angle between s and z of a block; of exponential and power cones in units in which both are centred.
+  template <class Block>
+  static V cosine2(const ConeBlock& c, const Block& block, const V* s, const V* z) {
+    if constexpr (requires { block.barrier; }) return block.cosine2(s + c.first, z + c.first);
+    V product = V{}, s2 = V{}, z2 = V{};
+    for (Index i = c.first; i < c.first + c.rows(); ++i) {
+      product += s[i] * z[i];
+      s2 += s[i] * s[i];
+      z2 += z[i] * z[i];
+    }
+    return product * product / max(s2 * z2, splat<V>(1e-300));
   }
 
   template <class Block>

@@ -69,6 +69,20 @@ class ThreeDimensional {
     }
   }
 
+  // cos² of the angle between s and z, in units that centre them.
+  V cosine2(const V* s_, const V* z_) const {
+    Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
+    const Automorphism<V> unit = barrier.centring(s, z);
+    const M known = finite(unit.l) & finite(unit.d[1]) & finite(unit.d[2]) & (unit.d[2] > 0.0);
+    const Vector3<V> p = unit.primal(s), q = unit.dual(z);
+    for (int i = 0; i < 3; ++i) {
+      s[i] = select(known, p[i], s[i]);
+      z[i] = select(known, q[i], z[i]);
+    }
+    const V product = dot(s, z);
+    return product * product / max(dot(s, s) * dot(z, z), splat<V>(1e-300));
+  }
+
   // c = s + σμ∇f*(z) - ½ ∇³f*(z)[∇²f*(z)⁻¹ds, dz]
   void complement(const V* s, const V* z_, const V* ds_, const V* dz_, V m, V sigma_mu, V* c) const {
     const Vector3<V> z{{z_[0], z_[1], z_[2]}}, ds{{ds_[0], ds_[1], ds_[2]}}, dz{{dz_[0], dz_[1], dz_[2]}};
