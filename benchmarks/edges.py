@@ -30,7 +30,7 @@ from benchmarks.families import Array, Arrays
 from benchmarks.readme_table import insert
 from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._layer import Layer
-from cvxpylayers._program import CompiledProblem
+from cvxpylayers._program import CompiledProblem, Status
 from cvxpylayers.numpy import CvxpyLayer, Linearization
 
 EDGES: tuple[Edge, ...] = (*PENALTIES, *TIES, *KINKS, *WEIGHTS, *FADING, *SHIFTS, *BOUNDS, *UNITS, *CONES, *SMOOTHED, *ENGINES)
@@ -47,7 +47,7 @@ class Tally:
 
     instances: int = 0
     solved: int = 0
-    unsolved: int = 0  # marked by a status
+    unsolved: int = 0  # marked by a status, `almost_solved` among them
     value_wrong: int = 0  # solved, and wrong
     right: int = 0  # gradients, of solved instances with right values
     right_marked: int = 0
@@ -151,7 +151,7 @@ def checked(point: Linearization, values: Arrays, truth: Truth, rng: np.random.G
 
 def judge(point: Linearization, truth: Truth, checks: Iterable[tuple[Array, Array]]) -> Tally:
     """Count one solved batch: its values, and its derivatives by the errors and marks (B,) of each check."""
-    (outputs, solved), B = (flat(*point.outputs), point.info.solved), len(truth.outputs)
+    (outputs, solved), B = (flat(*point.outputs), point.info.codes == Status.SOLVED), len(truth.outputs)
     error = np.abs(outputs - truth.outputs) / (truth.output_units + ROUNDING * np.abs(truth.outputs))
     error = np.nan_to_num(error, nan=0.0).max(axis=1)
     good = solved & (error <= VALUE)
