@@ -72,7 +72,7 @@ class Chunked(NativeDerivative):
         return outcomes
 
     def _outcomes_near(self, values: Shaped[Float64, "k values"], settings: Mapping[str, Any]) -> list[Outcome]:
-        """Solve without bounds far above all other data, which many solvers stumble over; with them where the solution asks for it."""
+        """Solve without bounds far above all other data, which many solvers stumble over; with them where that is no solution."""
         near = values.copy()
         far = switch_off(self.compiled.structure, near, FAR)
         outcomes = self._outcomes(near, settings)
