@@ -143,7 +143,8 @@ def is_affine(expression: Any) -> bool:
 
 def bounds(variable: cp.Variable) -> list[Any]:
     """The bounds of ``variable`` that are expressions."""
-    return [bound for bound in variable.attributes["bounds"] or () if isinstance(bound, cp.Expression)]
+    pair: Any = variable.attributes["bounds"] or ()
+    return [bound for bound in pair if isinstance(bound, cp.Expression)]
 
 
 def is_division(expression: Any) -> bool:

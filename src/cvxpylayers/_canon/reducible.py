@@ -60,7 +60,7 @@ def _problems(part: Any) -> Iterator[cp.Problem]:
     if isinstance(part, cp.Expression):
         if part.is_complex():
             return
-        total = cp.sum(part)
+        total = part.sum()
         part = cp.Minimize(total) if part.is_convex() else cp.Maximize(total)
     if part.variables():
         yield cp.Problem(part) if isinstance(part, (cp.Minimize, cp.Maximize)) else cp.Problem(cp.Minimize(0), [part])
