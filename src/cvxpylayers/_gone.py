@@ -1,4 +1,4 @@
-"""Modules of version 1.x that held the inside of its layers, which is built otherwise now: their names say where to look instead."""
+"""Modules that held the inside of layers of version 1.x, which is built otherwise now: their names say where to look instead."""
 
 from __future__ import annotations
 
