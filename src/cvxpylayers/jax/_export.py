@@ -41,7 +41,8 @@ def told(ctx: mlir.LoweringRuleContext, results: Sequence[Any]) -> Sequence[Any]
 def refuse(ctx: mlir.LoweringRuleContext, program: Any) -> None:
     """Raise ProblemError where a program is exported that would call back into this process."""
     if exporting(ctx):
+        platforms = ", ".join(ctx.module_context.platforms)
         raise ProblemError(
             "jax.export takes layers of the native engine on CPUs, which compiled programs call without Python; "
-            f"this one has engine {program.engine.name}, for {', '.join(ctx.module_context.platforms)}: use solver=None and platforms=['cpu']."
+            f"this one has {program.engine.name}, on {platforms}: use solver=None and platforms=['cpu']."
         )
