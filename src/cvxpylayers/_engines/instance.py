@@ -67,7 +67,7 @@ def refined(program: ConeProgram, found: Outcome, tolerance: float) -> Outcome:
 
 
 def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, polish: bool = False, **settings: Any) -> Outcome:
-    """As ``solve_instance``, for a program that is assembled and finite; ``polish``: almost solved, it may be refined until solved."""
+    """As ``solve_instance``, for a program that is assembled and finite; ``polish``: what is almost solved is refined."""
     cones, outcomes = _cones(program.cones), []
     # A target out of reach can end Clarabel early, far from any solution; then what was asked for is asked for again.
     for target in (min(_TARGET, tolerance), tolerance):

@@ -16,9 +16,9 @@ stays sparse: on a second-order cone dz = e y + γ v₋, where y is orthogonal t
 and where single variables are the rows of a semidefinite cone they are turned as well (``_engines.turn``).
 All entries are bounded, and with ρ on the diagonals of dx, α, β and -ρ on those of y, γ the matrix is quasi-definite: it can be
 factored in any order. ρ is refined away; what is applied depends on the matrix alone and is symmetric, so that derivatives in
-both modes stay adjoint; a probe, the same for all, tells how many steps that takes. Where refinement shows that the matrix is singular, its null space (which is one of dx, α, β and one of
-y, γ, so that the ρ do not mix it with the rest) is filtered from both sides, which leaves the solution of least norm, in
-equilibrated units.
+both modes stay adjoint: a probe, always the same, tells how many steps that takes. Where refinement shows that the matrix is
+singular, its null space (which is one of dx, α, β and one of y, γ, so that the ρ do not mix it with the rest) is filtered from
+both sides, which leaves the solution of least norm, in equilibrated units.
 """
 
 from __future__ import annotations
