@@ -23,9 +23,9 @@ _SHARING: Final = 2.0  # rows of second-order cones for an unknown from which se
 
 
 class Costs(NamedTuple):
-    """``size``: unknowns, and rows that are no bounds; ``sharing``: rows of second-order cones, but small ones, for an unknown. The
-    rest are flops of a factorization, roughly: of the native engine (``filled``), with sparse second-order cones (``interior``), and
-    with those and semidefinite cones of single variables (``sparse``).
+    """``size``: unknowns, and rows that are no bounds; ``sharing``: rows of second-order cones, but small ones, for an unknown.
+    The rest are flops of a factorization, roughly: of the native engine (``filled``), with sparse second-order cones
+    (``interior``), and with those and semidefinite cones of single variables (``sparse``).
 
     A block of k rows with u columns takes k u² flops where the rows are eliminated, u k² where the columns are, and what is left is
     dense. Fill that all ways of storing cones have in common is not counted.
