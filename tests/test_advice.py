@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from cvxpylayers import WarmStart
 from cvxpylayers.errors import (
     DerivativeError,
     InputError,
@@ -28,11 +29,19 @@ from cvxpylayers.jax import CvxpyLayer as JaxLayer
 from cvxpylayers.numpy import CvxpyLayer as NumpyLayer
 from cvxpylayers.torch import CvxpyLayer
 
+
+def minimize(expression: Any, *constraints: Any) -> cp.Problem:
+    return cp.Problem(cp.Minimize(expression), list(constraints))
+
+
 ONES = torch.ones(2)
 x, b, c = cp.Variable(2, name="x"), cp.Parameter(2, name="b"), cp.Parameter(2, name="c")
 SQUARES = cp.Problem(cp.Minimize(cp.sum_squares(x - b)), [x >= 0])
 TWO = cp.Problem(cp.Minimize(cp.sum_squares(x - b) + c @ x), [x >= 0])
 BOUNDED = cp.Problem(cp.Minimize(c @ x), [x >= b])
+
+
+MATRIX = minimize(cp.sum_squares(cp.Parameter((3, 2), name="A") @ x - 1))
 
 
 def of(problem: cp.Problem, kind: Any = CvxpyLayer, **arguments: Any) -> Any:
@@ -54,10 +63,6 @@ class Advice(NamedTuple):
 
 def only(problem: cp.Problem, parameters: Any, variables: Any, **arguments: Any) -> Callable[[], Any]:
     return lambda: CvxpyLayer(problem, parameters, variables, **arguments)
-
-
-def minimize(expression: Any, *constraints: Any) -> cp.Problem:
-    return cp.Problem(cp.Minimize(expression), list(constraints))
 
 
 def complex_variable(real_outputs: bool) -> Any:
@@ -124,6 +129,21 @@ class Model(torch.nn.Module):
 def forward_over_forward(second: Callable[..., Any]) -> Any:
     layer = squares()
     return second(lambda v: layer(v)[0].sum())(ONES)
+
+
+def used_elsewhere() -> WarmStart:
+    _, info = of(MATRIX, NumpyLayer).solve(np.ones((3, 2)), warm_start=WarmStart())
+    assert info.warm_start is not None
+    return info.warm_start
+
+
+def epigraph() -> cp.Problem:
+    t = cp.Variable()
+    return minimize(t, cp.sum_squares(x - b) <= t)
+
+
+def curvature(layer: Any) -> Any:
+    return torch.autograd.functional.hessian(lambda v: layer(v)[0].square().sum(), ONES.double())
 
 
 def failed_once(**arguments: Any) -> Any:
@@ -309,6 +329,45 @@ ADVICE: dict[str, Advice] = {
         'use on_failure="nan"',
         lambda: jax.jit(lambda v: squares(JaxLayer)(v, on_failure="nan")[0])(jnp.ones(2)),
     ),
+    "axes in the wrong order": Advice(
+        lambda: of(MATRIX)(torch.ones(2, 3)),
+        InputError,
+        r"Swap its last two axes: value\.mT",
+        lambda: of(MATRIX)(torch.ones(2, 3).mT),
+    ),
+    "a batch axis at the end": Advice(
+        lambda: squares()(torch.ones(2, 5)), InputError, "Batch axes come first", lambda: squares()(torch.ones(5, 2))
+    ),
+    "an axis too many": Advice(
+        lambda: of(MATRIX)(torch.ones(3, 2, 1)),
+        InputError,
+        r"for example by value\.squeeze\(-1\)",
+        lambda: of(MATRIX)(torch.ones(3, 2, 1).squeeze(-1)),
+    ),
+    "batches that do not fit": Advice(
+        lambda: of(TWO)(torch.ones(5, 2), torch.ones(4, 2)),
+        InputError,
+        "broadcast against each other as in NumPy",
+        lambda: of(TWO)(torch.ones(5, 1, 2), torch.ones(4, 2)),
+    ),
+    "a warm start by True, in NumPy": Advice(
+        lambda: squares(NumpyLayer)(np.ones(2), warm_start=True),
+        UserWarning,
+        r"a cvxpylayers\.WarmStart does it by hand",
+        lambda: squares(NumpyLayer)(np.ones(2), warm_start=WarmStart()),
+    ),
+    "a warm start of another problem, in NumPy": Advice(
+        lambda: squares(NumpyLayer).solve(np.ones(2), warm_start=used_elsewhere()),
+        InputError,
+        r"start again with cvxpylayers\.WarmStart\(\)",
+        lambda: squares(NumpyLayer).solve(np.ones(2), warm_start=WarmStart()),
+    ),
+    "numbers of a tensor without any": Advice(
+        lambda: squares().solve(torch.ones(2, device="meta")),
+        InputError,
+        r"call layer\(\.\.\.\)",
+        lambda: squares()(torch.ones(2, device="meta")),
+    ),
     # Outcomes
     "no solution": Advice(
         failed_once, SolverError, 'on_failure="nan" or "warn" goes on without it', lambda: failed_once(on_failure="nan")
@@ -334,6 +393,18 @@ ADVICE: dict[str, Advice] = {
         DerivativeError,
         r"use torch\.func\.hessian, or jacrev of jacrev",
         lambda: [forward_over_forward(torch.func.hessian), forward_over_forward(lambda f: torch.func.jacrev(torch.func.jacrev(f)))],
+    ),
+    "diffcp's own derivative of a quadratic": Advice(
+        lambda: squares(solver="DIFFCP", solver_args={"mode": "lsqr"}),
+        OptionError,
+        r"Leave 'mode' away .* or bound a quadratic term by a variable: sum_squares\(…\) <= t",
+        lambda: (squares(solver="DIFFCP"), of(epigraph(), solver="DIFFCP", solver_args={"mode": "lsqr"})(ONES)),
+    ),
+    "second derivatives of diffcp": Advice(
+        lambda: curvature(of(epigraph(), solver="DIFFCP", solver_args={"mode": "lsqr"})),
+        DerivativeError,
+        "leave 'mode' away",
+        lambda: curvature(of(epigraph(), solver="DIFFCP")),
     ),
     "torch.jit.script": Advice(
         lambda: torch.jit.script(squares()),
