@@ -23,7 +23,14 @@ ARROW = [
     [{"_program", "_codec", "_legacy", "errors", "_typing"}],
 ]
 PLACE = {name: (row, column) for row, groups in enumerate(ARROW) for column, group in enumerate(groups) for name in group}
-OUTSIDE = {"__init__", "__main__", "engines", "utils"}  # faces and self-check look everywhere below the front ends
+OUTSIDE = {
+    "__init__",
+    "__main__",
+    "_gone",
+    "engines",
+    "interfaces",
+    "utils",
+}  # faces and self-check look everywhere below the front ends
 FRAMEWORKS = {"torch", "jax", "jaxlib", "mlx", "tensorflow"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 

@@ -115,6 +115,47 @@ def shifted_form_scaled() -> Pair:
     return minimize(k * (cp.quad_form(x, P) + g)), minimize(k * (cp.sum_squares(y) + g), y == S @ x)
 
 
+def form_in_a_function() -> Pair:
+    x, P, S = x3(), given(GRAM, PSD=True), given(np.linalg.cholesky(GRAM).T)
+    return minimize(cp.square(cp.quad_form(x - 1, P)) + cp.sum(x)), minimize(cp.square(cp.sum_squares(S @ (x - 1))) + cp.sum(x))
+
+
+def form_in_a_maximum() -> Pair:
+    x, P, S = x3(), given(GRAM, PSD=True), given(np.linalg.cholesky(GRAM).T)
+    form, norms = cp.quad_form(x, P), cp.sum_squares(S @ x)
+    return minimize(form + 2 * cp.maximum(form / 2, 1) + cp.sum(x)), minimize(norms + 2 * cp.maximum(norms / 2, 1) + cp.sum(x))
+
+
+def concave_form_in_a_function() -> Pair:
+    x, N, S = x3(), given(-GRAM, NSD=True), given(np.linalg.cholesky(GRAM).T)
+    return cp.Problem(cp.Maximize(cp.sqrt(5 + cp.quad_form(x, N)) - cp.sum(x) / 9)), cp.Problem(
+        cp.Maximize(cp.sqrt(5 - cp.sum_squares(S @ x)) - cp.sum(x) / 9)
+    )
+
+
+def bound_of_a_variable() -> Pair:
+    k, p, kp = given(2.0), given(VECTOR), given(2 * VECTOR)
+    x, y = (cp.Variable(3, name="x", bounds=[bound, None]) for bound in (k * p, kp))
+    return minimize(cp.sum_squares(x)), minimize(cp.sum_squares(y))
+
+
+def perspective_of_a_product() -> Pair:
+    x, t, k = cp.Variable(name="x"), cp.Variable(nonneg=True, name="t"), given(2.0, nonneg=True)
+    rows = t <= 2, x >= 1
+    return minimize(cp.perspective(k * cp.square(x), t) + t, *rows), minimize(k * cp.perspective(cp.square(x), t) + t, *rows)
+
+
+def matrix_of_a_spectral_function() -> Pair:
+    X, Y = (cp.Variable((2, 2), symmetric=True, name=name) for name in "XY")
+    P, rows = given(np.diag([0.2, 0.9]), PSD=True), [cp.trace(X) == 1]
+    return minimize(cp.quantum_rel_entr(X, P), *rows), minimize(cp.quantum_rel_entr(X, Y), *rows, Y == P)
+
+
+def real_part_of_a_real_expression() -> Pair:
+    x, p = x3(), given(VECTOR)
+    return minimize(cp.sum_squares(x), cp.real(x + p) >= 1), minimize(cp.sum_squares(x), x + p >= 1)
+
+
 def form_of_affine() -> Pair:
     x, y, Q, P = x3(), cp.Variable(3), given(SQUARE), given(GRAM, PSD=True)
     return minimize(cp.quad_form(Q @ x, P) + cp.sum(x)), minimize(cp.quad_form(y, P) + cp.sum(x), y == Q @ x)
@@ -254,8 +295,15 @@ CONVEX: dict[Callable[[], Pair], str] = {
     convex_inside: r"with y = cp.Variable\(nonneg=True\), add the constraint y >= sum_squares\(x\) \+ p2 \* ",
     concave_inside: r"with y = cp.Variable\(nonneg=True\), add the constraint y <= minimum",
     scaled_form: "PSD=True.* for the product of p1 and p2",
-    form_in_a_constraint: r"cp.sum_squares\(S @ x\) with a parameter S",
-    shifted_form_scaled: r"cp.sum_squares\(S @ x\) with a parameter S",
+    form_in_a_constraint: r"write cp.sum_squares\(S @ \(x\)\) with a new parameter S, and pass a value with S.T @ S == p1",
+    shifted_form_scaled: r"write cp.sum_squares\(S @ \(x\)\) with a new parameter S",
+    form_in_a_function: r"quad_form\(.*\) is inside of another function. .* write cp.sum_squares\(S @ \(x \+ -1.0\)\)",
+    form_in_a_maximum: r"inside of another function. .* write cp.sum_squares\(S @ \(x\)\)",
+    concave_form_in_a_function: r"write -cp.sum_squares\(S @ \(x\)\) with a new parameter S, and .* -S.T @ S == p1",
+    bound_of_a_variable: r"part is a bound of x, p1 \* p2. Replace p1 \* p2 by one new parameter",
+    perspective_of_a_product: "a term may hold one parameter, as a factor",
+    matrix_of_a_spectral_function: r"with y = cp.Variable\(\(2, 2\), symmetric=True\), add the constraint y == p1",
+    real_part_of_a_real_expression: r"CVXPY cannot reduce real\(x \+ p1\) to cones \(NotImpl.*\). Write it with other atoms",
     form_of_affine: "add the constraint y == p1 @ x and use y",
     product_of_parameters: r"Replace p1 \* p2 by one new parameter, and",
     function_of_a_parameter: r"Replace exp\(p1\) by one new parameter, cp.Parameter\(..., nonneg=True\), and",
@@ -313,8 +361,17 @@ def test_advice_helps(make: Callable[[], Pair], gp: bool, words: str) -> None:
     compile_problem(advised, advised.parameters(), advised.variables(), gp=gp)
 
 
-# Not convex by the rules whatever their parameters' values; equal by algebra.
-BY_HAND = [unknown_curvature, unknown_log_curvature, unknown_sign_of_a_product, exponent, power_of_unknown_sign]
+# Not convex by the rules, or not for CVXPY to solve, whatever their parameters' values; equal by algebra.
+BY_HAND = [
+    unknown_curvature,
+    unknown_log_curvature,
+    unknown_sign_of_a_product,
+    exponent,
+    power_of_unknown_sign,
+    bound_of_a_variable,
+    perspective_of_a_product,
+    real_part_of_a_real_expression,
+]
 
 
 @pytest.mark.parametrize(

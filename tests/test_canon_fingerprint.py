@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +13,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from cvxpy.atoms.atom import Atom
+from cvxpy.reductions.dcp2cone.canonicalizers import CANON_METHODS
+from cvxpy.transforms.suppfunc import SuppFunc
 
 from cvxpylayers import ProblemError
 from cvxpylayers import _assembly as assembly
 from cvxpylayers._canon import Recent, fingerprint
+from cvxpylayers._canon.fingerprint import _SILENT
 from cvxpylayers.torch import CvxpyLayer
 
 Build = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]
@@ -92,6 +99,47 @@ def test_what_is_not_known_is_like_nothing() -> None:
     x, a = cp.Variable(), cp.Parameter()
     assert fingerprint(cp.Problem(cp.Minimize(Own(x) + a * x)), [a], [x], False, None) is None
     assert fingerprint("no problem", [a], [x]) is None
+
+
+def perspective(r: float, x: cp.Variable) -> tuple[Any, list[cp.Constraint]]:
+    t = cp.Variable(nonneg=True)
+    return cp.perspective(r * cp.square(x), t), [t <= 1]
+
+
+def support(r: float, x: cp.Variable) -> tuple[Any, list[cp.Constraint]]:
+    z = cp.Variable()
+    return cp.square(x) / 2 + SuppFunc(z, [z <= r, z >= -r])(x), []
+
+
+@pytest.mark.parametrize(("function", "solutions"), [(perspective, (2.0, 1.0)), (support, (3.0, 2.0))])
+def test_what_an_atom_does_not_tell_is_like_nothing(function: Callable[..., Any], solutions: tuple[float, ...]) -> None:
+    for r, solution in zip((1.0, 2.0), solutions, strict=True):
+        x, a = cp.Variable(), cp.Parameter()
+        objective, constraints = function(r, x)
+        problem = cp.Problem(cp.Minimize(objective - a * x), constraints)
+        assert fingerprint(problem, [a], [x], False, None) is None
+        torch.testing.assert_close(CvxpyLayer(problem, [a], [x])(torch.tensor(4.0))[0], torch.tensor(solution))
+
+
+# From what get_data tells, and the shape.
+DERIVED = {"_shape", "_keep", "_ones", "_select_mat", "approx_error", "cone_lb", "cone_num", "cone_num_over"}
+DERIVED |= {"keepdims", "p", "p_used", "tree", "w", "w_dyad"}
+
+
+def names(function: Callable[..., Any], kind: type[ast.expr_context]) -> set[str]:
+    """Attributes that a function stores or loads."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, kind)}
+
+
+@pytest.mark.parametrize("atom", sorted(set(CANON_METHODS) - set(_SILENT), key=lambda atom: atom.__name__))
+def test_atoms_tell_what_they_are_made_from(atom: Any) -> None:
+    makers = [
+        vars(kind)["__init__"] for kind in atom.__mro__ if issubclass(kind, Atom) and kind is not Atom and "__init__" in vars(kind)
+    ]
+    kept = set().union(*(names(maker, ast.Store) for maker in makers))
+    told = set().union(*(names(vars(kind)["get_data"], ast.Load) for kind in atom.__mro__ if "get_data" in vars(kind)))
+    assert kept - told <= DERIVED | {"args"}
 
 
 def test_the_second_layer_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

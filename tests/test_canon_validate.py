@@ -101,7 +101,7 @@ REFUSED: dict[str, tuple[Callable[[Pieces], tuple[Any, Any, Any]], str]] = {
         lambda o: (minimize(-o.y, cp.constraints.PowConeND(o.x[:1], o.y, np.ones(1))), [], [o.y]),
         r"cp\.abs\(z\) <= W",
     ),
-    "quadratic": (lambda o: (minimize(cp.sum(o.x), cp.quad_form(o.x, o.P) <= 1), [o.P], [o.x]), r"cp\.sum_squares\(S @ x\)"),
+    "quadratic": (lambda o: (minimize(cp.sum(o.x), cp.quad_form(o.x, o.P) <= 1), [o.P], [o.x]), r"cp\.sum_squares\(S @ \(x\)\)"),
 }
 
 

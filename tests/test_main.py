@@ -30,6 +30,21 @@ def test_instruction_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None
     assert "baseline" in SETS
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("CVXPYLAYERS_NUM_THREADS", "-2", "must be an integer ≥ 1; got '-2'."),
+        ("CVXPYLAYERS_NUM_THREADS", "4,2", "must be an integer ≥ 1; got '4,2'."),
+        ("CVXPYLAYERS_ISA", "sse9", f"must be one of {', '.join(SETS)}, which this machine runs, or unset; got 'sse9'."),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_said(variable: str, value: str, words: str) -> None:
+    command = [sys.executable, "-m", "cvxpylayers"]
+    found = subprocess.run(command, env=os.environ | {variable: value}, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (1, "")
+    assert found.stdout.endswith(f"\nFAILED: The environment variable {variable} {words}\n")
+
+
 @pytest.mark.parametrize("isa", SETS)
 def test_self_check_under_each_instruction_set(isa: str) -> None:
     environment = {**os.environ, "CVXPYLAYERS_ISA": isa}

@@ -213,6 +213,9 @@ GONE = {
     "from cvxpylayers.utils.parse_args import parse_args": r"layer\.explain\(\)",
     "from cvxpylayers.utils.solver_utils import convert_to_csr": r"cvxpylayers\.engines",
     "from cvxpylayers.utils import forward_numpy": r"cvxpylayers\.numpy\.CvxpyLayer",
+    "from cvxpylayers.interfaces import SolverInterface": r"cvxpylayers\.engines\.Engine",
+    "from cvxpylayers.interfaces.base import SolverInterface": r"given as solver=",
+    "from cvxpylayers.interfaces.diffcp_if import DIFFCP_ctx": "solver='DIFFCP'",
     "import cvxpylayers.utils.parse_args as pa; pa.LayersContext": r"layer\.explain\(\)",
 }
 

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cvxpylayers import InputError, OptionError, ProblemError
 from cvxpylayers._engines.clarabel import ClarabelEngine
 from cvxpylayers.jax import CvxpyLayer as JaxLayer
+from cvxpylayers.jax import export_checks
 from cvxpylayers.torch import CvxpyLayer
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
@@ -314,8 +315,7 @@ def jaxpr(function: Any, example: Any) -> Any:
 
 
 def exported(function: Any, example: Any) -> Any:
-    known = [jax.export.DisabledSafetyCheck.custom_call(f"cvxpylayers_{kind}") for kind in ("solve", "vjp", "jvp", "hvp")]
-    return jax.export.export(jax.jit(function), disabled_checks=known)(*example).call
+    return jax.export.export(jax.jit(function), disabled_checks=export_checks())(*example).call
 
 
 JAX_RECORDERS = {
@@ -339,6 +339,20 @@ def test_a_recording_in_jax_is_the_function(record: Any, make: Any) -> None:
     expected = np.asarray(jax.jit(function)(*others))
     assert np.abs(expected - function(*example)).max() > 1e-3
     np.testing.assert_allclose(record(function, example)(*others), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("make", JAX_FUNCTIONS.values(), ids=JAX_FUNCTIONS)
+def test_jax_export_is_told_of_layers(make: Any) -> None:
+    function = make(JaxLayer(*problem()))
+    with pytest.raises(ValueError, match=r"disabled_checks=cvxpylayers\.jax\.export_checks\(\)"):
+        jax.export.export(jax.jit(function))(*(t.numpy() for t in EXAMPLE))
+
+
+@pytest.mark.parametrize(("solver", "platform"), [("CLARABEL", "cpu"), (None, "cuda")])
+def test_jax_export_takes_no_calls_of_python(solver: str | None, platform: str) -> None:
+    layer = JaxLayer(*problem(), solver=solver)
+    with pytest.raises(ProblemError, match=r"use solver=None and platforms=\['cpu'\]"):
+        jax.export.export(jax.jit(lambda A, b: layer(A, b)[0]), platforms=[platform])(*(t.numpy() for t in EXAMPLE))
 
 
 # ---- MLX ----

@@ -19,6 +19,7 @@ from cvxpylayers._engines import registry
 from cvxpylayers._engines.threads import default_threads
 from cvxpylayers._layer import Layer
 from cvxpylayers._typing import Float64, NDArray
+from cvxpylayers.errors import CvxpyLayersError
 
 _REQUIRED = ("numpy", "scipy", "cvxpy", "clarabel")
 _FRONT_ENDS = ("torch", "jax", "mlx")
@@ -105,6 +106,16 @@ def main(arguments: list[str] | None = None) -> int:
     if parser.parse_args(arguments).instruction_sets:
         print("\n".join(_core.available_instruction_sets()))
         return 0
+    try:
+        failed = _report()
+    except CvxpyLayersError as error:  # of what the environment asks for
+        failed = [str(error)]
+    print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'All well.'}")
+    return int(bool(failed))
+
+
+def _report() -> list[str]:
+    """Print what is found; the names of checks that fail."""
     for name, text in _about():
         print(f"{name:<17}{text}")
     print("\nself-check")
@@ -112,8 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, text, passed in _self_check():
         print(f"{name:<17}{text}{'' if passed else '   WRONG'}")
         failed += [] if passed else [name]
-    print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'All well.'}")
-    return int(bool(failed))
+    return failed
 
 
 if __name__ == "__main__":

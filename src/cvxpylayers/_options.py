@@ -106,6 +106,6 @@ def _converted(name: str, value: Any) -> Any:
 
 def _unknown(name: str, valid: frozenset[str]) -> str:
     old = {theirs: ours for theirs, ours in MEANING.items() if ours in valid}
-    near = difflib.get_close_matches(str(name), sorted(valid | old.keys()), n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(name), sorted(valid | old.keys()), n=1, cutoff=0.5)
     hint = f"did you mean {old.get(near[0], near[0])!r}?" if near else f"valid are {', '.join(sorted(valid))}."
     return f"Unknown solver option {name!r}; {hint}"

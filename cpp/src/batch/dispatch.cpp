@@ -44,7 +44,11 @@ const Choice& chosen() {
   const char* forced = std::getenv("CVXPYLAYERS_ISA");
   for (const Choice& choice : choices())
     if (choice.runs && (!forced || !*forced || std::string(forced) == choice.name)) return choice;
-  throw std::invalid_argument("CVXPYLAYERS_ISA=" + std::string(forced) + " is not an instruction set that this machine runs");
+  std::string known;
+  for (const Choice& choice : choices())
+    if (choice.runs) known += (known.empty() ? "" : ", ") + std::string(choice.name);
+  throw std::invalid_argument("The environment variable CVXPYLAYERS_ISA must be one of " + known +
+                              ", which this machine runs, or unset; got '" + forced + "'.");
 }
 
 }  // namespace

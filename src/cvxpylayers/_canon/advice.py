@@ -16,6 +16,7 @@ from typing import Any, Final
 import cvxpy as cp
 
 from cvxpylayers._canon.cvxpy_bridge import (
+    bounds,
     brief,
     dpp_rules,
     exponents,
@@ -27,10 +28,6 @@ from cvxpylayers._canon.cvxpy_bridge import (
     is_quad_form,
 )
 
-_ROOT: Final = (
-    "A parameter matrix P is possible in quad_form(x, P) as a term of the objective only; elsewhere write "
-    "cp.sum_squares(S @ x) with a parameter S such that P = S.T @ S."
-)
 _LAST: Final = "Rewrite it until problem.is_dpp() is True: a term may hold one parameter, as a factor."
 
 
@@ -45,7 +42,7 @@ def dcp_remedy(culprit: Any) -> str:
         return f"Use one new parameter for {name}: {how}."
     if isinstance(culprit, cp.Expression) and len(culprit.args) == 2:
         for factor in culprit.args:
-            if factor.parameters() and not (factor.variables() or factor.is_nonneg() or factor.is_nonpos()):
+            if factor.parameters() and not factor.variables() and _with(culprit, [factor], _nonnegative).is_dcp():
                 words = "declare it" if isinstance(factor, cp.Parameter) else "use one new parameter for it"
                 return f"If {brief(factor)} cannot be negative, {words}: cp.Parameter(..., nonneg=True)."
     return "Rewrite it with atoms of known curvature, until problem.is_dcp() is True."
@@ -75,7 +72,7 @@ def dgp_dpp_remedy(culprit: Any, names: set[str]) -> str:
         return _replaced(coefficients, "pos=True")
     if exponents(culprit):
         (base,) = culprit.args
-        return _named([base], names, "==" if base.is_log_log_affine() else ">=", "pos=True")
+        return named([base], names, "==" if base.is_log_log_affine() else ">=", "pos=True")
     return _LAST
 
 
@@ -85,7 +82,7 @@ def dpp_remedy(culprit: Any, objective: bool, names: set[str]) -> str:
         if coefficients := _coefficients(culprit, lambda c: bool(c.is_affine())):
             return _replaced(coefficients)
         if is_quad_form(culprit):
-            return _named(culprit.args[:1], names) if objective and culprit.args[0].parameters() else _ROOT
+            return named(culprit.args[:1], names) if objective and culprit.args[0].parameters() else root(culprit)
         if is_product(culprit) or is_division(culprit):
             return _factor_remedy(culprit, names)
         if is_convolution(culprit):
@@ -93,9 +90,9 @@ def dpp_remedy(culprit: Any, objective: bool, names: set[str]) -> str:
         if is_kronecker(culprit):
             (m, n), (a, b) = culprit.args[0].shape, map(brief, culprit.args)
             return f"Write it block by block: cp.bmat([[({a})[i, j] * ({b}) for j in range({n})] for i in range({m})])."
-        for held in _held(culprit):
-            if all(a.is_affine() for a in held) and _renamed(culprit, held).is_dcp():
-                return _named(held, names)
+        for arguments in holding(culprit):
+            if all(a.is_affine() for a in arguments) and renamed(culprit, arguments).is_dcp():
+                return named(arguments, names)
     return _LAST
 
 
@@ -103,7 +100,7 @@ def _factor_remedy(culprit: Any, names: set[str]) -> str:
     """For c · f or f / c, with c affine in the parameters, under the rules of DPP."""
     constant, moving = sorted(culprit.args, key=lambda factor: len(factor.variables()))
     if moving.is_affine() and not is_division(culprit):
-        return _named([moving], names)
+        return named([moving], names)
     factors, core = _factored(culprit)
     if not core.parameters() and len(factors) > 1:
         return _joined(factors)
@@ -112,17 +109,18 @@ def _factor_remedy(culprit: Any, names: set[str]) -> str:
     if is_quad_form(moving):
         return _joined([constant, moving.args[1]], "PSD=True")
     if parts := _affine_parts(moving):
-        return _named(parts, names)
-    if _holds_form(moving):
-        return _ROOT
-    return _named([moving], names, ">=" if moving.is_convex() else "<=")
+        return named(parts, names)
+    if form := _form(moving):
+        return root(form)
+    return named([moving], names, ">=" if moving.is_convex() else "<=")
 
 
 def _coefficients(part: Any, allowed: Callable[[Any], bool]) -> list[Any]:
-    """The largest expressions of parameters alone in ``part`` that are not ``allowed``."""
+    """The largest expressions of parameters alone in ``part``, or in the bounds of a variable, that are not ``allowed``."""
     if isinstance(part, cp.Expression) and not part.variables():
         return [part] if part.parameters() and not allowed(part) else []
-    return [found for argument in part.args for found in _coefficients(argument, allowed)]
+    parts = bounds(part) if isinstance(part, cp.Variable) else part.args
+    return [found for argument in parts for found in _coefficients(argument, allowed)]
 
 
 def _factored(expression: Any) -> tuple[list[Any], Any]:
@@ -148,20 +146,45 @@ def _affine_parts(expression: Any) -> list[Any] | None:
     return None if any(p is None for p in parts) else [part for p in parts for part in p or []]
 
 
-def _holds_form(expression: Any) -> bool:
-    """Whether some quad_form(x, P) with a parameter P is a part of ``expression``."""
-    return bool(is_quad_form(expression) and expression.args[1].parameters()) or any(map(_holds_form, expression.args))
+def _form(expression: Any) -> Any | None:
+    """The first quad_form(x, P) with a parameter P in ``expression``."""
+    if is_quad_form(expression) and expression.args[1].parameters():
+        return expression
+    return next(filter(None, map(_form, expression.args)), None)
 
 
-def _held(culprit: Any) -> Iterator[list[Any]]:
+def root(form: Any) -> str:
+    """For quad_form(x, P) with a parameter P, where it is no term of the objective."""
+    x, P = map(brief, form.args)
+    minus = "-" if form.args[1].is_nsd() else ""
+    return (
+        f"A parameter matrix is possible in a term of the objective only; elsewhere write {minus}cp.sum_squares(S @ ({x})) "
+        f"with a new parameter S, and pass a value with {minus}S.T @ S == {P}."
+    )
+
+
+def holding(culprit: Any) -> Iterator[list[Any]]:
     """Arguments that hold parameters: first those without variables, then all."""
     if isinstance(culprit, cp.Expression):
-        holding = [a for a in culprit.args if a.parameters()]
-        yield from filter(None, ([a for a in holding if not a.variables()], holding))
+        arguments = [a for a in culprit.args if isinstance(a, cp.Expression) and a.parameters()]
+        yield from filter(None, ([a for a in arguments if not a.variables()], arguments))
 
 
-def _renamed(culprit: Any, held: Sequence[Any]) -> Any:
-    return culprit.copy([cp.Variable(a.shape) if any(a is h for h in held) else a for a in culprit.args])
+def renamed(culprit: Any, arguments: Sequence[Any]) -> Any:
+    """``culprit`` with variables in place of some of its arguments."""
+    return _with(culprit, arguments, lambda a: cp.Variable(a.shape, symmetric=_symmetric(a)))
+
+
+def _with(culprit: Any, arguments: Sequence[Any], leaf: Callable[[Any], Any]) -> Any:
+    return culprit.copy([leaf(a) if any(a is b for b in arguments) else a for a in culprit.args])
+
+
+def _nonnegative(expression: Any) -> cp.Parameter:
+    return cp.Parameter(expression.shape, nonneg=True)
+
+
+def _symmetric(expression: Any) -> bool:
+    return bool(expression.ndim == 2 and expression.size > 1 and expression.is_symmetric())
 
 
 def _sign(expression: Any) -> str:
@@ -185,7 +208,8 @@ def _such(attribute: str) -> str:
     return f", cp.Parameter(..., {attribute})" if attribute else ""
 
 
-def _named(parts: Sequence[Any], names: set[str], relation: str = "==", attribute: str = "") -> str:
+def named(parts: Sequence[Any], names: set[str], relation: str = "==", attribute: str = "") -> str:
+    """Words for new variables, whose names are not among ``names``, in place of ``parts``."""
     fresh = (name for k in range(len(names) + 1) for name in (f"{letter}{k or ''}" for letter in "yzuvw") if name not in names)
     pairs = [(next(fresh), part) for part in parts]
     new = ", ".join(f"{name} = cp.Variable({_arguments(part, relation, attribute)})" for name, part in pairs)
@@ -195,7 +219,7 @@ def _named(parts: Sequence[Any], names: set[str], relation: str = "==", attribut
 
 def _arguments(part: Any, relation: str, attribute: str) -> str:
     sign = attribute or ("" if relation == "==" else _sign(part))
-    return ", ".join(filter(None, [str(part.shape) if part.shape else "", sign]))
+    return ", ".join(filter(None, [str(part.shape) if part.shape else "", sign, "symmetric=True" if _symmetric(part) else ""]))
 
 
 def _convolution(culprit: Any) -> str:

@@ -12,10 +12,11 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._canon.cvxpy_bridge import ConeForm, brief, canonicalize, owner
+from cvxpylayers._canon.cvxpy_bridge import ConeForm, IrreducibleError, brief, canonicalize, owner
 from cvxpylayers._canon.layout import Block, Kind, Rows, lay_out
 from cvxpylayers._canon.leaves import numeric_bounds, support
 from cvxpylayers._canon.pin import tight_rows
+from cvxpylayers._canon.reducible import irreducible
 from cvxpylayers._canon.validate import validate
 from cvxpylayers._program import CompiledProblem, Form, OutputSpec, ParameterSpec, Pattern, Structure
 from cvxpylayers._typing import Bool, Float64
@@ -43,7 +44,11 @@ def compile_problem(
     Raises ``ProblemError`` or ``InputTypeError``, before anything is built, where the arguments cannot make a layer.
     """
     validate(problem, parameters, variables, gp=gp, canon_backend=canon_backend)
-    form = _pin(_free_vacuous_rows(canonicalize(problem, parameters, variables, canon_backend, gp=gp)))
+    try:
+        form = canonicalize(problem, parameters, variables, canon_backend, gp=gp)
+    except IrreducibleError as error:
+        raise irreducible(problem, gp, error) from error.__cause__
+    form = _pin(_free_vacuous_rows(form))
     rows = lay_out(form.blocks)
     structure, M = _value_map(form, rows)
     return CompiledProblem(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import cvxpy as cp
 import numpy as np
@@ -30,6 +31,7 @@ from cvxpy.constraints.psd import PSD
 from cvxpy.constraints.second_order import SOC
 from cvxpy.constraints.zero import Zero
 from cvxpy.reductions.cone2cone.exact import ExactCone2Cone, PowNDConversion
+from cvxpy.reductions.dcp2cone.canonicalizers import CANON_METHODS
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
 from cvxpy.reductions.solvers.solving_chain import resolve_and_build_chain
@@ -40,6 +42,7 @@ from cvxpylayers._canon.leaves import locate_primal, parameter_map
 from cvxpylayers._program import Form
 from cvxpylayers._typing import Bool, NDArray
 
+_INNER: Final = "CLARABEL"  # whose cones CVXPY looks up for problems inside of atoms, such as perspective
 BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
 
 
@@ -63,6 +66,10 @@ class ConeForm:
     forms: tuple[tuple[Form, ...], ...]
     outputs: tuple[tuple[bool, NDArray[np.int64]], ...]
     auxiliary: Bool
+
+
+class IrreducibleError(Exception):
+    """CVXPY's reductions to cones failed; the message is that of its error, which is the cause."""
 
 
 class _Target(ConicSolver):
@@ -98,7 +105,9 @@ class _NamedDcp2Cone(Dcp2Cone):
     """Remembers which atom produced each constraint."""
 
     def __init__(self, original: Dcp2Cone) -> None:
-        super().__init__(quad_obj=original.quad_obj, solver_context=original.solver_context)
+        context: Any = copy(original.solver_context)
+        context.solver_name = _INNER
+        super().__init__(quad_obj=original.quad_obj, solver_context=context)
         self.origins: dict[int, Any] = {}
 
     def canonicalize_expr(self, expr: Any, args: Any, affine_above: bool = False) -> Any:
@@ -125,6 +134,17 @@ def is_dpp(problem: Any, gp: bool) -> bool:
 def is_quad_form(expression: Any) -> bool:
     """Whether ``expression`` is ``quad_form(x, P)``."""
     return isinstance(expression, QuadForm)
+
+
+def is_affine(expression: Any) -> bool:
+    """Whether a quadratic term among the arguments of ``expression`` is one of it too."""
+    return type(expression) not in CANON_METHODS
+
+
+def bounds(variable: cp.Variable) -> list[Any]:
+    """The bounds of ``variable`` that are expressions."""
+    pair: Any = variable.attributes["bounds"] or ()
+    return [bound for bound in pair if isinstance(bound, cp.Expression)]
 
 
 def is_division(expression: Any) -> bool:
@@ -165,13 +185,8 @@ def canonicalize(
     *,
     gp: bool = False,
 ) -> ConeForm:
-    """Reduce a validated ``problem`` to cone form; θ stacks ``parameters`` in C order."""
-    fresh = cp.Problem(problem.objective, problem.constraints)
-    chain: Any = resolve_and_build_chain(fresh, solver=_Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend)
-    position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
-    named = _NamedDcp2Cone(original)
-    chain.reductions[position] = named
-    program, inverse = chain.apply(fresh)
+    """Reduce a validated ``problem`` to cone form; θ stacks ``parameters`` in C order. Raises as ``reduced`` does."""
+    program, inverse, chain, position = reduced(problem, canon_backend, gp)
     if not (
         program.lower_bounds is program.upper_bounds is program.lb_tensor is program.ub_tensor is None and not program.dir_cones
     ):
@@ -184,12 +199,30 @@ def canonicalize(
         q=program.q,
         G=program.A,
         blocks=tuple(_block(constraint) for constraint in program.constraints),
-        sources=_sources(problem, program, chain, position, named.origins),
+        sources=_sources(problem, program, chain, position),
         parameters=theta,
         forms=forms,
         auxiliary=_auxiliary(problem, program, chain.compose_var_id_map()),
         outputs=tuple(_locate(output, problem, program, chain, inverse, rows) for output in outputs),
     )
+
+
+def reduced(problem: cp.Problem, canon_backend: str | None, gp: bool) -> tuple[Any, Sequence[Any], Any, int]:
+    """The parametrized cone program, CVXPY's inverse data, the chain of reductions, and the place of ``_NamedDcp2Cone`` in it.
+
+    Raises:
+        IrreducibleError: the reductions failed.
+    """
+    fresh = cp.Problem(problem.objective, problem.constraints)
+    try:
+        chain: Any = resolve_and_build_chain(fresh, solver=_Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend)
+        position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
+        chain.reductions[position] = _NamedDcp2Cone(original)
+        return *chain.apply(fresh), chain, position
+    except (MemoryError, Warning):
+        raise
+    except Exception as error:  # whatever an atom of CVXPY raises
+        raise IrreducibleError(f"{type(error).__name__}{': ' if str(error) else ''}{error}") from error
 
 
 def owner(dual: cp.Variable, problem: cp.Problem) -> tuple[cp.constraints.constraint.Constraint, int] | None:
@@ -227,8 +260,9 @@ def _row_starts(program: Any) -> dict[int, NDArray[np.int64]]:
     return starts
 
 
-def _sources(problem: cp.Problem, program: Any, chain: Any, position: int, origins: dict[int, Any]) -> tuple[str, ...]:
+def _sources(problem: cp.Problem, program: Any, chain: Any, position: int) -> tuple[str, ...]:
     """For every constraint of the cone program, the user's constraint or the atom that it came from."""
+    origins: dict[int, Any] = chain.reductions[position].origins
     for step in chain.reductions[position + 1 :]:
         origins = {step.cons_id_map.get(key, key): origin for key, origin in origins.items()}
     renamed = chain.compose_constr_id_map()

@@ -16,6 +16,8 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from cvxpy.atoms.perspective import perspective
+from cvxpy.atoms.suppfunc import SuppFuncAtom
 from cvxpy.constraints.constraint import Constraint
 from cvxpy.expressions.expression import Expression
 from cvxpy.expressions.leaf import Leaf
@@ -24,6 +26,7 @@ from cvxpylayers._canon.compile import output_name
 from cvxpylayers._program import CompiledProblem
 
 _SCALARS = (type(None), bool, int, float, complex, str, Fraction, np.generic)
+_SILENT = (perspective, SuppFuncAtom)  # hold expressions that are neither their arguments nor their data
 
 
 class _UnknownError(Exception):
@@ -92,6 +95,8 @@ class _Walk:
         if id(value) in self._met:
             self._say("again", self._met[id(value)][0])
             return
+        if isinstance(value, _SILENT):
+            raise _UnknownError(type(value))
         self._met[id(value)] = len(self._met), value
         self._say(_kind(value), getattr(value, "shape", None))
         self.add(data)

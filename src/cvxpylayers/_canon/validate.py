@@ -9,8 +9,9 @@ from typing import Any
 import cvxpy as cp
 from cvxpy.constraints.power import PowConeND
 
-from cvxpylayers._canon.advice import dcp_remedy, dgp_dpp_remedy, dgp_remedy, dpp_remedy
-from cvxpylayers._canon.cvxpy_bridge import BACKENDS, brief, dpp_rules, is_dpp, owner
+from cvxpylayers._canon.advice import dcp_remedy, dgp_dpp_remedy, dgp_remedy, dpp_remedy, root
+from cvxpylayers._canon.cvxpy_bridge import BACKENDS, bounds, brief, dpp_rules, is_dpp, owner
+from cvxpylayers._canon.reducible import buried_form
 from cvxpylayers.errors import InputTypeError, ProblemError
 
 
@@ -135,6 +136,8 @@ def _check_dgp(problem: cp.Problem) -> None:
 
 def _check_dpp(problem: cp.Problem, gp: bool) -> None:
     if is_dpp(problem, gp):
+        if (form := None if gp else buried_form(problem.objective)) is not None:
+            raise ProblemError(f"{brief(form, 200)} is inside of another function. {root(form)}")
         return
     culprit, objective = _offender(problem, _dgp_parametrized if gp else _dcp_parametrized)
     names = {leaf.name() for leaf in (*problem.variables(), *problem.parameters())}
@@ -144,7 +147,7 @@ def _check_dpp(problem: cp.Problem, gp: bool) -> None:
         else "data are not affine in its"
     )
     raise ProblemError(
-        f"The problem is not DPP, that is, its {data} parameters; the offending part is {brief(culprit, 200)}. "
+        f"The problem is not DPP, that is, its {data} parameters; the offending part is {_words(culprit)}. "
         f"{dgp_dpp_remedy(culprit, names) if gp else dpp_remedy(culprit, objective, names)}"
     )
 
@@ -159,7 +162,7 @@ def _dgp(part: Any, objective: bool) -> bool:
 
 def _dcp_parametrized(part: Any, objective: bool) -> bool:
     with dpp_rules(objective=objective):
-        return bool(part.is_dcp())
+        return bool(part.is_dcp(dpp=isinstance(part, cp.Variable)))  # which alone asks its bounds, by that
 
 
 def _dgp_parametrized(part: Any, objective: bool) -> bool:
@@ -167,12 +170,14 @@ def _dgp_parametrized(part: Any, objective: bool) -> bool:
 
 
 def _offender(problem: cp.Problem, obeys: Callable[[Any, bool], bool]) -> tuple[Any, bool]:
-    """The smallest part of the problem that breaks the rules although its own parts obey them, and whether the objective has it."""
+    """The smallest part of the problem that breaks the rules although its own parts obey them, and whether the objective has it;
+    a variable, where its bounds break them.
+    """
     for part in (problem.objective, *problem.constraints):
         objective = part is problem.objective
         if not obeys(part, objective):
             return _descend(part, obeys, objective), objective
-    return problem, False
+    return next((variable for variable in problem.variables() if not obeys(variable, False)), problem), False
 
 
 def _descend(part: Any, obeys: Callable[[Any, bool], bool], objective: bool) -> Any:
@@ -180,6 +185,12 @@ def _descend(part: Any, obeys: Callable[[Any, bool], bool], objective: bool) -> 
         if not obeys(argument, objective):
             return _descend(argument, obeys, objective)
     return part
+
+
+def _words(culprit: Any) -> str:
+    if isinstance(culprit, cp.Variable):
+        return f"a bound of {culprit.name()}, {' or '.join(brief(bound) for bound in bounds(culprit))}"
+    return brief(culprit, 200)
 
 
 def _curvature(culprit: Any) -> str:

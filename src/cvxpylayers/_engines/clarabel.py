@@ -33,12 +33,13 @@ class ClarabelEngine(PerInstance):
         return SETTINGS | DERIVATIVE_OPTIONS | {"tolerance", "max_iterations", "threads", "polish"}
 
     def _outcome(self, values: Shaped[Float64, " values"], settings: Mapping[str, Any]) -> Outcome:
-        own = {name: value for name, value in settings.items() if name not in DERIVATIVE_OPTIONS and name != "polish"}
+        own = {name: value for name, value in settings.items() if name not in DERIVATIVE_OPTIONS}
         if "max_iterations" in own:
             own["max_iter"] = own.pop("max_iterations")
         program = self._assemble(values)
-        found = solve_program(program, **own)
-        if found.status in (*NO_SOLUTION, Status.MAX_ITERATIONS) or not settings.get("polish", True):
+        polish = own.pop("polish", True)
+        found = solve_program(program, polish=polish, **own)
+        if found.status in (*NO_SOLUTION, Status.MAX_ITERATIONS) or not polish:
             return found
         return min(found, refined(program, found, own.get("tolerance", 1e-8)), key=_worst)
 

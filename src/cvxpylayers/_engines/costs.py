@@ -19,12 +19,13 @@ _WORTH: Final = 3e7  # flops up to which lanes win, however sparse the cones are
 _WORTH_INTERIOR: Final = 5e8  # the same against a first-order method, which is less certain to end
 _SMALL: Final = 20  # rows of cones whose columns are not worth counting
 _RATIO: Final = 20.0  # what lanes are worth against single instances
+_SHARING: Final = 2.0  # rows of second-order cones for an unknown from which setting Clarabel up takes longer than SCS does in all
 
 
 class Costs(NamedTuple):
-    """``size``: unknowns, and rows that are no bounds. The rest are flops of a factorization, roughly: of the native engine
-    (``filled``), with sparse second-order cones (``interior``), and with those and semidefinite cones of single variables
-    (``sparse``).
+    """``size``: unknowns, and rows that are no bounds; ``sharing``: rows of second-order cones, but small ones, for an unknown.
+    The rest are flops of a factorization, roughly: of the native engine (``filled``), with sparse second-order cones
+    (``interior``), and with those and semidefinite cones of single variables (``sparse``).
 
     A block of k rows with u columns takes k u² flops where the rows are eliminated, u k² where the columns are, and what is left is
     dense. Fill that all ways of storing cones have in common is not counted.
@@ -34,6 +35,7 @@ class Costs(NamedTuple):
     filled: float
     interior: float
     sparse: float
+    sharing: float
 
     @staticmethod
     def of(structure: Structure) -> Costs:
@@ -56,7 +58,8 @@ class Costs(NamedTuple):
         for rows, J, others in single_variables(cones, structure.n, structure.P, A) if interior > _WORTH_INTERIOR else ():
             semidefinite[rows.start] = float(len(J)) * others**2 + others**3 / 3
         filled = interior + second_order + core**3 / 3
-        return Costs(structure.n + int((lengths > 1).sum()), filled, interior, own + sum(semidefinite.values()))
+        size, sharing = structure.n + int((lengths > 1).sum()), sum(k for k in cones.soc if k > _SMALL) / max(structure.n, 1)
+        return Costs(size, filled, interior, own + sum(semidefinite.values()), sharing)
 
     @property
     def better(self) -> tuple[str, str] | None:
@@ -66,7 +69,8 @@ class Costs(NamedTuple):
             return "CLARABEL", words
         costs = "are kept sparse, one instance at a time: about {:.1e} flops a factorization where they are filled, {:.1e} without"
         if self.filled > max(_WORTH, _RATIO * self.interior):
-            return "CLARABEL", "large second-order cones " + costs.format(self.filled, self.interior)
+            which = "several large second-order cones " if self.sharing >= _SHARING else "large second-order cones "
+            return "SCS" if self.sharing >= _SHARING else "CLARABEL", which + costs.format(self.filled, self.interior)
         if self.interior > max(_WORTH_INTERIOR, _RATIO * self.sparse):
             return "SCS", "large semidefinite cones " + costs.format(self.interior, self.sparse)
         return None

@@ -66,8 +66,8 @@ def refined(program: ConeProgram, found: Outcome, tolerance: float) -> Outcome:
     return settle(program, Claim(found.x, found.z, found.status, found.iterations), tolerance=tolerance)
 
 
-def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
-    """As ``solve_instance``, for a program that is assembled and finite."""
+def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, polish: bool = False, **settings: Any) -> Outcome:
+    """As ``solve_instance``, for a program that is assembled and finite; ``polish``: what is almost solved is refined."""
     cones, outcomes = _cones(program.cones), []
     # A target out of reach can end Clarabel early, far from any solution; then what was asked for is asked for again.
     for target in (min(_TARGET, tolerance), tolerance):
@@ -75,6 +75,8 @@ def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: 
         found = solver.solve()
         point = np.asarray(found.x), np.asarray(found.z), np.asarray(found.s)
         outcomes.append(_judge(program, *point, str(found.status), int(found.iterations), tolerance))
+        if polish and outcomes[-1].status is Status.ALMOST_SOLVED:  # costs less than another solve
+            outcomes.append(refined(program, outcomes[-1], tolerance))
         if outcomes[-1].status in _SETTLED:
             break
     return min(outcomes, key=lambda outcome: outcome.status)

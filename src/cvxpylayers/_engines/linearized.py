@@ -16,9 +16,9 @@ stays sparse: on a second-order cone dz = e y + γ v₋, where y is orthogonal t
 and where single variables are the rows of a semidefinite cone they are turned as well (``_engines.turn``).
 All entries are bounded, and with ρ on the diagonals of dx, α, β and -ρ on those of y, γ the matrix is quasi-definite: it can be
 factored in any order. ρ is refined away; what is applied depends on the matrix alone and is symmetric, so that derivatives in
-both modes stay adjoint. Where refinement shows that the matrix is singular, its null space (which is one of dx, α, β and one of
-y, γ, so that the ρ do not mix it with the rest) is filtered from both sides, which leaves the solution of least norm, in
-equilibrated units.
+both modes stay adjoint: a probe, always the same, tells how many steps that takes. Where refinement shows that the matrix is
+singular, its null space (which is one of dx, α, β and one of y, γ, so that the ρ do not mix it with the rest) is filtered from
+both sides, which leaves the solution of least norm, in equilibrated units.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from cvxpylayers._typing import Float64, Shaped
 
 # ρ in equilibrated units, and steps of refinement.
 _REGULAR: Final = 1e-8
-_REGULAR_STEPS: Final = 6
+_REGULAR_STEPS: Final = 6  # at most
 _SINGULAR: Final = 1e-5
 _SINGULAR_STEPS: Final = 4
 _FILTER_STEPS: Final = 4
 _PRECISE_STEPS: Final = 3
+_ROUNDED: Final = 1e-13  # relative residual that further steps leave as it is
 _EXACT: Final = 1e-9  # relative residual of a regular system's solution
 _CONSISTENT: Final = 1e-6  # that of a singular one's, where it has one
 _ILL: Final = 1e3  # size of the inverse beyond which residuals are formed in more than double precision
@@ -75,11 +76,11 @@ class Linearized:
         self._units = units = _equilibration(K)
         self._K = sp.csc_array(sp.diags_array(units) @ K @ sp.diags_array(units))
         self._signs = signs
-        self._exact, self._singular = self._K, False
+        self._exact, self._singular, self._steps = self._K, False, 0
         probe = np.random.default_rng(0).normal(size=(K.shape[0], 1))
         try:
             self._factor = self._factorize(_REGULAR)
-            found = self._regular(probe)
+            found = self._probed(probe)
             self._singular = not self._residual(probe, found) <= _EXACT
         except RuntimeError:  # a pivot that rounding has made 0
             self._singular = True
@@ -87,7 +88,7 @@ class Linearized:
             self._factor = self._factorize(_SINGULAR)
             self._exact = sp.csr_array(self._K + sp.diags_array(_SINGULAR * signs)).astype(np.longdouble)
         elif np.abs(found).max(initial=0.0) > _ILL:
-            self._exact = self._K.astype(np.longdouble)
+            self._exact, self._steps = self._K.astype(np.longdouble), _REGULAR_STEPS
 
     def solve(self, r: Shaped[Float64, "k n"], h: Shaped[Float64, "k m"]) -> tuple[Float64, Float64, bool]:
         """dx (k, n) and dz (k, m), and whether a part of the right-hand sides had no solution and was left out."""
@@ -109,10 +110,21 @@ class Linearized:
             options={"SymmetricMode": True, "Equil": False},
         )
 
+    def _probed(self, right: Float64) -> Float64:
+        """``_regular``, which takes as many steps as it took here until the residual was that of rounding, and one more."""
+        found = np.asarray(self._factor.solve(right))
+        while self._steps < _REGULAR_STEPS:
+            rounded = self._residual(right, found) <= _ROUNDED
+            found += self._factor.solve(right - self._K @ found)
+            self._steps += 1
+            if rounded:
+                break
+        return found
+
     def _regular(self, right: Float64) -> Float64:
         """K⁻¹ right: K_ρ⁻¹ right, refined."""
         found = self._factor.solve(right)
-        for _ in range(_REGULAR_STEPS):
+        for _ in range(self._steps):
             found += self._factor.solve((right - self._exact @ found).astype(np.float64))
         return np.asarray(found)
 

@@ -247,28 +247,31 @@ def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _c
     off_diagonal = structure.P.rows != structure.P.indices
     driven = M.indices[: M.indptr[structure.P.nnz]] < M.shape[1] - 1
     entry = np.repeat(np.arange(structure.P.nnz), np.diff(M.indptr[: structure.P.nnz + 1]))
-    return _core.Kernel(
-        n=structure.n,
-        m=structure.m,
-        zero=structure.cones.zero,
-        cones=_blocks(structure.cones),
-        parameter_sizes=[p.size for p in compiled.parameters],
-        P_indptr=index(structure.P.indptr),
-        P_indices=index(structure.P.indices),
-        A_indptr=index(structure.A.indptr),
-        A_indices=index(structure.A.indices),
-        M_indptr=index(M.indptr),
-        M_indices=index(M.indices),
-        M_data=np.ascontiguousarray(M.data, dtype=np.float64),
-        R_indptr=index(R.indptr),
-        R_indices=index(R.indices),
-        R_data=np.ascontiguousarray(R.data, dtype=np.float64),
-        # A diagonal P is convex where its signs are, which CVXPY's rules already guarantee for declared signs.
-        check_convexity=bool(off_diagonal[entry[driven]].any()),
-        objective_sign=float(compiled.objective_sign),
-        smoothed=smoothed,
-        lane_width=lane_width,
-    )
+    try:
+        return _core.Kernel(
+            n=structure.n,
+            m=structure.m,
+            zero=structure.cones.zero,
+            cones=_blocks(structure.cones),
+            parameter_sizes=[p.size for p in compiled.parameters],
+            P_indptr=index(structure.P.indptr),
+            P_indices=index(structure.P.indices),
+            A_indptr=index(structure.A.indptr),
+            A_indices=index(structure.A.indices),
+            M_indptr=index(M.indptr),
+            M_indices=index(M.indices),
+            M_data=np.ascontiguousarray(M.data, dtype=np.float64),
+            R_indptr=index(R.indptr),
+            R_indices=index(R.indices),
+            R_data=np.ascontiguousarray(R.data, dtype=np.float64),
+            # A diagonal P is convex where its signs are, which CVXPY's rules already guarantee for declared signs.
+            check_convexity=bool(off_diagonal[entry[driven]].any()),
+            objective_sign=float(compiled.objective_sign),
+            smoothed=smoothed,
+            lane_width=lane_width,
+        )
+    except ValueError as error:  # of lane_width, or of CVXPYLAYERS_ISA in the environment
+        raise OptionError(str(error)) from None
 
 
 def _blocks(cones: Cones) -> list[tuple[int, int, float]]:

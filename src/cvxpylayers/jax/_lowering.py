@@ -12,6 +12,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
+from cvxpylayers.jax._export import refuse, told
 from cvxpylayers.jax._partition import spread
 from cvxpylayers.jax._primitives import Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
 from cvxpylayers.jax._program import Program
@@ -25,6 +26,7 @@ def _lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[
     """Register both lowerings of ``primitive``; ``host`` is the method of ``Program``, ``attributes`` what the handler is told."""
 
     def callback(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+        refuse(ctx, params["program"])
         types = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in ctx.avals_out]
         call = partial(_on_host, host, types, params)
         return mlir.lower_fun(partial(jax.pure_callback, call, types), multiple_results=True)(ctx, *operands)
@@ -38,7 +40,7 @@ def _lower(primitive: Primitive, host: Callable[..., Any], attributes: Callable[
 
     def alone(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
         facts = {"key": np.int64(params["program"].key), **attributes(**params)}
-        return jax.ffi.ffi_lowering(primitive.name)(ctx, *operands, **facts)
+        return told(ctx, jax.ffi.ffi_lowering(primitive.name)(ctx, *operands, **facts))
 
     mlir.register_lowering(primitive, callback)
     mlir.register_lowering(primitive, custom_call, platform="cpu")
