@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cvxpylayers._engines.base import Engine
 from cvxpylayers._engines.costs import Costs
+from cvxpylayers._engines.native import NativeEngine
 from cvxpylayers._engines.sparse import SparseDerivative
 from cvxpylayers._program import Batch, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 from cvxpylayers.errors import DerivativeError, OptionError
-
-if TYPE_CHECKING:
-    from cvxpylayers._engines.native import NativeEngine
 
 
 class NativeDerivative(Engine):
@@ -81,8 +79,6 @@ class NativeDerivative(Engine):
 
     @cached_property
     def _kernel(self) -> NativeEngine:
-        from cvxpylayers._engines.native import NativeEngine  # which falls back on an engine of this kind
-
         return NativeEngine(self.compiled, {name: value for name, value in self.options.items() if name in DERIVATIVE_OPTIONS})
 
     def __getstate__(self) -> Mapping[str, Any]:

@@ -103,11 +103,6 @@ def switch_off(structure: Structure, values: Shaped[Float64, "k values"]) -> Sha
     return np.asarray(off, dtype=np.bool_)
 
 
-def permuted(program: ConeProgram, order: NDArray[np.intp]) -> tuple[sp.csc_matrix, Float64]:
-    """A and b with their rows in another order."""
-    return program.A[order], program.b[order]
-
-
 def active(program: ConeProgram, x: Shaped[Float64, " n"], slack: float) -> Bool:
     """Which rows of a polyhedral program hold with equality at x, to ``slack`` relative to the size of the row's terms."""
     size = 1.0 + np.abs(program.b) + abs(program.A) @ np.abs(x)
