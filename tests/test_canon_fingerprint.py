@@ -12,8 +12,8 @@ import scipy.sparse as sp
 import torch
 
 from cvxpylayers import ProblemError
-from cvxpylayers import _assembly as assembly
 from cvxpylayers._canon import Recent, fingerprint
+from cvxpylayers._layer import assembly
 from cvxpylayers.torch import CvxpyLayer
 
 Build = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from cvxpylayers._engines.clarabel import ClarabelEngine
+from cvxpylayers._engines.foreign.clarabel import ClarabelEngine
 from cvxpylayers._engines.registry import resolve
-from cvxpylayers._options import normalize
+from cvxpylayers._layer.options import normalize
 from cvxpylayers.errors import InputTypeError, OptionError, SolverError
 from cvxpylayers.torch import CvxpyLayer
 

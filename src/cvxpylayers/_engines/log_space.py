@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cvxpylayers._engines.base import Engine, reduced
+from cvxpylayers._engines.engine import Engine, reduced
 from cvxpylayers._program import Batch, CompiledProblem, Form, ParameterSpec, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from cvxpylayers import _info
+from cvxpylayers._layer import info
 from cvxpylayers._program import Status
 
 
@@ -47,11 +47,11 @@ class SolveInfo(NamedTuple):
         """Which instances have a solution that can be used and differentiated."""
         return self.status <= int(Status.ALMOST_SOLVED)
 
-    def concrete(self) -> _info.SolveInfo:
+    def concrete(self) -> info.SolveInfo:
         """The same as NumPy arrays with statuses in words, outside of compiled code."""
         codes = np.asarray(self.status)
         numbers = (self.primal_residual, self.dual_residual, self.gap, self.objective, self.margin)
         primal, dual, gap, objective, margin = (np.asarray(a, dtype=np.float64) for a in numbers)
         fallback = np.zeros(codes.shape, dtype=np.bool_)
         degenerate = fallback.copy() if self.degenerate is None else np.array(self.degenerate)
-        return _info.SolveInfo(codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate, margin)
+        return info.SolveInfo(codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate, margin)

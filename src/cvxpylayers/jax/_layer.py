@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvxpylayers._arrays import batch_shape, rounding_of
 from cvxpylayers._engines.registry import Solver
-from cvxpylayers._explain import Explanation
-from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers._layer.explain import Explanation
+from cvxpylayers._layer.inputs import batch_shape, rounding_of
+from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers._program import Status
 from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
 from cvxpylayers.jax import _batching, _lowering, _rules  # noqa: F401  (rules of the primitives)

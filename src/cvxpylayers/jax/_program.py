@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cvxpylayers._arrays import DEFINITE_SLACK, INFINITE, SKEW, SLACK, screen, to_batch
-from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.log_space import LogSpaceEngine
-from cvxpylayers._engines.native import NativeEngine
-from cvxpylayers._layer import Layer
+from cvxpylayers._engines.native.engine import NativeEngine
+from cvxpylayers._layer.inputs import DEFINITE_SLACK, INFINITE, SKEW, SLACK, screen, to_batch
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Batch, Status, Tape
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import DerivativeError
