@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, final
 
 import numpy as np
 
-from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
+from cvxpylayers._program.cones import CURVED, LINEAR
 from cvxpylayers._typing import Bool, Float64, Shaped
 from cvxpylayers.errors import DerivativeError
 
-EVERY_CONE: Final = frozenset(field.name for field in fields(Cones))
-POLYHEDRAL: Final = frozenset({"zero", "nonneg"})
+EVERY_CONE: Final = frozenset(LINEAR + CURVED)
+POLYHEDRAL: Final = frozenset(LINEAR)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Capabilities:
     def lacks(self, compiled: CompiledProblem) -> frozenset[str]:
         """The needs of a problem that are not met: names of cones, and "quadratic"."""
         structure = compiled.structure
-        needed = {kind for kind in EVERY_CONE if getattr(structure.cones, kind)} - self.cones
+        needed = {block.kind for block in structure.cones.blocks()} - self.cones
         return frozenset(needed | ({"quadratic"} if structure.P.nnz and not self.quadratic else set()))
 
 

@@ -123,19 +123,8 @@ def check(kind: type[Engine], compiled: CompiledProblem) -> None:
 
 def _where(need: str, compiled: CompiledProblem) -> str:
     """The constraint that brings a cone, in words."""
-    cones = compiled.structure.cones
-    heights = {
-        "zero": cones.zero,
-        "nonneg": cones.nonneg,
-        "soc": sum(cones.soc),
-        "psd": sum(k * (k + 1) // 2 for k in cones.psd),
-        "exp": 3 * cones.exp,
-        "power": 3 * len(cones.power),
-    }
-    if need not in heights:
-        return ""
-    first = sum(heights[kind] for kind in list(heights)[: list(heights).index(need)])
-    source = compiled.row_sources[first] if len(compiled.row_sources) > first else ""
+    rows = [block.rows.start for block in compiled.structure.cones.blocks(need)]
+    source = compiled.row_sources[rows[0]] if rows and len(compiled.row_sources) > rows[0] else ""
     return f" (first for {source})" if source else ""
 
 

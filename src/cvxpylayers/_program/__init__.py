@@ -12,13 +12,14 @@ such programs plus two constant sparse maps: M takes parameters to the numbers o
 from __future__ import annotations
 
 from cvxpylayers._program.batch import Batch, Solution, Tape
-from cvxpylayers._program.cones import Cones
+from cvxpylayers._program.cones import Block, Cones
 from cvxpylayers._program.problem import CompiledProblem, Form, OutputSpec, ParameterSpec, Pattern, Structure
 from cvxpylayers._program.status import USABLE, Status
 
 __all__ = [
     "USABLE",
     "Batch",
+    "Block",
     "CompiledProblem",
     "Cones",
     "Form",

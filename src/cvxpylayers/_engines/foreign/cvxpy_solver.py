@@ -22,7 +22,8 @@ from cvxpylayers._engines.foreign.chunks import OURS
 from cvxpylayers._engines.foreign.per_instance import PerInstance
 from cvxpylayers._engines.judge.judge import Claim, Outcome
 from cvxpylayers._engines.judge.program import ConeProgram
-from cvxpylayers._program import CompiledProblem, Status
+from cvxpylayers._program import Block, CompiledProblem, Status
+from cvxpylayers._program.cones import svec_entries
 from cvxpylayers._typing import Float64, Shaped
 
 cp: Any = cvxpy  # its types are partial
@@ -93,36 +94,29 @@ def _solve(program: ConeProgram, solver: str, settings: Mapping[str, Any]) -> Cl
 
 def _blocks(program: ConeProgram, slack: Any) -> list[tuple[Any, Any]]:
     """A CVXPY constraint for every block of s = b - A x, and the map from its dual value to our rows of z."""
-    cones, start, found = program.cones, 0, []
+    return [_constraint(block, slack[block.rows]) for block in program.cones.blocks()]
 
-    def take(height: int) -> Any:
-        nonlocal start
-        start += height
-        return slack[start - height : start]
 
-    if cones.zero:
-        found.append((take(cones.zero) == 0, -sp.eye_array(cones.zero)))  # its Lagrangian has λᵀ(b - A x)
-    if cones.nonneg:
-        found.append((take(cones.nonneg) >= 0, sp.eye_array(cones.nonneg)))
-    for k in cones.soc:
-        s = take(k)
-        found.append((cp.SOC(s[0], s[1:]) if k > 1 else s >= 0, sp.eye_array(k)))
-    for k in cones.psd:
-        unpack = _matrix_of_svec(k)
-        s = take(k * (k + 1) // 2)
-        found.append((cp.reshape(unpack @ s, (k, k), order="F") >> 0, unpack.T))
-    for _ in range(cones.exp):
-        s = take(3)
-        found.append((cp.ExpCone(s[0], s[1], s[2]), sp.eye_array(3)))
-    for alpha in cones.power:
-        s = take(3)
-        found.append((cp.PowCone3D(s[0], s[1], s[2], alpha), sp.eye_array(3)))
-    return found
+def _constraint(block: Block, s: Any) -> tuple[Any, Any]:
+    k, same = block.order, sp.eye_array(block.order)
+    match block.kind:
+        case "zero":
+            return s == 0, -same  # its Lagrangian has λᵀ(b - A x)
+        case "nonneg":
+            return s >= 0, same
+        case "soc":
+            return cp.SOC(s[0], s[1:]) if k > 1 else s >= 0, same
+        case "psd":
+            unpack = _matrix_of_svec(k)
+            return cp.reshape(unpack @ s, (k, k), order="F") >> 0, unpack.T
+        case "exp":
+            return cp.ExpCone(s[0], s[1], s[2]), same
+    return cp.PowCone3D(s[0], s[1], s[2], block.alpha), same
 
 
 def _matrix_of_svec(k: int) -> sp.csr_array:
     """svec (upper triangle by columns) → the matrix flattened by columns; its transpose takes matrices to svec."""
-    column, row = np.tril_indices(k)
+    row, column = svec_entries(k)
     entry, off = np.arange(len(row)), row != column
     weight = np.where(off, 1 / sqrt(2), 1.0)
     rows = np.concatenate([row + k * column, (column + k * row)[off]])

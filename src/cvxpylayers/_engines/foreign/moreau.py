@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from cvxpylayers._engines.foreign.package import words
 from cvxpylayers._engines.foreign.per_instance import BatchAdapter
 from cvxpylayers._engines.judge.judge import Claim
 from cvxpylayers._program import CompiledProblem, Status
+from cvxpylayers._program.cones import LINEAR
 from cvxpylayers._typing import Float64, NDArray, Shaped
 
 _STATUS: Final[Mapping[str, Status]] = {
@@ -113,12 +113,12 @@ def _form(compiled: CompiledProblem, direct: bool) -> _Form:
 
 def _blocks(compiled: CompiledProblem) -> Iterator[tuple[str, Any, list[int]]]:
     """Kind, size or exponent, and rows of every block; rows of polyhedra one by one."""
-    c = compiled.structure.cones
-    blocks: list[tuple[str, Any, int]] = [*(("zero", 1, 1),) * c.zero, *(("nonneg", 1, 1),) * c.nonneg]
-    blocks += [("soc", k, k) for k in c.soc] + [("psd", k, k * (k + 1) // 2) for k in c.psd]
-    blocks += [("exp", 3, 3)] * c.exp + [("power", alpha, 3) for alpha in c.power]
-    ends = accumulate(height for _, _, height in blocks)
-    return ((kind, size, [*range(end - height, end)]) for (kind, size, height), end in zip(blocks, ends, strict=True))
+    for kind, order, alpha, rows in compiled.structure.cones.blocks():
+        block = [*range(rows.start, rows.stop)]
+        if kind in LINEAR:
+            yield from ((kind, 1, [row]) for row in block)
+        else:
+            yield kind, alpha if kind == "power" else order, block
 
 
 def _bare(compiled: CompiledProblem) -> dict[int, int]:

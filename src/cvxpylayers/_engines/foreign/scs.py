@@ -15,6 +15,7 @@ from cvxpylayers._engines.judge.clarabel import last_resort
 from cvxpylayers._engines.judge.judge import Claim, Outcome
 from cvxpylayers._engines.judge.program import ConeProgram
 from cvxpylayers._program import Cones, Status
+from cvxpylayers._program.cones import svec_position
 from cvxpylayers._typing import Float64, NDArray, Shaped
 
 _STATUS: Final[Mapping[int, Status]] = {
@@ -93,10 +94,8 @@ class ScsForm:
 
 def svec_by_lower_columns(cones: Cones) -> NDArray[np.intp]:
     """Our rows, which hold upper triangles by columns, in the order of lower triangles by columns."""
-    start = cones.zero + cones.nonneg + sum(cones.soc)
-    parts = [np.arange(start)]
-    for k in cones.psd:
+    order = np.arange(cones.rows)
+    for _, k, _, rows in cones.blocks("psd"):
         column, row = np.triu_indices(k)  # of the lower triangle, column by column
-        parts.append(start + row * (row + 1) // 2 + column)
-        start += k * (k + 1) // 2
-    return np.concatenate([*parts, np.arange(start, cones.rows)])
+        order[rows] = rows.start + svec_position(row, column)
+    return order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import numpy as np
 from cvxpylayers._engines.judge.certificate import proves
 from cvxpylayers._engines.judge.judge import ALMOST, NO_SOLUTION, Claim, Outcome, known, measure, settle
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
-from cvxpylayers._program import Cones, Status, Structure
+from cvxpylayers._program import Block, Cones, Status, Structure
 from cvxpylayers._typing import Float64, Shaped
 from cvxpylayers.errors import OptionError
 
@@ -20,6 +20,14 @@ from cvxpylayers.errors import OptionError
 _TARGET: Final = 1e-11
 SETTINGS: Final = frozenset(n for n in dir(clarabel.DefaultSettings) if not n.startswith("_") and n != "default")
 
+_CONES: Final[Mapping[str, Callable[[Block], Any]]] = {
+    "zero": lambda block: clarabel.ZeroConeT(block.order),
+    "nonneg": lambda block: clarabel.NonnegativeConeT(block.order),
+    "soc": lambda block: clarabel.SecondOrderConeT(block.order),
+    "psd": lambda block: clarabel.PSDTriangleConeT(block.order),
+    "exp": lambda _: clarabel.ExponentialConeT(),
+    "power": lambda block: clarabel.PowerConeT(block.alpha),
+}
 _SETTLED: Final = (Status.SOLVED, *NO_SOLUTION)
 
 _STATUS: Final[Mapping[str, Status]] = {
@@ -94,15 +102,8 @@ def _judge(program: ConeProgram, x: Float64, z: Float64, s: Float64, word: str, 
 
 @lru_cache(maxsize=64)
 def _cones(cones: Cones) -> list[Any]:
-    """Our blocks as Clarabel's; its svec order and its exponential and power cones are the ones of ``_canon.layout``."""
-    return [
-        *([clarabel.ZeroConeT(cones.zero)] if cones.zero else []),
-        *([clarabel.NonnegativeConeT(cones.nonneg)] if cones.nonneg else []),
-        *(clarabel.SecondOrderConeT(k) for k in cones.soc),
-        *(clarabel.PSDTriangleConeT(k) for k in cones.psd),
-        *(clarabel.ExponentialConeT() for _ in range(cones.exp)),
-        *(clarabel.PowerConeT(a) for a in cones.power),
-    ]
+    """Our blocks as Clarabel's, whose svec order and exponential and power cones are ours."""
+    return [_CONES[block.kind](block) for block in cones.blocks()]
 
 
 def _settings(target: float, own: Mapping[str, Any]) -> clarabel.DefaultSettings:

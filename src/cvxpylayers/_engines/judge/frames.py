@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._engines.judge.projections import Projection, congruence, second_order_values, semidefinite_values
+from cvxpylayers._engines.judge.projections import congruence, maps, second_order_values, semidefinite_values
 from cvxpylayers._program import Cones
+from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Float64, Shaped
 
 
@@ -36,33 +37,29 @@ class Frames:
     @staticmethod
     def at(cones: Cones, w: Shaped[Float64, " m"]) -> Frames:
         """The frames of Π_K'(w)."""
-        m, linear = len(w), cones.zero + cones.nonneg
+        m, linear = len(w), cones.orthant
         c = np.zeros(m)
-        c[cones.zero : linear] = w[cones.zero : linear] > 0
+        c[linear] = w[linear] > 0
         e = np.sqrt(1 - c)
-        pairs, start = [], linear
-        for k in cones.soc:
-            if k:
-                rows = slice(start, start + k)
+        pairs, semidefinite, small = [], [], []
+        for block in cones.blocks(*CURVED):
+            rows = block.rows
+            if block.kind == "soc":
                 kept, cut, direction = second_order_values(w[rows])
                 c[rows], e[rows] = kept, math.sqrt(cut)
                 if direction is not None:
-                    pairs.append((start, direction))
-            start += k
-        first, semidefinite = start, []
-        for k in cones.psd:
-            rows = slice(start, start := start + k * (k + 1) // 2)
-            c[rows], Q = semidefinite_values(w[rows])
-            semidefinite.append((rows, Q))
-        last, blocks = start, []
-        small = Projection(Cones(exp=cones.exp, power=cones.power))
-        for rows, block in small.blocks():
-            D = block.derivative(w[start:][rows])
-            values, vectors = np.linalg.eigh(0.5 * (D + D.T))
-            c[start:][rows] = values.clip(0.0, 1.0)
-            blocks.append(vectors.T)
-        e[first:] = np.sqrt(1 - c[first:])
-        T = sp.csr_array(sp.block_diag([sp.eye_array(last), *blocks], format="csr")) if blocks else None
+                    pairs.append((rows.start, direction))
+                continue
+            if block.kind == "psd":
+                c[rows], Q = semidefinite_values(w[rows])
+                semidefinite.append((rows, Q))
+            else:
+                D = maps(block).derivative(w[rows])
+                values, vectors = np.linalg.eigh(0.5 * (D + D.T))
+                c[rows] = values.clip(0.0, 1.0)
+                small.append(vectors.T)
+            e[rows] = np.sqrt(1 - c[rows])
+        T = sp.csr_array(sp.block_diag([sp.eye_array(m - 3 * len(small)), *small], format="csr")) if small else None
         return Frames(tuple(semidefinite), T, c, e, _columns(pairs, m, 1.0), _columns(pairs, m, -1.0))
 
     def enter_matrix(self, rows: sp.csr_array) -> sp.csr_array:

@@ -24,6 +24,7 @@ from cvxpylayers._engines.judge.linearized import Linearized
 from cvxpylayers._engines.judge.program import ConeProgram, active
 from cvxpylayers._engines.judge.projections import Projection
 from cvxpylayers._program import Status, Structure
+from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Bool, Float64, Shaped
 
 ALMOST: Final = 1e-5  # worst residual of an almost solved instance
@@ -118,8 +119,8 @@ def _sizes(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> tuple[Fl
     """What residuals of rows (m) and columns (n) are relative to: the sizes of their own terms, at most those of norms, or 1."""
     given, A, P = np.abs(program.b) + np.abs(s), abs(program.A), abs(program.P)
     rows = np.minimum(given + A @ np.abs(x), given + _norm(x))
-    for block, _ in Projection(program.cones).blocks():
-        rows[block] = rows[block].max(initial=0.0)
+    for block in program.cones.blocks(*CURVED):
+        rows[block.rows] = rows[block.rows].max(initial=0.0)
     columns = np.abs(program.q) + P @ np.abs(x) + A.T @ np.abs(z)
     return np.maximum(rows, 1.0), np.maximum(np.minimum(columns, _norm(program.q) + _norm(x) + _norm(z)), 1.0)
 
@@ -129,12 +130,11 @@ def _complementarity(program: ConeProgram, s: Float64, z: Float64) -> float:
 
     Of a row min(s, 1) z relative to the largest multiplier of one; of a cone sᵀz relative to its own s and z.
     """
-    zero, linear = program.cones.zero, program.cones.zero + program.cones.nonneg
-    weight = _norm(z[zero:])
-    worst = _norm(np.minimum(s[zero:linear], 1.0) * z[zero:linear]) / max(1.0, weight)
-    for block, _ in Projection(program.cones).blocks():
-        own = max(1.0, _norm(s[block])) * max(1.0, _norm(z[block]), _FAR_BELOW * weight)
-        worst = max(worst, abs(float(s[block] @ z[block])) / own)
+    linear, weight = program.cones.orthant, _norm(z[program.cones.zero :])
+    worst = _norm(np.minimum(s[linear], 1.0) * z[linear]) / max(1.0, weight)
+    for *_, rows in program.cones.blocks(*CURVED):
+        size = max(1.0, _norm(s[rows])) * max(1.0, _norm(z[rows]), _FAR_BELOW * weight)
+        worst = max(worst, abs(float(s[rows] @ z[rows])) / size)
     return worst
 
 

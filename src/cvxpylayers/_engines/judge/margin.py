@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from cvxpylayers._program import Cones
+from cvxpylayers._program import Block, Cones
+from cvxpylayers._program.cones import CURVED, svec_entries
 from cvxpylayers._typing import Float64, Shaped
 
 
@@ -17,34 +18,23 @@ def margin(cones: Cones, s: Shaped[Float64, " m"], z: Shaped[Float64, " m"]) -> 
     On nonnegative rows, second-order and semidefinite cones: |λ|, λ the spectral values of w. On exponential and power cones: the
     lesser of |s| and |z|, or the depth of the one inside its cone. In the units of (s, z); as cpp/src/cones/margin.hpp.
     """
-    end = cones.zero + cones.nonneg
-    rows = np.abs(s[cones.zero : end] - z[cones.zero : end])
-    return float(min(rows.min(initial=np.inf), min(_blocks(cones, s[end:], z[end:]), default=np.inf)))
+    rows = np.abs(s[cones.orthant] - z[cones.orthant])
+    curved = (_of(block, s[block.rows], z[block.rows]) for block in cones.blocks(*CURVED))
+    return float(min(rows.min(initial=np.inf), min(curved, default=np.inf)))
 
 
-def _blocks(cones: Cones, s: Float64, z: Float64) -> Iterator[float]:
-    row = 0
-
-    def cut(rows: int) -> tuple[Float64, Float64]:
-        nonlocal row
-        row += rows
-        return s[row - rows : row], z[row - rows : row]
-
-    for k in cones.soc:
-        p, d = cut(k)
-        if k:
-            yield abs(abs(p[0] - d[0]) - float(np.linalg.norm(p[1:] - d[1:])))
-    for k in cones.psd:
-        p, d = cut(k * (k + 1) // 2)
-        if k:
-            column, line = np.tril_indices(k)
-            W = np.zeros((k, k))
-            W[column, line] = (p - d) * np.where(column == line, 1.0, np.sqrt(0.5))
-            yield float(np.abs(np.linalg.eigvalsh(W)).min())
-    for _ in range(cones.exp):
-        yield _three(*cut(3), _exponential_depth, _exponential_dual_depth)
-    for a in cones.power:
-        yield _three(*cut(3), partial(_power_depth, a), partial(_power_dual_depth, a))
+def _of(block: Block, s: Float64, z: Float64) -> float:
+    match block.kind:
+        case "soc":
+            return float(abs(abs(s[0] - z[0]) - np.linalg.norm(s[1:] - z[1:])))
+        case "psd":
+            row, column = svec_entries(block.order)
+            W = np.zeros((block.order, block.order))
+            W[column, row] = (s - z) * np.where(row == column, 1.0, np.sqrt(0.5))
+            return float(np.abs(np.linalg.eigvalsh(W)).min())
+        case "exp":
+            return _three(s, z, _exponential_depth, _exponential_dual_depth)
+    return _three(s, z, partial(_power_depth, block.alpha), partial(_power_dual_depth, block.alpha))
 
 
 def _three(s: Float64, z: Float64, primal: Callable[[Float64], float], dual: Callable[[Float64], float]) -> float:

@@ -97,7 +97,8 @@ def switch_off(structure: Structure, values: Shaped[Float64, "k values"]) -> Sha
     st = structure
     A, b = values[:, st.P.nnz + st.n : -st.m - 1], values[:, -st.m - 1 : -1]
     off = np.isinf(b)
-    off[:, : st.cones.zero] = off[:, st.cones.zero + st.cones.nonneg :] = False
+    linear = st.cones.orthant
+    off[:, : linear.start] = off[:, linear.stop :] = False
     A[off[:, st.A.rows]] = 0.0
     b[off] = 1.0
     return np.asarray(off, dtype=np.bool_)

@@ -1,35 +1,36 @@
 """Projections onto the cones and their derivatives, one instance at a time: what judging and refining a solution needs.
 
 For w in ℝᵐ let s = Π_K(w) and z = s - w. Then s ∈ K, z ∈ K*, sᵀz = 0, and every such pair comes from one w (Moreau). D = Π_K'(w)
-exists almost everywhere; where it does not, any limit of derivatives is returned. Rows and svec are those of ``_canon.layout``.
+exists almost everywhere; where it does not, any limit of derivatives is returned. Rows and svec are those of ``Cones``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from cvxpylayers._program import Cones
+from cvxpylayers._program import Block, Cones
+from cvxpylayers._program.cones import CURVED, svec_entries, svec_order, svec_scale
 from cvxpylayers._typing import Float64, NDArray, Shaped
 
 Index = NDArray[np.intp]
 
 
-class Block(NamedTuple):
-    """One cone: w ↦ Π(w) and w ↦ Π'(w)."""
+class Maps(NamedTuple):
+    """Of one cone, w ↦ Π(w) and w ↦ Π'(w)."""
 
     project: Callable[[Float64], Float64]
     derivative: Callable[[Float64], Float64]
 
     @staticmethod
-    def of(both: Callable[[Float64], tuple[Float64, Float64]]) -> Block:
+    def of(both: Callable[[Float64], tuple[Float64, Float64]]) -> Maps:
         """From w ↦ (Π(w), Π'(w))."""
-        return Block(lambda w: both(w)[0], lambda w: both(w)[1])
+        return Maps(lambda w: both(w)[0], lambda w: both(w)[1])
 
 
 @dataclass(frozen=True)
@@ -41,31 +42,25 @@ class Projection:
     def __call__(self, w: Float64) -> Float64:
         """Π_K(w), shape (m,)."""
         s = np.zeros_like(w)
-        zero, linear = self.cones.zero, self.cones.zero + self.cones.nonneg
-        s[zero:linear] = np.maximum(w[zero:linear], 0.0)
-        for rows, block in self.blocks():
-            s[rows] = block.project(w[rows])
+        linear = self.cones.orthant
+        s[linear] = np.maximum(w[linear], 0.0)
+        for block in self.cones.blocks(*CURVED):
+            s[block.rows] = maps(block).project(w[block.rows])
         return s
 
     def derivative(self, w: Float64) -> Float64:
         """Π_K'(w), dense, shape (m, m)."""
         D = np.zeros((len(w), len(w)))
-        zero, linear = self.cones.zero, self.cones.zero + self.cones.nonneg
-        D[range(zero, linear), range(zero, linear)] = w[zero:linear] > 0.0
-        for rows, block in self.blocks():
-            D[rows, rows] = block.derivative(w[rows])
+        linear = np.arange(len(w))[self.cones.orthant]
+        D[linear, linear] = w[linear] > 0.0
+        for block in self.cones.blocks(*CURVED):
+            D[block.rows, block.rows] = maps(block).derivative(w[block.rows])
         return D
 
-    def blocks(self) -> Iterator[tuple[slice, Block]]:
-        """Rows and projection of every cone that is no ray."""
-        start = self.cones.zero + self.cones.nonneg
-        sized = [(k, _SECOND_ORDER) for k in self.cones.soc]
-        sized += [(k * (k + 1) // 2, _SEMIDEFINITE) for k in self.cones.psd]
-        sized += [(3, _EXPONENTIAL)] * self.cones.exp
-        sized += [(3, _power(alpha)) for alpha in self.cones.power]
-        for height, block in sized:
-            yield slice(start, start + height), block
-            start += height
+
+def maps(block: Block) -> Maps:
+    """Projection and derivative of a block that is not linear."""
+    return _power(block.alpha) if block.kind == "power" else _MAPS[block.kind]
 
 
 def second_order_values(w: Float64) -> tuple[float, float, Float64 | None]:
@@ -106,8 +101,7 @@ def semidefinite_values(w: Float64) -> tuple[Float64, Float64]:
 
 def congruence(Q: Shaped[Float64, "k k"], vectors: Shaped[Float64, "rows j"]) -> Shaped[Float64, "rows j"]:
     """svec(QᵀVQ) from svec(V), by columns: an orthogonal map for an orthogonal Q."""
-    column, row = np.tril_indices(len(Q))
-    scale = np.where(row == column, 1.0, math.sqrt(2.0))[:, None]
+    (row, column), scale = svec_entries(len(Q)), svec_scale(len(Q))[:, None]
     V = np.empty((vectors.shape[1], *Q.shape))
     V[:, row, column] = V[:, column, row] = (vectors / scale).T
     return (Q.T @ V @ Q)[:, row, column].T * scale
@@ -127,9 +121,8 @@ def _semidefinite_derivative(w: Float64) -> Float64:
 
 def _spectrum(w: Float64) -> tuple[Index, Index, Float64, Float64, Float64]:
     """Columns, rows and scales of svec, the upper triangle by columns; eigenvalues and eigenvectors of W, by columns."""
-    k = (math.isqrt(8 * len(w) + 1) - 1) // 2
-    column, row = np.tril_indices(k)
-    scale = np.where(row == column, 1.0, math.sqrt(2.0))
+    k = svec_order(len(w))
+    (row, column), scale = svec_entries(k), svec_scale(k)
     W = np.zeros((k, k))
     W[row, column] = W[column, row] = w / scale
     return column, row, scale, *np.linalg.eigh(W)
@@ -171,7 +164,7 @@ def _exponential(w: Float64) -> tuple[Float64, Float64]:
 
 
 @lru_cache(maxsize=64)
-def _power(alpha: float) -> Block:
+def _power(alpha: float) -> Maps:
     """{(x, y, t): x^α y^(1-α) ≥ |t|, x, y ≥ 0}, by the root r of Hien (Math. Methods Oper. Res. 2015).
 
     With T = |t| the projection has |s_t| = r and, for c = α and 1 - α, the entry v(r) = ½(v₀ + √(v₀² + 4 c r (T - r))); r solves
@@ -207,13 +200,15 @@ def _power(alpha: float) -> Block:
         D[2] = sign * r_w
         return np.append(v, sign * r), D
 
-    return Block.of(project)
+    return Maps.of(project)
 
 
 _FAR, _TINY = 700.0, 1e-300
-_SECOND_ORDER = Block(_second_order, _second_order_derivative)
-_SEMIDEFINITE = Block(_semidefinite, _semidefinite_derivative)
-_EXPONENTIAL = Block.of(_exponential)
+_MAPS: Final = {
+    "soc": Maps(_second_order, _second_order_derivative),
+    "psd": Maps(_semidefinite, _semidefinite_derivative),
+    "exp": Maps.of(_exponential),
+}
 
 
 def _exp(x: float) -> float:

@@ -29,9 +29,7 @@ def single_variables(cones: Cones, n: int, P: Rows, A: Rows) -> Iterator[tuple[s
     touched = np.zeros(n, dtype=np.bool_)
     touched[P.indices] = True
     touched[np.flatnonzero(np.diff(P.indptr))] = True
-    start = cones.zero + cones.nonneg + sum(cones.soc)
-    for k in cones.psd:
-        rows = slice(start, start := start + k * (k + 1) // 2)
+    for *_, rows in cones.blocks("psd"):
         J = A.indices[A.indptr[rows.start] : A.indptr[rows.stop]]
         single = (np.diff(A.indptr[rows.start : rows.stop + 1]) == 1).all()
         if not single or len(np.unique(J)) < len(J) or touched[J].any():

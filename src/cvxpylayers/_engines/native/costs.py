@@ -41,17 +41,16 @@ class Costs(NamedTuple):
         cones, A = structure.cones, structure.A
         lengths, lower = (np.diff(pattern.indptr).astype(np.float64) for pattern in (A, structure.P))
         own = float(lengths @ lengths + lower @ lower)
-        heights, first = [*cones.soc, *(k * (k + 1) // 2 for k in cones.psd)], cones.zero + cones.nonneg
         second_order, semidefinite, core = 0.0, {}, 0
-        for i, k in enumerate(heights):
-            columns = A.indices[A.indptr[first] : A.indptr[first + k]]
+        for block in cones.blocks("soc", "psd"):
+            first, last = block.rows.start, block.rows.stop
+            columns, k = A.indices[A.indptr[first] : A.indptr[last]], last - first
             u = len(np.unique(columns)) if k > _SMALL else len(columns)
             flops, core = float(k * u * min(k, u)), max(core, min(k, u))
-            if i < len(cones.soc):
+            if block.kind == "soc":
                 second_order += flops
             else:
                 semidefinite[first] = flops
-            first += k
         interior = own + sum(semidefinite.values())
         for rows, J, others in single_variables(cones, structure.n, structure.P, A) if interior > _WORTH_INTERIOR else ():
             semidefinite[rows.start] = float(len(J)) * others**2 + others**3 / 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -14,10 +14,13 @@ from cvxpylayers._engines.engine import Capabilities, Engine
 from cvxpylayers._engines.judge.clarabel import last_resort
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
-from cvxpylayers._program import Batch, CompiledProblem, Cones, ParameterSpec, Solution, Status, Tape
+from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
+from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Bool, Float64, Int8, NDArray, Shaped
 from cvxpylayers.errors import OptionError
 
+# Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
+_KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
 _SMOOTHING = 1e-4  # the kernel's default
 
 # By status code: whether Clarabel is asked as well.
@@ -251,7 +254,7 @@ def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _c
         n=structure.n,
         m=structure.m,
         zero=structure.cones.zero,
-        cones=_blocks(structure.cones),
+        cones=[(_KINDS[block.kind], block.order, block.alpha) for block in structure.cones.blocks(*_KINDS)],
         parameter_sizes=[p.size for p in compiled.parameters],
         P_indptr=index(structure.P.indptr),
         P_indices=index(structure.P.indices),
@@ -269,9 +272,3 @@ def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _c
         smoothed=smoothed,
         lane_width=lane_width,
     )
-
-
-def _blocks(cones: Cones) -> list[tuple[int, int, float]]:
-    """(kind, order, exponent) of every block after the orthant, in row order; those without rows are left out."""
-    kinds = [(0, k, 0.5) for k in cones.soc] + [(1, k, 0.5) for k in cones.psd] + [(2, 3, 0.5)] * cones.exp
-    return [block for block in kinds if block[1]] + [(3, 3, alpha) for alpha in cones.power]
