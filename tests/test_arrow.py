@@ -19,7 +19,7 @@ FRONT_ENDS = ("torch", "jax", "mlx", "numpy")
 # Each from the top of its arrow to the bottom. What stands in one row does not see each other; modules beside a folder are files.
 ARROWS = {
     "": (FRONT_ENDS, ("_layer",), ("_canon", "_engines"), ("_program",), ("_typing", "errors")),
-    "_engines": (("registry", "log_space"), ("foreign",), ("native",), ("judge",), ("engine",)),
+    "_engines": (("registry", "log_space"), ("foreign",), ("native",), ("judge",), ("engine", "defaults")),
 }
 OUTSIDE = {"__init__", "__main__", "engines", "utils"}  # faces and self-check look everywhere below the front ends
 FRAMEWORKS = {"torch", "jax", "jaxlib", "mlx", "tensorflow"}

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from cvxpylayers._layer import info
-from cvxpylayers._program import Status
+from cvxpylayers._program import USABLE
 
 
 class WarmStart(NamedTuple):
@@ -45,7 +45,7 @@ class SolveInfo(NamedTuple):
     @property
     def solved(self) -> jax.Array:
         """Which instances have a solution that can be used and differentiated."""
-        return self.status <= int(Status.ALMOST_SOLVED)
+        return self.status <= USABLE
 
     def concrete(self) -> info.SolveInfo:
         """The same as NumPy arrays with statuses in words, outside of compiled code."""

@@ -13,7 +13,7 @@ from cvxpylayers._engines.log_space import LogSpaceEngine
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._layer.inputs import DEFINITE_SLACK, INFINITE, SKEW, SLACK, screen, to_batch
 from cvxpylayers._layer.layer import Layer
-from cvxpylayers._program import Batch, Status, Tape
+from cvxpylayers._program import USABLE, Batch, Tape
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.jax._handlers import detour
@@ -79,7 +79,7 @@ class Program:
         batch = screen(self.compiled.parameters, replace(batch, rounding=rounding, start=points))
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
-            found.outputs[found.status > Status.ALMOST_SOLVED] = np.nan
+            found.outputs[found.status > USABLE] = np.nan
         residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=-1)
         results: list[Array] = [found.outputs, found.status, found.iterations, residuals, found.margin]
         if found.tape is not None:

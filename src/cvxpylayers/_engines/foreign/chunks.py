@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from cvxpylayers._engines.defaults import TOLERANCE
 from cvxpylayers._engines.judge.clarabel import solve_program
 from cvxpylayers._engines.judge.judge import NO_SOLUTION, Claim, Outcome, failed, known, settle
 from cvxpylayers._engines.judge.margin import margin
@@ -66,12 +67,12 @@ class Chunked(NativeDerivative):
         off = np.array([0.0 if o.status is Status.SOLVED else self._assemble.reconcile(row, rounding) for o, row in pairs])
         if off.any():
             again = iter(self._outcomes(values[off > 0], settings))
-            tolerance = settings.get("tolerance", 1e-8)
+            tolerance = settings.get("tolerance", TOLERANCE)
             outcomes = [next(again).off(by, tolerance) if by else outcome for outcome, by in zip(outcomes, off, strict=True)]
         return outcomes
 
     def _settled(self, program: ConeProgram, claim: Claim, settings: Mapping[str, Any]) -> Outcome:
-        found = settle(program, claim, tolerance=settings.get("tolerance", 1e-8), polish=settings.get("polish", True))
+        found = settle(program, claim, tolerance=settings.get("tolerance", TOLERANCE), polish=settings.get("polish", True))
         if claim.status not in NO_SOLUTION or found.status in NO_SOLUTION:
             return found
         # Many solvers say that there is no solution and show no certificate, or not which of both it is. Clarabel makes one.

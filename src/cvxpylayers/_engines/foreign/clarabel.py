@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import clarabel
 
+from cvxpylayers._engines.defaults import TOLERANCE
 from cvxpylayers._engines.foreign.per_instance import PerInstance
 from cvxpylayers._engines.judge.clarabel import SETTINGS, refined, solve_instance, solve_program
 from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
@@ -40,7 +41,7 @@ class ClarabelEngine(PerInstance):
         found = solve_program(program, **own)
         if found.status in (*NO_SOLUTION, Status.MAX_ITERATIONS) or not settings.get("polish", True):
             return found
-        return min(found, refined(program, found, own.get("tolerance", 1e-8)), key=_worst)
+        return min(found, refined(program, found, own.get("tolerance", TOLERANCE)), key=_worst)
 
     def describe(self) -> Mapping[str, Any]:
         """Name and version of the solver."""

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import scipy.sparse as sp
 
+from cvxpylayers._engines.defaults import TOLERANCE
 from cvxpylayers._engines.foreign.package import words
 from cvxpylayers._engines.foreign.per_instance import Adapter
 from cvxpylayers._engines.judge.clarabel import last_resort
-from cvxpylayers._engines.judge.judge import Claim, Outcome
+from cvxpylayers._engines.judge.judge import SETTLED, Claim, Outcome
 from cvxpylayers._engines.judge.program import ConeProgram
 from cvxpylayers._program import Cones, Status
 from cvxpylayers._program.cones import svec_position
@@ -26,7 +27,6 @@ _STATUS: Final[Mapping[int, Status]] = {
     -6: Status.DUAL_INFEASIBLE,
     -7: Status.PRIMAL_INFEASIBLE,
 }
-_SETTLED: Final = (Status.SOLVED, Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
 
 
 class ScsEngine(Adapter):
@@ -49,9 +49,9 @@ class ScsEngine(Adapter):
 
     def _outcome(self, values: Shaped[Float64, " values"], settings: Mapping[str, Any]) -> Outcome:
         found = super()._outcome(values, {name: value for name, value in settings.items() if name != "fallback"})
-        if not settings.get("fallback", False) or found.status in _SETTLED:
+        if not settings.get("fallback", False) or found.status in SETTLED:
             return found
-        second = last_resort(self._assemble(values), settings.get("tolerance", 1e-8))
+        second = last_resort(self._assemble(values), settings.get("tolerance", TOLERANCE))
         return second if second.status < found.status else found
 
     def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:

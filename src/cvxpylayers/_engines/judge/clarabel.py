@@ -9,8 +9,9 @@ from typing import Any, Final
 import clarabel
 import numpy as np
 
+from cvxpylayers._engines.defaults import ALMOST, TOLERANCE
 from cvxpylayers._engines.judge.certificate import proves
-from cvxpylayers._engines.judge.judge import ALMOST, NO_SOLUTION, Claim, Outcome, known, measure, settle
+from cvxpylayers._engines.judge.judge import NO_SOLUTION, SETTLED, Claim, Outcome, known, measure, settle
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
 from cvxpylayers._program import Block, Cones, Status, Structure
 from cvxpylayers._typing import Float64, Shaped
@@ -28,7 +29,6 @@ _CONES: Final[Mapping[str, Callable[[Block], Any]]] = {
     "exp": lambda _: clarabel.ExponentialConeT(),
     "power": lambda block: clarabel.PowerConeT(block.alpha),
 }
-_SETTLED: Final = (Status.SOLVED, *NO_SOLUTION)
 
 _STATUS: Final[Mapping[str, Status]] = {
     "Solved": Status.INSUFFICIENT_PROGRESS,  # unless our own residuals say solved
@@ -44,7 +44,7 @@ _STATUS: Final[Mapping[str, Status]] = {
 
 
 def solve_instance(
-    structure: Structure, values: Shaped[Float64, " values"], *, tolerance: float = 1e-8, **settings: Any
+    structure: Structure, values: Shaped[Float64, " values"], *, tolerance: float = TOLERANCE, **settings: Any
 ) -> Outcome:
     """Solve the program with the value vector ``values`` = [P, q, A, b, d].
 
@@ -74,7 +74,7 @@ def refined(program: ConeProgram, found: Outcome, tolerance: float) -> Outcome:
     return settle(program, Claim(found.x, found.z, found.status, found.iterations), tolerance=tolerance)
 
 
-def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: Any) -> Outcome:
+def solve_program(program: ConeProgram, *, tolerance: float = TOLERANCE, **settings: Any) -> Outcome:
     """As ``solve_instance``, for a program that is assembled and finite."""
     cones, outcomes = _cones(program.cones), []
     # A target out of reach can end Clarabel early, far from any solution; then what was asked for is asked for again.
@@ -83,7 +83,7 @@ def solve_program(program: ConeProgram, *, tolerance: float = 1e-8, **settings: 
         found = solver.solve()
         point = np.asarray(found.x), np.asarray(found.z), np.asarray(found.s)
         outcomes.append(_judge(program, *point, str(found.status), int(found.iterations), tolerance))
-        if outcomes[-1].status in _SETTLED:
+        if outcomes[-1].status in SETTLED:
             break
     return min(outcomes, key=lambda outcome: outcome.status)
 

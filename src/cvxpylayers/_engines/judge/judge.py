@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.optimize
 
+from cvxpylayers._engines.defaults import ALMOST, TOLERANCE
 from cvxpylayers._engines.judge.certificate import proves
 from cvxpylayers._engines.judge.linearized import Linearized
 from cvxpylayers._engines.judge.program import ConeProgram, active
@@ -27,13 +28,13 @@ from cvxpylayers._program import Status, Structure
 from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Bool, Float64, Shaped
 
-ALMOST: Final = 1e-5  # worst residual of an almost solved instance
 _FAR_BELOW: Final = 1e-9  # of the largest multiplier: what the complementarity of a cone may be relative to
 _FINE: Final = 1e-12  # worst residual that needs no refinement
 _STEPS: Final = 8
 _SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
 _DENSE: Final = 500  # up to this size a singular Newton system is solved by least squares
 NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
+SETTLED: Final = (Status.SOLVED, *NO_SOLUTION)  # what another solver would not change
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _complementarity(program: ConeProgram, s: Float64, z: Float64) -> float:
     return worst
 
 
-def settle(program: ConeProgram, claim: Claim, *, tolerance: float = 1e-8, polish: bool = True) -> Outcome:
+def settle(program: ConeProgram, claim: Claim, *, tolerance: float = TOLERANCE, polish: bool = True) -> Outcome:
     """Judge a claim: what holds to ``tolerance`` is solved, to 1e-5 almost solved, what is proven to have no solution has none.
 
     A verdict without a proof leaves the instance unresolved, as a point that is not optimal does.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from cvxpylayers import _core
+from cvxpylayers._engines.defaults import DEFAULTS, SMOOTHING, TOLERANCE
 from cvxpylayers._engines.engine import Capabilities, Engine
 from cvxpylayers._engines.judge.clarabel import last_resort
 from cvxpylayers._engines.judge.margin import margin
@@ -21,7 +22,6 @@ from cvxpylayers.errors import OptionError
 
 # Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
 _KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
-_SMOOTHING = 1e-4  # the kernel's default
 
 # By status code: whether Clarabel is asked as well.
 _UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
@@ -58,9 +58,8 @@ class NativeEngine(Engine):
 
     @classmethod
     def option_names(cls) -> frozenset[str]:
-        """The common options, and those of the loop."""
-        loop = {"target", "polish", "equilibrate", "regularization", "step_fraction", "infeasibility_tolerance"}
-        return frozenset({"tolerance", "max_iterations", "threads", "fallback", "lane_width", "derivative", "smoothing"} | loop)
+        """Those of the loop, and of what stands around it."""
+        return frozenset({*DEFAULTS, "fallback", "lane_width", "derivative"})
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of the constructor, overridden by those of a call."""
@@ -103,7 +102,7 @@ class NativeEngine(Engine):
         left = _UNRESOLVED[solution.status]
         if settings["rounding"]:
             worst = np.maximum(solution.dual_residual, solution.gap)
-            left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", 1e-8))
+            left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
         return np.flatnonzero(left)
 
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
@@ -114,7 +113,7 @@ class NativeEngine(Engine):
         replaced = np.full_like(solution.status, Status.INVALID_INPUT)
         assemble = Assembler(self.compiled.structure)
         for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
-            found = last_resort(assemble(numbers), settings.get("tolerance", 1e-8))
+            found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
             solution.fallback[row] = True
             if found.status >= solution.status[row]:
                 continue
@@ -132,9 +131,9 @@ class NativeEngine(Engine):
                 solution.tape.x[row], solution.tape.z[row], solution.tape.s[row] = found.x, found.z, found.s
                 replaced[row] = found.status
         if solution.tape is not None and self._smoothed:
-            self.centre(batch, replace(solution.tape, status=replaced), settings.get("smoothing", _SMOOTHING))
+            self.centre(batch, replace(solution.tape, status=replaced), settings.get("smoothing", SMOOTHING))
 
-    def centre(self, batch: Batch, tape: Tape, smoothing: float = _SMOOTHING) -> None:
+    def centre(self, batch: Batch, tape: Tape, smoothing: float = SMOOTHING) -> None:
         """Move the solved instances of ``tape``, in place, to the point of the central path with s∘z = ``smoothing``."""
         self._kernel.centre(*_linearization(batch, tape), smoothing, self._threads)
 
