@@ -15,7 +15,6 @@ FOLDERS = ("src", "tests", "benchmarks", "examples")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 # What is longer, and why. An entry that is no longer needed fails, too.
 LONG: dict[str, str] = {
-    "src/cvxpylayers/_layer/layer.py": "three derivatives with the same arguments",
     "tests/conic.py": "one table of random cones; becomes a folder with the other tables of problems",
     "tests/test_canon.py": "one law over one table of problems",
     "tests/test_canon_advice.py": "one table of messages",

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, final
 
-import numpy as np
-
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._program.cones import CURVED, LINEAR
 from cvxpylayers._typing import Bool, Float64, Shaped
@@ -117,10 +115,3 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def describe(self) -> Mapping[str, Any]:
         """Facts for ``repr`` and ``explain``: name, lane width, instruction set, factor size, …"""
-
-
-def reduced(array: Float64, shape: tuple[int, ...], lead: int) -> Float64:
-    """Sum over the batch axes, which follow ``lead`` others, along which ``shape`` was broadcast to that of ``array``."""
-    padded = shape[:lead] + (1,) * (array.ndim - len(shape)) + shape[lead:]
-    axes = tuple(k for k, length in enumerate(padded) if k >= lead and length == 1 != array.shape[k])
-    return np.asarray(array.sum(axis=axes)).reshape(shape)

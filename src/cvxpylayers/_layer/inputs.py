@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from cvxpylayers._program import Batch, ParameterSpec
+from cvxpylayers._program.batch import compact
 from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import InputError, InputTypeError
 
@@ -22,8 +23,6 @@ _FEW = 8192  # entries of which a dot product is one thread's work
 # From here on a bound is none, as for other solvers: 1e20, and what it may become in a coarse dtype.
 INFINITE = 0.99e20
 _DEFINITE = {1: "positive", -1: "negative"}
-
-Entry = TypeVar("Entry", bound=np.generic)
 
 
 @runtime_checkable
@@ -83,8 +82,8 @@ def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64,
         return array.reshape(shape)
     if array.dtype.kind not in "fiu":
         raise InputTypeError(f"Parameter {spec.name!r} must hold real numbers (float64 is best); got {array.dtype}.")
-    compact = _compact(array, rank)
-    flat = compact.reshape(*compact.shape[:rank], spec.size)
+    distinct = compact(array, rank)
+    flat = distinct.reshape(*distinct.shape[:rank], spec.size)
     if flat.dtype != np.float64 or not flat.flags.aligned or (spec.size > 1 and flat.strides[-1] != flat.itemsize):
         flat = np.ascontiguousarray(flat, dtype=np.float64)
     return np.broadcast_to(flat, shape)
@@ -108,13 +107,6 @@ def _misfit(specs: Sequence[ParameterSpec], spec: ParameterSpec, shape: tuple[in
     return f"Parameter {spec.name!r} must have shape {own} or ({batched}); got {shape}.{hint}"
 
 
-def _compact(array: NDArray[Entry], rank: int) -> NDArray[Entry]:
-    """Cut the repeated batch axes (stride 0) to length one."""
-    if 0 not in array.strides[:rank]:
-        return array
-    return array[tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides[:rank])]
-
-
 def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tuple[int, ...]:
     axes = [a.shape[: len(a.shape) - len(s.shape)] for s, a in zip(specs, arrays, strict=True)]
     try:
@@ -133,13 +125,13 @@ def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Batch:
     """
     invalid, arrays, infinite = None, list(batch.arrays), False
     for i, (spec, array, rounding) in enumerate(zip(specs, batch.arrays, _roundings(batch), strict=True)):
-        compact = _compact(array, array.ndim - 1)
-        if (plain := _plain(compact)) and spec.free:
+        distinct = compact(array, array.ndim - 1)
+        if (plain := _plain(distinct)) and spec.free:
             continue
         if not plain and spec.unbounded:
-            compact = np.where(np.abs(compact) >= INFINITE, np.copysign(np.inf, compact), compact)
-            arrays[i], infinite = np.broadcast_to(compact, array.shape), True
-        for _, bad in (*_violations(spec, compact, rounding, plain), *_ill_shaped(spec, compact, rounding)):
+            distinct = np.where(np.abs(distinct) >= INFINITE, np.copysign(np.inf, distinct), distinct)
+            arrays[i], infinite = np.broadcast_to(distinct, array.shape), True
+        for _, bad in (*_violations(spec, distinct, rounding, plain), *_ill_shaped(spec, distinct, rounding)):
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
     if invalid is None and not infinite:

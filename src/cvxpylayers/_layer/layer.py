@@ -252,17 +252,11 @@ class Layer:
     def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
         """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
         specs, total = self.compiled.parameters, self._columns.total
-        # Axes of stride 0 keep the instances of a shared parameter apart, and copy nothing.
-        apart = Batch(tuple(np.broadcast_to(a, (*batch.shape, a.shape[-1])) for a in batch.arrays), batch.shape)
         units = np.tile(np.eye(total)[:, None], (1, batch.size, 1))
         self._columns.silence(units, tape)
-        gradients = _noted(info, self.engine.vjp(apart, tape, units, [True] * len(specs)))
+        gradients = _noted(info, self.engine.vjp(batch.per_instance(), tape, units, [True] * len(specs)))
         # (outputs, *batch, size_j) → (B, outputs, size_j)
-        parts = [
-            gradient.reshape(total, batch.size, spec.size).swapaxes(0, 1)
-            for gradient, spec in zip(gradients, specs, strict=True)
-            if gradient is not None
-        ]
+        parts = [g.reshape(total, batch.size, g.shape[-1]).swapaxes(0, 1) for g in gradients if g is not None]
         return [
             [
                 np.ascontiguousarray(part[:, rows]).reshape(batch.shape + shape + spec.shape)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
+
+Entry = TypeVar("Entry", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,51 @@ class Batch:
             full = np.broadcast_to(array, (*self.shape, array.shape[-1]))
             columns.append(full[index] if self.shape else np.broadcast_to(full, (len(flat), array.shape[-1])))
         return np.concatenate([*columns, np.ones((len(flat), 1))], axis=1)
+
+    def per_instance(self, which: Iterable[bool] | None = None) -> Batch:
+        """The parameters alone; those of ``which`` (None: all) are no longer shared, by axes of stride 0: nothing is copied."""
+        chosen = [True] * len(self.arrays) if which is None else which
+        full = [(*self.shape, array.shape[-1]) for array in self.arrays]
+        pairs = zip(self.arrays, full, chosen, strict=True)
+        return Batch(tuple(np.broadcast_to(a, shape) if apart else a for a, shape, apart in pairs), self.shape)
+
+    def align(self, tangent: Float64, directions: int | None) -> Float64:
+        """A tangent ([K,] *axes, size) of some batch axes with the axis of the directions, if any, in front of all of them."""
+        missing = len(self.shape) + 2 - tangent.ndim
+        if directions is None or not missing:
+            return tangent
+        return tangent.reshape(tangent.shape[:1] + (1,) * missing + tangent.shape[1:])
+
+    def tangents(self, arrays: Sequence[Float64 | None], directions: int | None) -> list[Batch]:
+        """Tangents ([K,] *axes, size) of the parameters, None for zero, as one batch for each direction."""
+        zero = [np.zeros((1, array.shape[-1])) for array in self.arrays]
+        full = [z if a is None else a if directions else a[None] for a, z in zip(arrays, zero, strict=True)]
+        return [Batch(tuple(a[min(k, len(a) - 1)] for a in full), self.shape) for k in range(directions or 1)]
+
+    def reduce(self, i: int, gradient: Float64, lead: tuple[int, ...]) -> Float64:
+        """A gradient (*K, B, size) or (*K, *batch, size) of parameter i, summed over the axes along which that is broadcast.
+
+        ``lead`` is K, if there are directions; (*K, size) has been summed.
+        """
+        array = self.arrays[i]
+        if gradient.ndim > len(lead) + 1:
+            gradient = gradient.reshape(*lead, *self.shape, array.shape[-1])
+            own = (1,) * (len(self.shape) + 1 - array.ndim) + array.shape[:-1]
+            axes = tuple(k for k, pair in enumerate(zip(own, self.shape, strict=True), len(lead)) if pair[0] != pair[1])
+            gradient = np.asarray(gradient.sum(axis=axes)) if axes else gradient
+        return gradient.reshape(*lead, *array.shape)
+
+    def gradients(self, theta: Float64, wanted: Sequence[bool], lead: tuple[int, ...]) -> list[Float64 | None]:
+        """Of the wanted parameters, from that of [θ; 1], of shape (*K, B, p + 1)."""
+        parts = np.split(theta, np.cumsum([array.shape[-1] for array in self.arrays]), axis=-1)
+        return [self.reduce(i, part, lead) if want else None for i, (part, want) in enumerate(zip(parts, wanted, strict=False))]
+
+
+def compact(array: NDArray[Entry], rank: int) -> NDArray[Entry]:
+    """The repeated axes (stride 0) among the first ``rank`` cut to length one."""
+    if 0 not in array.strides[:rank]:
+        return array
+    return array[tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides[:rank])]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -98,7 +99,7 @@ class Program:
         batch, tape, (cotangent,) = self._linearization(operands)
         lead = cotangent.shape[: int(directions)]
         joint = self._joint(cotangent, lead, batch)
-        gradients, degenerate = self.engine.vjp(_per_instance(batch, summed), tape, joint, wanted)
+        gradients, degenerate = self.engine.vjp(batch.per_instance(map(operator.not_, summed)), tape, joint, wanted)
         return *_pulled(gradients, summed, lead, batch), degenerate.reshape(batch.shape)
 
     def hvp(
@@ -109,7 +110,9 @@ class Program:
         lead = (max(m.shape[0] for m in (cotangent, *moving)),) if directions else ()
         joint = self._joint(np.broadcast_to(cotangent, lead + cotangent.shape[len(lead) :]), lead, batch)
         K, tangents = lead[0] if lead else None, _spread(moving, given)
-        gradients, degenerate = self.engine.hvp(_per_instance(batch, summed), tape, joint, tangents, wanted, directions=K)
+        gradients, degenerate = self.engine.hvp(
+            batch.per_instance(map(operator.not_, summed)), tape, joint, tangents, wanted, directions=K
+        )
         return *_pulled(gradients, summed, lead, batch), degenerate.reshape(batch.shape)
 
     def _batch(self, arrays: Sequence[Array]) -> Batch:
@@ -142,9 +145,3 @@ def _spread(moving: Sequence[Array], given: Sequence[bool]) -> list[Array | None
 def _pulled(gradients: Sequence[Array | None], summed: Sequence[bool], lead: tuple[int, ...], batch: Batch) -> Iterator[Array]:
     pairs = zip(gradients, summed, strict=True)
     return (g.reshape(*lead, *(() if s else batch.shape), g.shape[-1]) for g, s in pairs if g is not None)
-
-
-def _per_instance(batch: Batch, summed: Sequence[bool]) -> Batch:
-    """The batch in which exactly the parameters to be summed over are shared."""
-    arrays = [a if s else np.broadcast_to(a, (*batch.shape, a.shape[-1])) for a, s in zip(batch.arrays, summed, strict=True)]
-    return Batch(tuple(arrays), batch.shape)

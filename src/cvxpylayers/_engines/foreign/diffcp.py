@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._engines.engine import POLYHEDRAL, Capabilities, reduced
+from cvxpylayers._engines.engine import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.foreign.package import words
 from cvxpylayers._engines.foreign.per_instance import Adapter
 from cvxpylayers._engines.foreign.scs import ScsForm
@@ -92,10 +92,8 @@ class DiffcpEngine(Adapter):
                 at = points[(*k, i)]
                 dA, db, dq = pull(at[:n], form.theirs(at[n:]), np.zeros(len(form.b)))
                 values[(*k, i)] = self._stacked(form, dA, db, dq)
-        theta = (values.reshape(-1, values.shape[-1]) @ c.M)[:, :-1].reshape(*lead, *batch.shape, -1)
-        parts = np.split(theta, np.cumsum([spec.size for spec in c.parameters])[:-1], axis=-1)
-        pairs = zip(parts, batch.arrays, wanted, strict=True)
-        return [reduced(p, lead + a.shape, len(lead)) if want else None for p, a, want in pairs], np.zeros(batch.size, np.bool_)
+        theta = (values.reshape(-1, values.shape[-1]) @ c.M).reshape(*lead, batch.size, -1)
+        return batch.gradients(theta, wanted, lead), np.zeros(batch.size, np.bool_)
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
@@ -103,12 +101,9 @@ class DiffcpEngine(Adapter):
         """By diffcp where ``mode`` was given, else by the native kernel."""
         if "mode" not in self.options:
             return super().jvp(batch, tape, arrays, directions=directions)
-        c, count = self.compiled, directions or 1
-        pairs = zip(c.parameters, arrays, strict=True)
-        full = [np.zeros((1, s.size)) if a is None else a if directions else a[None] for s, a in pairs]
-        each = [Batch(tuple(a[min(k, len(a) - 1)] for a in full), batch.shape).theta() for k in range(count)]
+        c, each = self.compiled, [tangent.theta() for tangent in batch.tangents(arrays, directions)]
         moves = [theta[:, :-1] @ c.M[:, :-1].T for theta in each]
-        points = np.zeros((count, batch.size, sum(self._shape)))
+        points = np.zeros((count := len(each), batch.size, sum(self._shape)))
         for i, form, push, _ in self._derivatives(batch, tape):
             for k in range(count):
                 _, dq, dA, db, _ = c.structure.split(moves[k][i])

@@ -154,7 +154,7 @@ class NativeEngine(Engine):
         lead = () if directions is None else (directions,)
         outputs = np.empty((*lead, batch.size, self.compiled.R.shape[0]))
         degenerate = np.zeros(batch.size, dtype=np.bool_)
-        tangents = [None if a is None else _aligned(a, batch, lead) for a in arrays]
+        tangents = [None if a is None else batch.align(a, directions) for a in arrays]
         self._kernel.jvp(*_linearization(batch, tape), math.prod(lead), tangents, outputs, degenerate, self._threads)
         return outputs, degenerate
 
@@ -176,7 +176,7 @@ class NativeEngine(Engine):
         lead = () if directions is None else (directions,)
         gradients, degenerate = _rooms(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
-        tangents = [None if a is None else _aligned(a, batch, lead) for a in arrays]
+        tangents = [None if a is None else batch.align(a, directions) for a in arrays]
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
 
@@ -207,12 +207,6 @@ def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple
     return batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status
 
 
-def _aligned(tangent: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
-    """The axis of the directions, if any, in front of all batch axes."""
-    missing = len(lead) + len(batch.shape) + 1 - tangent.ndim
-    return tangent.reshape(tangent.shape[:1] + (1,) * missing + tangent.shape[1:]) if lead and missing else tangent
-
-
 def _rooms(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
     """Where the kernel writes gradients and flags."""
     gradients = [_room(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
@@ -226,18 +220,7 @@ def _room(array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
 
 
 def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int, ...]) -> list[Float64 | None]:
-    return [None if g is None else _reduce(g, array, batch, lead) for g, array in zip(gradients, batch.arrays, strict=True)]
-
-
-def _reduce(gradient: Float64, array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
-    """Sum rows over the batch axes along which the parameter was broadcast."""
-    if gradient.ndim == len(lead) + 1:
-        return gradient.reshape(*lead, *array.shape)
-    full = gradient.reshape(*lead, *batch.shape, array.shape[-1])
-    missing = len(batch.shape) - (array.ndim - 1)
-    padded = (1,) * missing + array.shape[:-1]
-    axes = tuple(len(lead) + k for k, (own, length) in enumerate(zip(padded, batch.shape, strict=True)) if own != length)
-    return full.sum(axis=axes).reshape(*lead, *array.shape) if axes or missing else full
+    return [None if g is None else batch.reduce(i, g, lead) for i, g in enumerate(gradients)]
 
 
 def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:

@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from cvxpylayers._engines.engine import reduced
 from cvxpylayers._engines.judge.linearized import Linearized
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
@@ -40,10 +39,7 @@ class SparseDerivative:
             return lost
 
         degenerate = self._each(batch, tape, pull)
-        cuts = np.cumsum([spec.size for spec in self.compiled.parameters])
-        parts = np.split(theta.reshape(*lead, *batch.shape, -1), cuts, axis=-1)
-        pairs = zip(parts, batch.arrays, wanted, strict=False)  # the last part is the constant's
-        return [reduced(part, lead + array.shape, len(lead)) if want else None for part, array, want in pairs], degenerate
+        return batch.gradients(theta.reshape(*lead, *theta.shape[1:]), wanted, lead), degenerate
 
     def _values(
         self, system: Linearized, cotangents: Shaped[Float64, "K points"], x: Float64, z: Float64
@@ -62,11 +58,8 @@ class SparseDerivative:
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
         """By P dx + Aᵀdz = -(dP x + dq + dAᵀz) and A dx + ds = db - dA x."""
-        M, R, count = self.compiled.M, self.compiled.R, directions or 1
-        pairs = zip(self.compiled.parameters, arrays, strict=True)
-        full = [np.zeros((1, spec.size)) if a is None else a if directions else a[None] for spec, a in pairs]
-        each = [Batch(tuple(a[min(k, len(a) - 1)] for a in full), batch.shape) for k in range(count)]
-        outputs = np.zeros((count, batch.size, R.shape[0]))
+        M, R, each = self.compiled.M, self.compiled.R, batch.tangents(arrays, directions)
+        outputs = np.zeros((len(each), batch.size, R.shape[0]))
 
         def push(i: int, system: Linearized) -> bool:
             theta = np.concatenate([tangent.theta([i]) for tangent in each])[:, :-1]
