@@ -7,6 +7,7 @@ DEPENDENCIES := $(VENV)/.dependencies
 EXTENSION := $(VENV)/.extension
 BUILD := build/dev
 CPP := CMakeLists.txt $(shell find cpp -type f)
+FOLDERS := $(shell find src -type d -not -name __pycache__)# dates change with the files in them, which an editable install lists
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 export PATH := $(abspath $(VENV)/bin):$(PATH)
@@ -78,6 +79,6 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --no-deps skfolio
 	@touch $@
 
-$(EXTENSION): $(DEPENDENCIES) $(CPP)
+$(EXTENSION): $(DEPENDENCIES) $(CPP) $(FOLDERS)
 	$(PY) -m pip install --quiet --no-build-isolation --no-deps --config-settings build-dir=$(BUILD) --editable .
 	@touch $@

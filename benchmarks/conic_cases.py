@@ -12,7 +12,7 @@ from benchmarks.cases import CHECK_POOL, Cases, Draw, layer_case
 from benchmarks.conic_families import CONIC
 from benchmarks.contenders import Array, Case
 from benchmarks.families import Arrays, Family
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from tests.oracles import OracleEngine
 from tests.projections import spectrum
 

@@ -18,8 +18,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.truth import distance, share, worst
-from cvxpylayers._engines.clarabel import solve_instance
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.foreign.clarabel import solve_instance
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Status
 from tests.conic import KINDS, Draw, dual_infeasible, primal_infeasible, random_cones, random_conic, rescaled
 

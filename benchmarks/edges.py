@@ -28,8 +28,8 @@ from benchmarks.edge_scales import BOUNDS, FADING, SHIFTS, UNITS
 from benchmarks.edge_weights import KINKS, WEIGHTS
 from benchmarks.families import Array, Arrays
 from benchmarks.readme_table import insert
-from cvxpylayers._engines.native import NativeEngine
-from cvxpylayers._layer import Layer
+from cvxpylayers._engines.native.engine import NativeEngine
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import CompiledProblem, Status
 from cvxpylayers.numpy import CvxpyLayer, Linearization
 

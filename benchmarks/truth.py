@@ -19,8 +19,8 @@ from rich.table import Table
 
 from benchmarks.families import FAMILIES, SMALL, Family, status_family
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.clarabel import Outcome, solve_instance
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.foreign.clarabel import Outcome, solve_instance
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status
 from tests.kinds import HARSH, INFEASIBLE, KINDS, SCALED
 from tests.oracles import jacobian, reference

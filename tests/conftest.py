@@ -8,7 +8,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")  
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("_arrays", "_info", "_program", "_engines", "_canon.layout", "_canon.cvxpy_bridge")
+CHECKED = ("_layer.inputs", "_layer.info", "_program", "_engines", "_canon.layout", "_canon.cvxpy_bridge")
 install_import_hook([f"cvxpylayers.{name}" for name in CHECKED], "beartype.beartype")  # before the package is first imported
 
 import cvxpy as cp

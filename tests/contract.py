@@ -19,9 +19,9 @@ import pytest
 
 from cvxpylayers import OptionError, UnsupportedConeError
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.instance import solve_program
-from cvxpylayers._engines.judge import Claim, settle
-from cvxpylayers._engines.program import Assembler
+from cvxpylayers._engines.judge.clarabel import solve_program
+from cvxpylayers._engines.judge.judge import Claim, settle
+from cvxpylayers._engines.judge.program import Assembler
 from cvxpylayers._engines.registry import check, resolve
 from cvxpylayers._program import Batch, CompiledProblem
 from cvxpylayers.errors import DerivativeError

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cvxpylayers._engines.clarabel import ClarabelEngine, Outcome, solve_instance
+from cvxpylayers._engines.foreign.clarabel import ClarabelEngine, Outcome, solve_instance
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._typing import Bool, Float64
 from tests.projections import project

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 
 from benchmarks.families import Family
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import (
     Batch,
     CompiledProblem,

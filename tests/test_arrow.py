@@ -1,11 +1,13 @@
-"""Data flows one way: no module imports from above it in ARCHITECTURE.md, and none imports a framework that is not its own."""
+"""Data flows one way: no module imports from above it, none what ARCHITECTURE.md says that it must not know, none in a circle."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,25 +16,19 @@ import cvxpylayers
 
 ROOT = Path(cvxpylayers.__file__).parent
 FRONT_ENDS = ("torch", "jax", "mlx", "numpy")
-# From the top of the arrow to its bottom. Groups of one row do not see each other.
-ARROW = [
-    [{name} for name in FRONT_ENDS],
-    [{"_layer"}],
-    [{"_assembly"}],
-    [{"_arrays", "_columns", "_explain", "_failure", "_info", "_options"}, {"_canon"}, {"_engines"}],
-    [{"_program", "_codec", "_legacy", "errors", "_typing"}],
-]
-PLACE = {name: (row, column) for row, groups in enumerate(ARROW) for column, group in enumerate(groups) for name in group}
-OUTSIDE = {
-    "__init__",
-    "__main__",
-    "_gone",
-    "engines",
-    "interfaces",
-    "utils",
-}  # faces and self-check look everywhere below the front ends
+# Each from the top of its arrow to the bottom. What stands in one row does not see each other; modules beside a folder are files.
+ARROWS = {
+    "": (FRONT_ENDS, ("_layer",), ("_canon", "_engines"), ("_program",), ("_typing", "errors")),
+    "_engines": (("registry", "log_space"), ("foreign",), ("native",), ("judge",), ("engine", "defaults")),
+}
+# Faces and self-check look everywhere below the front ends.
+OUTSIDE = {"__init__", "__main__", "_gone", "engines", "interfaces", "utils"}
 FRAMEWORKS = {"torch", "jax", "jaxlib", "mlx", "tensorflow"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+CALLER = Path("_engines/foreign/cvxpy_solver.py")  # its engine is whatever CVXPY can call
+TABLE = Path(__file__).parents[1] / "ARCHITECTURE.md"
+# What the words of its last column forbid to import; names in backticks are folders and modules of the package.
+FORBIDDEN = {"tensors": FRAMEWORKS, "CVXPY": {"cvxpy"}}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -45,37 +41,75 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def stage(path: Path) -> str:
-    return path.parts[0].removesuffix(".py")
+def place(folder: str, inside: str) -> int | None:
+    """The row of a name in the arrow of ``folder``."""
+    rows = [k for k, row in enumerate(ARROWS[folder]) if inside in row]
+    return rows[0] if rows else None
+
+
+@pytest.mark.parametrize("folder", ARROWS)
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_import_points_up(path: Path, folder: str) -> None:
+    parts = path.with_suffix("").parts
+    if folder and parts[0] != folder:
+        return
+    here, prefix = parts[bool(folder)], f"cvxpylayers.{folder}".rstrip(".") + "."
+    row = place(folder, here)
+    assert row is not None or here in OUTSIDE, f"{here} has no place in the arrow"
+    for name in imports(path):
+        if not name.startswith(prefix):
+            continue
+        there = name.removeprefix(prefix).split(".")[0]
+        below = place(folder, there)
+        if row is None:
+            assert here == "__main__" or there not in FRONT_ENDS, f"{path} imports {name}"
+        elif below is not None:
+            assert here == there or row < below, f"{path} imports {name}, which is above or beside it"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
-def test_no_import_points_up(path: Path) -> None:
-    here = stage(path)
-    assert here in PLACE or here in OUTSIDE or here.startswith("_native"), f"{here} has no place in the arrow"
+def test_a_framework_is_imported_by_its_front_end_alone(path: Path) -> None:
     for name in imports(path):
-        package, *rest = name.split(".")
+        package = name.split(".")[0]
         if package in FRAMEWORKS:
-            assert here == {"jaxlib": "jax"}.get(package, package), f"{path} imports {name}"
-        if package != "cvxpylayers" or not rest:
-            continue
-        if here in OUTSIDE:
-            assert here == "__main__" or rest[0] not in FRONT_ENDS, f"{path} imports {name}"
-        elif rest[0] in PLACE:
-            (row, column), (row_to, column_to) = PLACE[here], PLACE[rest[0]]
-            assert row < row_to or (row, column) == (row_to, column_to), f"{path} imports {name}, which is above or beside it"
+            assert path.parts[0] == {"jaxlib": "jax"}.get(package, package), f"{path} imports {name}"
 
 
-def test_only_the_bridge_and_the_edges_know_cvxpy() -> None:
-    caller = Path("_engines/cvxpy_solver.py")  # its engine is whatever CVXPY can call
-    knowing = {stage(path) for path in MODULES if path != caller and any(name.split(".")[0] == "cvxpy" for name in imports(path))}
-    assert knowing <= {"_canon", "_layer", "_assembly", *FRONT_ENDS, *OUTSIDE}
+def test_no_modules_import_each_other() -> None:
+    dotted = {path: ".".join(("cvxpylayers", *path.with_suffix("").parts)).removesuffix(".__init__") for path in MODULES}
+    known = set(dotted.values())
+    graph = {here: {name if name in known else name.rpartition(".")[0] for name in imports(path)} for path, here in dotted.items()}
+    circle = TopologicalSorter({here: (names & known) - {here} for here, names in graph.items()})
+    circle.prepare()  # raises CycleError, which names it
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """The owners of ARCHITECTURE.md's stages, what each must not know, and that as a word or a name."""
+    lines = TABLE.read_text(encoding="utf-8").split("| must not know |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    return [
+        (owner, unknown.strip(" `"), unknown.strip())
+        for _, owners, _, forbidden in cells
+        for owner in re.findall(r"`([^`]+)`", owners)
+        for unknown in forbidden.split(",")
+    ]
+
+
+@pytest.mark.parametrize(("owner", "unknown", "word"), rows())
+def test_no_stage_imports_what_it_must_not_know(owner: str, unknown: str, word: str) -> None:
+    forbidden = FORBIDDEN.get(word) or {f"cvxpylayers.{unknown.replace('/', '.')}"}
+    assert word in FORBIDDEN or (ROOT / unknown).exists() or (ROOT / f"{unknown}.py").exists(), f"there is no {unknown}"
+    mine = [path for path in MODULES if path.with_suffix("").as_posix().startswith(owner) and path != CALLER]
+    assert mine, f"there is no {owner}"
+    for path in mine:
+        for name in imports(path):
+            assert not any(f"{name}.".startswith(f"{prefix}.") for prefix in forbidden), f"{path} imports {name}"
 
 
 def test_importing_the_package_imports_no_framework_that_cvxpy_does_not() -> None:
     code = (
         f"import sys, cvxpy\nfound = lambda: {FRAMEWORKS!r} & sys.modules.keys()\nbefore = found()\n"
-        "import cvxpylayers._layer, cvxpylayers.numpy; print(*found() - before)"
+        "import cvxpylayers._layer.layer, cvxpylayers.numpy; print(*found() - before)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found == []

@@ -11,6 +11,7 @@ from benchmarks import jax_rows
 from benchmarks.canonical import reference
 from benchmarks.cases import Cases
 from benchmarks.contenders import OURS, Case
+from benchmarks.digest import digest
 from benchmarks.families import SMALL, Family
 from benchmarks.jax_overhead import Line
 from benchmarks.readme_table import BEGIN, END, insert, markdown
@@ -144,3 +145,12 @@ def test_a_worker_is_killed_when_late_and_survives_failures(tmp_path: Path) -> N
                 remote.ask("time", 60.0, mode="forward", number=1)
     finally:
         remote.close()
+
+
+def test_a_digest_is_that_of_the_bits() -> None:
+    """Equal for equal results, another one for another sign of zero, another order or something missing."""
+    zero, one = np.zeros(2), np.ones(2)
+    parts = [(zero, (one,)), (-zero, (one,)), (one, (zero,)), (zero, (None, one)), (zero,)]
+    found = [digest(iter(part)) for part in parts]
+    assert len(set(found)) == len(parts)
+    assert found[0] == digest(iter([[zero.copy()], one.copy()]))

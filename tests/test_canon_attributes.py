@@ -9,7 +9,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers.errors import SolverError
 from tests.test_canon import definite, normal, positive, symmetric
 

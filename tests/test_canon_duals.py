@@ -8,7 +8,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from tests.oracles import OracleEngine
 from tests.test_canon import Case, positive
 

@@ -18,9 +18,9 @@ from cvxpy.reductions.dcp2cone.canonicalizers import CANON_METHODS
 from cvxpy.transforms.suppfunc import SuppFunc
 
 from cvxpylayers import ProblemError
-from cvxpylayers import _assembly as assembly
 from cvxpylayers._canon import Recent, fingerprint
 from cvxpylayers._canon.fingerprint import _SILENT
+from cvxpylayers._layer import assembly
 from cvxpylayers.torch import CvxpyLayer
 
 Build = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cvxpylayers._canon.layout import Block, lay_out
+from cvxpylayers._program import Cones
+from cvxpylayers._program.cones import CURVED, LINEAR, svec_entries, svec_order, svec_position, svec_scale, svec_size
+from tests.conic import MIXES
 
 counts = st.integers(1, 4)
 blocks = st.one_of(  # the arguments of Block
@@ -45,3 +49,24 @@ def test_heads_and_tails_alternate() -> None:
     rows = lay_out([Block("exp", 2, 3), Block("soc", 2, 3), Block("zero", 1)])
     assert rows.target.tolist() == [7, 10, 8, 11, 9, 12, 1, 4, 2, 3, 5, 6, 0]
     assert rows.cones.soc == (3, 3)
+
+
+@pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
+def test_blocks_follow_each_other_and_say_all_of_the_cones(cones: Cones) -> None:
+    rows = [row for block in cones.blocks() for row in range(block.rows.start, block.rows.stop)]
+    assert rows == list(range(cones.rows))
+    assert [block for kind in LINEAR + CURVED for block in cones.blocks(kind)] == list(cones.blocks())
+    orders = {kind: tuple(block.order for block in cones.blocks(kind)) for kind in ("soc", "psd")}
+    assert (orders["soc"], orders["psd"]) == (cones.soc, cones.psd)
+    assert tuple(block.alpha for block in cones.blocks("power")) == cones.power
+
+
+@pytest.mark.parametrize("k", range(5))
+def test_svec_is_an_isometry_in_one_order(k: int) -> None:
+    (row, column), S = svec_entries(k), np.random.default_rng(k).normal(size=(2, k, k))
+    S = S + S.swapaxes(1, 2)
+    a, b = S[:, row, column] * svec_scale(k)
+    np.testing.assert_allclose(a @ b, (S[0] * S[1]).sum(), rtol=1e-12)
+    assert (len(a), svec_order(len(a))) == (svec_size(k), k)
+    for order in ((row, column), (column, row)):
+        np.testing.assert_array_equal(svec_position(*order), np.arange(len(a)))

@@ -11,7 +11,7 @@ import pytest
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._canon.layout import Block
 from cvxpylayers._canon.pin import tight_rows
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from tests.oracles import OracleEngine
 
 x, p, r = cp.Variable(3), cp.Parameter(3, name="p"), cp.Parameter(name="r")

@@ -9,8 +9,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers._engines.base import Engine
-from cvxpylayers._layer import Layer
+from cvxpylayers._engines.engine import Engine
+from cvxpylayers._layer.layer import Layer
 from tests.oracles import OracleEngine
 from tests.programs import Array, Rng
 from tests.projections import soc

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Cones, Status
 from tests.conic import MIXES, random_conic
 from tests.programs import differentiate, pick

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from tests.oracles import OracleEngine
 from tests.test_canon import Case, entropy, every_cone_at_once, exponential, power, second_order, semidefinite, semidefinite_stack
 from tests.test_canon_duals import power_of_many, power_of_two

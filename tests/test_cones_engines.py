@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvxpylayers._engines.base import Engine
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.engine import Engine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Cones, Status
 from tests.conic import MIXES, Draw, dual_infeasible, primal_infeasible, random_cones, random_conic
 from tests.oracles import OracleEngine, jacobian

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Cones, Tape
 from cvxpylayers.torch import CvxpyLayer
 from tests.conic import MIXES, random_conic

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.conic_cases import ConicCases
 from benchmarks.conic_families import ALL, CONIC, CONIC_SMALL
 from benchmarks.families import Family
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from tests.oracles import OracleEngine
 from tests.projections import spectrum
 

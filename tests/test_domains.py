@@ -11,7 +11,7 @@ import pytest
 from jax.test_util import check_grads
 
 from cvxpylayers import Status
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers.jax import CvxpyLayer
 
 ROOT = np.array([[1.0, 1.0], [-1.0, 1.0]]) / np.sqrt(2)

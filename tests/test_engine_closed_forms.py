@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.families import Parametrized
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch
 from tests.programs import Array, Rng, assert_close, differentiate
 

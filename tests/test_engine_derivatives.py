@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.families import SMALL, Family
 from benchmarks.truth import random_kind
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Status
 from tests.kinds import DEPENDENT, KINDS, SCALED, scale
 from tests.oracles import jacobian, reference, unbroadcast

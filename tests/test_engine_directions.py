@@ -6,7 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Batch
 from tests.kinds import KINDS
 from tests.programs import PARTS, Array, batch_of, draw, engine, same_bits, tape_of

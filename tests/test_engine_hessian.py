@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.families import SMALL, Family
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status, Tape
 from tests.kinds import KINDS
 from tests.programs import Array, batch_of, draw, engine, family_batch, same_bits, tape_of

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status, Tape
 from tests.kinds import INFEASIBLE, KINDS
 from tests.programs import PARTS, Array, batch_of, draw, engine, fields, pick, same_bits, tape_of

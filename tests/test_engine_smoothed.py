@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.families import SMALL
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Status
 from cvxpylayers.errors import OptionError
 from cvxpylayers.torch import CvxpyLayer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.families import SMALL, Family
-from cvxpylayers._engines.clarabel import solve_instance
+from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._program import Batch, Cones, Status
 from tests.kinds import KINDS
 from tests.programs import Array, Kind, Program, batch_of, compiled, draw, engine, family_batch, tape_of

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.families import status_family
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status
 from tests.kinds import INFEASIBLE, KINDS
 from tests.programs import PARTS, Kind, batch_of, draw, engine, fields, pick, same_bits, tape_of

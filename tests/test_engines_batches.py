@@ -63,7 +63,7 @@ class Nervous(BatchAdapter):
         structure: Structure = self.compiled.structure
         if any((structure.split(row)[3] == 13.0).any() for row in values):
             raise ArithmeticError("thirteen")
-        from cvxpylayers._engines.instance import solve_instance
+        from cvxpylayers._engines.judge.clarabel import solve_instance
 
         found = [solve_instance(structure, row) for row in values]
         return [Claim(one.x, one.z, one.status, one.iterations) for one in found]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvxpylayers._engines.cones import Projection
+from cvxpylayers._engines.judge.projections import Projection
 from cvxpylayers._program import Cones
 
 Array = np.ndarray[Any, Any]

@@ -47,7 +47,7 @@ class TestEcos(EngineContract):
 class TestByCvxpy(EngineContract):
     """The interface to CVXPY's solvers, here to one that we have an adapter for."""
 
-    from cvxpylayers._engines.cvxpy_solver import cvxpy_engine
+    from cvxpylayers._engines.foreign.cvxpy_solver import cvxpy_engine
 
     solver = cvxpy_engine("CLARABEL")
 

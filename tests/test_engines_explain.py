@@ -51,7 +51,7 @@ def test_a_very_large_problem_goes_to_clarabel() -> None:
 
 
 def test_a_large_layer_keeps_the_options_that_mean_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvxpylayers._engines.costs.LARGE", 3)
+    monkeypatch.setattr("cvxpylayers._engines.native.costs.LARGE", 3)
     case = quadratic()
     layer = CvxpyLayer(*case[:3], solver="auto", solver_args={"tolerance": 1e-7, "equilibrate": False})
     assert layer.explain()["engine"] == "CLARABEL"

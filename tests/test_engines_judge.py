@@ -23,7 +23,7 @@ def exact(program: ConeProgram) -> tuple[Array, Array]:
     """x and z of Clarabel, through the interface that a user's function sees."""
     import clarabel
 
-    from cvxpylayers._engines.instance import _cones
+    from cvxpylayers._engines.judge.clarabel import _cones
 
     settings = clarabel.DefaultSettings()
     settings.verbose = False
@@ -41,7 +41,7 @@ def rough(program: ConeProgram, size: float = 1e-4) -> tuple[Array, Array]:
 @pytest.mark.parametrize("small", [0, 100], ids=["sparse", "dense"])
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def test_a_rough_point_is_refined_to_derivative_quality(make: Any, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvxpylayers._engines.judge._SMALL", small)
+    monkeypatch.setattr("cvxpylayers._engines.judge.judge._SMALL", small)
     case = make()
     outputs, info = layer(case, rough).solve(*case.values)
     assert max(info.primal_residual.max(), info.dual_residual.max(), info.gap.max()) <= 1e-11
@@ -110,7 +110,7 @@ def test_multipliers_are_found_from_the_active_rows() -> None:
 
 def exact_x(program: ConeProgram) -> Array:
     """x alone, sharp: the active rows are those that hold to 1e-6."""
-    from cvxpylayers._engines.judge import settle
+    from cvxpylayers._engines.judge.judge import settle
 
     return settle(program, Claim(*exact(program))).x
 

@@ -14,8 +14,8 @@ import pytest
 
 from cvxpylayers import MissingPackageError, OptionError, SolverError, UnsupportedConeError
 from cvxpylayers._engines import registry
-from cvxpylayers._engines.cvxpy_solver import CvxpyEngine
-from cvxpylayers._engines.osqp import OsqpEngine
+from cvxpylayers._engines.foreign.cvxpy_solver import CvxpyEngine
+from cvxpylayers._engines.foreign.osqp import OsqpEngine
 from cvxpylayers.numpy import CvxpyLayer
 from tests.contract import compiled, exponential, linear, quadratic
 

@@ -13,12 +13,12 @@ from benchmarks.conic_families import ALL, CONIC_SMALL
 from benchmarks.families import SMALL, Family
 from benchmarks.truth import random_kind
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.costs import Costs
-from cvxpylayers._engines.instance import solve_program
-from cvxpylayers._engines.native import NativeEngine
-from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._engines.judge.clarabel import solve_program
+from cvxpylayers._engines.judge.program import ConeProgram
+from cvxpylayers._engines.native.costs import Costs
+from cvxpylayers._engines.native.engine import NativeEngine
+from cvxpylayers._engines.native.sparse import SparseDerivative
 from cvxpylayers._engines.registry import automatic
-from cvxpylayers._engines.sparse import SparseDerivative
 from cvxpylayers._program import Batch, Cones, Status
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.numpy import CvxpyLayer

@@ -11,9 +11,9 @@ import pytest
 import scipy.sparse as sp
 
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.log_space import LogSpaceEngine, posed
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Batch, CompiledProblem, OutputSpec, ParameterSpec, Solution, Tape
 from cvxpylayers.errors import ProblemError, SolverError
 from tests.oracles import OracleEngine, unbroadcast

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cvxpylayers import Status, WarmStart
-from cvxpylayers._layer import Call, Layer
+from cvxpylayers._layer.layer import Call, Layer
 from cvxpylayers.jax import CvxpyLayer as JaxLayer
 from cvxpylayers.torch import CvxpyLayer as TorchLayer
 

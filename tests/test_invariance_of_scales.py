@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Cones
 from tests.conic import MIXES, Draw, random_conic
 from tests.programs import Array, tape_of

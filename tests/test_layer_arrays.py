@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvxpylayers._arrays import reasons, screen, to_batch
+from cvxpylayers._layer.inputs import reasons, screen, to_batch
 from cvxpylayers._program import Batch, ParameterSpec
 from cvxpylayers.errors import InputError, InputTypeError
 

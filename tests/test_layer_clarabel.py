@@ -8,8 +8,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers._engines.clarabel import solve_instance
-from cvxpylayers._layer import Layer
+from cvxpylayers._engines.foreign.clarabel import solve_instance
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Status
 
 Case = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cvxpylayers import SolveInfo, SolverError, Status
-from cvxpylayers._info import Statuses
+from cvxpylayers._layer.info import Statuses
 from cvxpylayers.torch import CvxpyLayer
 
 F64 = torch.float64

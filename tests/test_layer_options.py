@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from cvxpylayers._engines.clarabel import ClarabelEngine
+from cvxpylayers._engines.defaults import DEFAULTS
+from cvxpylayers._engines.foreign.clarabel import ClarabelEngine
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._engines.registry import resolve
-from cvxpylayers._options import normalize
+from cvxpylayers._layer.options import COMMON, normalize
 from cvxpylayers.errors import InputTypeError, OptionError, SolverError
 from cvxpylayers.torch import CvxpyLayer
 
@@ -212,3 +214,8 @@ def test_verbose_prints_one_line_per_call(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert printed.startswith("SolveInfo(5 solved; iterations median")
     assert printed.count("\n") == 1
+
+
+def test_every_option_of_the_kernel_has_a_rule_that_its_default_keeps() -> None:
+    assert DEFAULTS.keys() <= COMMON.keys()
+    assert normalize(DEFAULTS, NativeEngine.option_names()) == dict(DEFAULTS)

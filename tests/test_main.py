@@ -10,7 +10,7 @@ import pytest
 
 from cvxpylayers import __version__, _core
 from cvxpylayers.__main__ import main
-from cvxpylayers._engines.threads import default_threads
+from cvxpylayers._engines.native.threads import default_threads
 
 SETS = _core.available_instruction_sets()
 

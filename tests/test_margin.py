@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cvxpylayers._engines.margin import margin
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.judge.margin import margin
+from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Cones
 from cvxpylayers.torch import CvxpyLayer
 from tests.conic import MIXES, random_conic

@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cvxpylayers import InputError, OptionError, ProblemError
-from cvxpylayers._engines.clarabel import ClarabelEngine
+from cvxpylayers._engines.foreign.clarabel import ClarabelEngine
 from cvxpylayers.jax import CvxpyLayer as JaxLayer
 from cvxpylayers.jax import export_checks
 from cvxpylayers.torch import CvxpyLayer

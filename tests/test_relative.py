@@ -14,8 +14,8 @@ import pytest
 import scipy.sparse as sp
 
 from cvxpylayers import Status
-from cvxpylayers._engines.certificate import proves
-from cvxpylayers._engines.judge import measure
+from cvxpylayers._engines.judge.certificate import proves
+from cvxpylayers._engines.judge.judge import measure
 from cvxpylayers._program import Cones
 from cvxpylayers.engines import Claim, ConeProgram, settle
 from cvxpylayers.numpy import CvxpyLayer

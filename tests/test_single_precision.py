@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cvxpylayers import Status
-from cvxpylayers._layer import Call, Layer
+from cvxpylayers._layer.layer import Call, Layer
 from cvxpylayers.jax import CvxpyLayer as JaxLayer
 
 K, B = 6, 12

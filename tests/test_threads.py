@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from cvxpylayers import _core
-from cvxpylayers._engines import per_instance
-from cvxpylayers._engines.threads import thread_count
-from cvxpylayers._layer import Layer
+from cvxpylayers._engines.foreign import per_instance
+from cvxpylayers._engines.native.threads import thread_count
+from cvxpylayers._layer.layer import Layer
 
 OURS, OMP = "CVXPYLAYERS_NUM_THREADS", "OMP_NUM_THREADS"
-ASK = "from cvxpylayers._engines.threads import default_threads; print(*default_threads())"
+ASK = "from cvxpylayers._engines.native.threads import default_threads; print(*default_threads())"
 ONE_CORE = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
 LAYER = (
     "import cvxpy as cp; from cvxpylayers.numpy import CvxpyLayer; "
@@ -82,7 +82,7 @@ def test_engines_of_single_instances_ask_the_same_owner(
 # As many threads as packs at most: a batch that keeps many busy, and what /proc counts while it runs.
 BUSY = """
 import threading, os, numpy as np, cvxpy as cp
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 A, x = cp.Parameter((30, 20)), cp.Variable(20)
 layer = Layer(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - 1)), [x >= 0]), [A], [x])
 point = [np.random.default_rng(0).standard_normal((4000, 30, 20))]

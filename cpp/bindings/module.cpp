@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -12,6 +13,7 @@
 
 #include "cvxl/engine.hpp"
 #include "cvxl/threads.hpp"
+#include "options.hpp"
 #include "xla_ffi.hpp"
 
 namespace nb = nanobind;
@@ -265,17 +267,7 @@ class Kernel {
     const auto read = [&](const char* name, auto& value) {
       if (options.contains(name)) value = nb::cast<std::decay_t<decltype(value)>>(options[name]);
     };
-    read("max_iterations", settings.max_iterations);
-    read("tolerance", settings.tolerance);
-    read("target", settings.target);
-    read("reduced_tolerance", settings.reduced_tolerance);
-    read("infeasibility_tolerance", settings.infeasibility_tolerance);
-    read("step_fraction", settings.step_fraction);
-    read("regularization", settings.regularization);
-    read("smoothing", settings.smoothing);
-    read("polish", settings.polish);
-    read("equilibrate", settings.equilibrate);
-    read("threads", settings.threads);
+    cvxl::each_option(settings, read);
     read("rounding", settings.rounding);
     return settings;
   }
@@ -307,6 +299,15 @@ NB_MODULE(_core, m) {
            "gradients"_a, "degenerate"_a, "threads"_a = 0)
       .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "smoothing"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
+  m.def(
+      "defaults",
+      [] {
+        nb::dict options;
+        const cvxl::Settings settings;
+        cvxl::each_option(settings, [&](const char* name, const auto& value) { options[name] = value; });
+        return std::pair(options, settings.reduced_tolerance);
+      },
+      "The options of a solve with their defaults, and the residual up to which an instance is almost solved.");
   m.def("xla_handlers", &cvxl::xla_handlers, "XLA custom-call handlers by target name.");
   m.def("available_instruction_sets", &cvxl::available_instruction_sets, "Instruction sets this machine runs, best first.");
   m.def(

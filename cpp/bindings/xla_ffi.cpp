@@ -11,6 +11,8 @@
 
 #include "xla_ffi.hpp"
 
+#include "options.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -251,19 +253,9 @@ std::vector<std::uint8_t> screen(const std::vector<Doubles>& arrays, const Batch
 
 Settings settings(const Call& call) {
   Settings s;
-  const auto read = [&](const char* name, auto& value) {
+  each_option(s, [&](const char* name, auto& value) {
     if (call.has(name)) value = static_cast<std::decay_t<decltype(value)>>(call.number(name));
-  };
-  read("max_iterations", s.max_iterations);
-  read("tolerance", s.tolerance);
-  read("target", s.target);
-  read("infeasibility_tolerance", s.infeasibility_tolerance);
-  read("step_fraction", s.step_fraction);
-  read("regularization", s.regularization);
-  read("smoothing", s.smoothing);
-  read("polish", s.polish);
-  read("equilibrate", s.equilibrate);
-  read("threads", s.threads);
+  });
   return s;
 }
 

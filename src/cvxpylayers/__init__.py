@@ -7,7 +7,7 @@ tensor framework.
 from __future__ import annotations
 
 from cvxpylayers import errors
-from cvxpylayers._info import SolveInfo, WarmStart
+from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._program import Status
 from cvxpylayers.errors import (
     CvxpyLayersError,

@@ -16,8 +16,8 @@ from cvxpy.atoms.sum_squares import sum_squares
 
 from cvxpylayers import _core
 from cvxpylayers._engines import registry
-from cvxpylayers._engines.threads import default_threads
-from cvxpylayers._layer import Layer
+from cvxpylayers._engines.native.threads import default_threads
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import CvxpyLayersError
 

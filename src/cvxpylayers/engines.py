@@ -9,12 +9,12 @@ The first two share failures per instance, the judgement and refinement of answe
 
 from __future__ import annotations
 
-from cvxpylayers._engines.base import EVERY_CONE, POLYHEDRAL, Capabilities, Engine
-from cvxpylayers._engines.derivative import NativeDerivative
-from cvxpylayers._engines.judge import Claim, Outcome, settle
-from cvxpylayers._engines.package import words
-from cvxpylayers._engines.per_instance import Adapter, BatchAdapter, PerInstance
-from cvxpylayers._engines.program import ConeProgram
+from cvxpylayers._engines.engine import EVERY_CONE, POLYHEDRAL, Capabilities, Engine
+from cvxpylayers._engines.foreign.package import words
+from cvxpylayers._engines.foreign.per_instance import Adapter, BatchAdapter, PerInstance
+from cvxpylayers._engines.judge.judge import Claim, Outcome, settle
+from cvxpylayers._engines.judge.program import ConeProgram
+from cvxpylayers._engines.native.derivative import NativeDerivative
 from cvxpylayers._engines.registry import names
 from cvxpylayers._program import Batch, CompiledProblem, Cones, Solution, Status, Structure, Tape
 

@@ -4,7 +4,7 @@
 //   nonnegative rows, second-order and semidefinite cones   |λ|, λ the spectral values of w = s - z,
 //   exponential and power cones                             the lesser of |s| and |z|, or the depth of the one inside its cone.
 //
-// One instance at a time, in the units of (s, z); mirrored by cvxpylayers._engines.instance.margin.
+// One instance at a time, in the units of (s, z); mirrored by cvxpylayers._engines.judge.margin.
 
 #include <algorithm>
 #include <cmath>

@@ -223,8 +223,8 @@ def _parameter_specs(
         columns = M.indices[M.indptr[start] : M.indptr[stop]]
         return np.bincount(columns, minlength=M.shape[1]) > 0
 
-    quadratic, bounds = reached(0, structure.P.nnz), reached(first + cones.zero, first + cones.zero + cones.nonneg)
-    elsewhere = reached(0, first + cones.zero) | reached(first + cones.zero + cones.nonneg, structure.values)
+    quadratic, bounds = reached(0, structure.P.nnz), reached(first + cones.orthant.start, first + cones.orthant.stop)
+    elsewhere = reached(0, first + cones.orthant.start) | reached(first + cones.orthant.stop, structure.values)
     cuts = np.cumsum([0, *(p.size * len(f) for p, f in zip(parameters, forms, strict=True))])
     return tuple(
         _parameter_spec(parameter, kinds, bool(quadratic[a:b].any()), bool(bounds[a:b].any() and not elsewhere[a:b].any()))

@@ -1,4 +1,4 @@
-"""Row order, svec and signs of the cones: the only owner of these facts.
+"""From a caller's rows to the rows of ``Cones``: order, svec and signs; nothing else knows them.
 
 A cone constraint is given as e ∈ K₀ with e = G x + h in the caller's own row order. The engine wants A x + s = b with s in the
 blocks of ``Cones``. Both are one sparse map T, in which every caller's row r has exactly one target row and one coefficient:
@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from cvxpylayers._program import Cones
+from cvxpylayers._program.cones import svec_position, svec_size
 from cvxpylayers._typing import Float64, Int32
 
 Kind = Literal["free", "zero", "tight", "nonneg", "soc", "psd", "exp", "power"]
@@ -120,6 +121,5 @@ def _local(block: Block) -> tuple[Int32, Float64]:
 
 def _svec(count: int, k: int) -> tuple[Int32, Float64]:
     b, a, i = np.meshgrid(np.arange(k), np.arange(k), np.arange(count), indexing="ij")
-    column = np.maximum(a, b)
-    target = i * (k * (k + 1) // 2) + column * (column + 1) // 2 + np.minimum(a, b)
+    target = i * svec_size(k) + svec_position(a, b)
     return target.ravel().astype(np.int32), np.where(a == b, 1.0, 1 / sqrt(2)).ravel()

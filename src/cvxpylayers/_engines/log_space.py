@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cvxpylayers._engines.base import Engine, reduced
-from cvxpylayers._program import Batch, CompiledProblem, Form, ParameterSpec, Solution, Tape
+from cvxpylayers._engines.engine import Engine
+from cvxpylayers._program import USABLE, Batch, CompiledProblem, Form, ParameterSpec, Solution, Tape
+from cvxpylayers._program.batch import compact
 from cvxpylayers._typing import Bool, Float64, Shaped
 
 
@@ -100,13 +101,12 @@ class LogSpaceEngine(Engine):
         bent, _ = self.inner.vjp(inside, tape, np.where(self._exp, cotangent * pushed, 0.0), everywhere)
         gradients = self._gather(batch, [None if a is None or b is None else a + b for a, b in zip(curved, bent, strict=True)])
         # Tangents may differ between instances that share a parameter: the last term is formed per instance, then summed.
-        apart = Batch(tuple(np.broadcast_to(a, (*batch.shape, a.shape[-1])) for a in inside.arrays), batch.shape)
-        slopes, _ = self.inner.vjp(apart, tape, cotangent, everywhere)
+        slopes, _ = self.inner.vjp(inside.per_instance(), tape, cotangent, everywhere)
         for (i, form), slope, tangent in zip(self._entries(), slopes, tangents, strict=True):
             gradient, array = gradients[i], batch.arrays[i]
             if form == "log" and gradient is not None and slope is not None and tangent is not None:
-                lead = 0 if directions is None else 1
-                gradients[i] = gradient - reduced(slope * tangent * _reciprocal(array), gradient.shape, lead)
+                lead = () if directions is None else (directions,)
+                gradients[i] = gradient - batch.reduce(i, slope * tangent * _reciprocal(array), lead)
         return gradients, degenerate | flags
 
     def describe(self) -> Mapping[str, Any]:
@@ -128,7 +128,7 @@ class LogSpaceEngine(Engine):
         """∂y/∂u: y for outputs that are exponentials, 1 for others; 1 where there is no solution, so that nothing overflows."""
         u: Float64 = (self.compiled.R @ np.concatenate([tape.x, tape.z], axis=1).T).T
         scale = np.ones(u.shape)
-        np.exp(u, out=scale, where=self._exp & (tape.status <= 1)[:, None])
+        np.exp(u, out=scale, where=self._exp & (tape.status <= USABLE)[:, None])
         return scale
 
     def _tangents(self, batch: Batch, arrays: Sequence[Float64 | None], directions: int | None) -> list[Float64 | None]:
@@ -137,10 +137,7 @@ class LogSpaceEngine(Engine):
         for i, form in self._entries():
             tangent = arrays[i]
             if form == "log" and tangent is not None:
-                if directions is not None:
-                    missing = len(batch.shape) + 2 - tangent.ndim
-                    tangent = tangent.reshape(tangent.shape[:1] + (1,) * missing + tangent.shape[1:])
-                tangent = tangent * _reciprocal(batch.arrays[i])
+                tangent = batch.align(tangent, directions) * _reciprocal(batch.arrays[i])
             found.append(tangent)
         return found
 
@@ -157,9 +154,9 @@ class LogSpaceEngine(Engine):
 
 def _log(array: Shaped[Float64, "*batch size"]) -> Shaped[Float64, "*batch size"]:
     """Logarithms, 0 where there is none (that instance is invalid); axes of stride 0 are not copied."""
-    compact = array[tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides[:-1])]
+    distinct = compact(array, array.ndim - 1)
     with np.errstate(invalid="ignore"):
-        return np.broadcast_to(np.log(compact, out=np.zeros_like(compact), where=compact > 0), array.shape)
+        return np.broadcast_to(np.log(distinct, out=np.zeros_like(distinct), where=distinct > 0), array.shape)
 
 
 def _reciprocal(array: Float64) -> Float64:

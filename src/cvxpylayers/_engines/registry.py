@@ -13,8 +13,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, TypeAlias
 
-from cvxpylayers._engines.base import Engine
-from cvxpylayers._engines.costs import Costs
+from cvxpylayers._engines.engine import Engine
+from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._program import CompiledProblem
 from cvxpylayers.errors import MissingPackageError, OptionError, UnsupportedConeError
 
@@ -24,19 +24,19 @@ GROUP: Final = "cvxpylayers.engines"
 _ENGINES: Final[Mapping[str, tuple[str, str]]] = {
     name: (f"cvxpylayers._engines.{module}", kind)
     for name, module, kind in (
-        ("NATIVE", "native", "NativeEngine"),
-        ("CLARABEL", "clarabel", "ClarabelEngine"),
-        ("SCS", "scs", "ScsEngine"),
-        ("OSQP", "osqp", "OsqpEngine"),
-        ("QOCO", "qoco", "QocoEngine"),
-        ("PIQP", "piqp", "PiqpEngine"),
-        ("DAQP", "daqp", "DaqpEngine"),
-        ("HIGHS", "highs", "HighsEngine"),
-        ("ECOS", "ecos", "EcosEngine"),
-        ("MOREAU", "moreau", "MoreauEngine"),
-        ("DIFFCP", "diffcp", "DiffcpEngine"),
-        ("MPAX", "mpax", "MpaxEngine"),
-        ("CUCLARABEL", "cuclarabel", "CuclarabelEngine"),
+        ("NATIVE", "native.engine", "NativeEngine"),
+        ("CLARABEL", "foreign.clarabel", "ClarabelEngine"),
+        ("SCS", "foreign.scs", "ScsEngine"),
+        ("OSQP", "foreign.osqp", "OsqpEngine"),
+        ("QOCO", "foreign.qoco", "QocoEngine"),
+        ("PIQP", "foreign.piqp", "PiqpEngine"),
+        ("DAQP", "foreign.daqp", "DaqpEngine"),
+        ("HIGHS", "foreign.highs", "HighsEngine"),
+        ("ECOS", "foreign.ecos", "EcosEngine"),
+        ("MOREAU", "foreign.moreau", "MoreauEngine"),
+        ("DIFFCP", "foreign.diffcp", "DiffcpEngine"),
+        ("MPAX", "foreign.mpax", "MpaxEngine"),
+        ("CUCLARABEL", "foreign.cuclarabel", "CuclarabelEngine"),
     )
 }
 # What to type for solvers that CVXPY calls.
@@ -71,7 +71,7 @@ def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
 
     None and "auto" are the native engine, unless ``automatic`` knows better; a name is matched without regard to case, first here,
     then among CVXPY's solvers; an ``Engine`` class or an instance, whose options are kept, is used as it is; any other callable
-    solves single instances (``_engines.function``).
+    solves single instances (``_engines.foreign.function``).
 
     Raises:
         OptionError: no such engine. MissingPackageError: one of CVXPY's that is not installed.
@@ -81,7 +81,7 @@ def resolve(solver: Solver) -> tuple[type[Engine], dict[str, Any]]:
     if isinstance(solver, type) and issubclass(solver, Engine):
         return solver, {}
     if callable(solver) and not isinstance(solver, str):
-        from cvxpylayers._engines.function import function_engine
+        from cvxpylayers._engines.foreign.function import function_engine
 
         return function_engine(solver), {}
     return _named("NATIVE" if solver is None else str(solver).upper()), {}
@@ -123,19 +123,8 @@ def check(kind: type[Engine], compiled: CompiledProblem) -> None:
 
 def _where(need: str, compiled: CompiledProblem) -> str:
     """The constraint that brings a cone, in words."""
-    cones = compiled.structure.cones
-    heights = {
-        "zero": cones.zero,
-        "nonneg": cones.nonneg,
-        "soc": sum(cones.soc),
-        "psd": sum(k * (k + 1) // 2 for k in cones.psd),
-        "exp": 3 * cones.exp,
-        "power": 3 * len(cones.power),
-    }
-    if need not in heights:
-        return ""
-    first = sum(heights[kind] for kind in list(heights)[: list(heights).index(need)])
-    source = compiled.row_sources[first] if len(compiled.row_sources) > first else ""
+    rows = [block.rows.start for block in compiled.structure.cones.blocks(need)]
+    source = compiled.row_sources[rows[0]] if rows and len(compiled.row_sources) > rows[0] else ""
     return f" (first for {source})" if source else ""
 
 
@@ -153,7 +142,7 @@ def _named(name: str) -> type[Engine]:
     if name in _announced():
         found: type[Engine] = _announced()[name].load()
         return found
-    from cvxpylayers._engines.cvxpy_solver import cvxpy_engine, installed, known
+    from cvxpylayers._engines.foreign.cvxpy_solver import cvxpy_engine, installed, known
 
     if name in installed():
         return cvxpy_engine(name)

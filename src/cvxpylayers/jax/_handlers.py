@@ -10,8 +10,8 @@ from importlib.metadata import version
 import jax
 
 from cvxpylayers import _core
-from cvxpylayers._engines.base import Engine
-from cvxpylayers._engines.native import NativeEngine
+from cvxpylayers._engines.engine import Engine
+from cvxpylayers._engines.native.engine import NativeEngine
 
 
 def _register() -> str:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from cvxpylayers import _info
-from cvxpylayers._program import Status
+from cvxpylayers._layer import info
+from cvxpylayers._program import USABLE
 
 
 class WarmStart(NamedTuple):
@@ -45,13 +45,13 @@ class SolveInfo(NamedTuple):
     @property
     def solved(self) -> jax.Array:
         """Which instances have a solution that can be used and differentiated."""
-        return self.status <= int(Status.ALMOST_SOLVED)
+        return self.status <= USABLE
 
-    def concrete(self) -> _info.SolveInfo:
+    def concrete(self) -> info.SolveInfo:
         """The same as NumPy arrays with statuses in words, outside of compiled code."""
         codes = np.asarray(self.status)
         numbers = (self.primal_residual, self.dual_residual, self.gap, self.objective, self.margin)
         primal, dual, gap, objective, margin = (np.asarray(a, dtype=np.float64) for a in numbers)
         fallback = np.zeros(codes.shape, dtype=np.bool_)
         degenerate = fallback.copy() if self.degenerate is None else np.array(self.degenerate)
-        return _info.SolveInfo(codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate, margin)
+        return info.SolveInfo(codes, np.asarray(self.iterations), primal, dual, gap, objective, fallback, degenerate, margin)

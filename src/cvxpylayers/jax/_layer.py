@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvxpylayers._arrays import batch_shape, rounding_of
 from cvxpylayers._engines.registry import Solver
-from cvxpylayers._explain import Explanation
-from cvxpylayers._layer import Layer, OnFailure
-from cvxpylayers._program import Status
+from cvxpylayers._layer.explain import Explanation
+from cvxpylayers._layer.inputs import batch_shape, rounding_of
+from cvxpylayers._layer.layer import Layer, OnFailure
+from cvxpylayers._program import USABLE
 from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
 from cvxpylayers.jax import _batching, _lowering, _rules  # noqa: F401  (rules of the primitives)
 from cvxpylayers.jax._info import SolveInfo, WarmStart
@@ -168,7 +168,7 @@ class CvxpyLayer:
 
     def _judge(self, mode: OnFailure, arrays: Sequence[Any], outputs: tuple[jax.Array, ...], info: SolveInfo) -> None:
         """Raise or warn about failures that are known."""
-        if mode == "nan" or (np.asarray(info.status) <= int(Status.ALMOST_SOLVED)).all():
+        if mode == "nan" or (np.asarray(info.status) <= USABLE).all():
             return
         known = not any(isinstance(a, jax.core.Tracer) for a in arrays)
         message = self._layer.failure(info.concrete(), self._layer.batch([np.asarray(a) for a in arrays]) if known else None)

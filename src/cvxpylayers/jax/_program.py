@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cvxpylayers._arrays import DEFINITE_SLACK, INFINITE, SKEW, SLACK, screen, to_batch
-from cvxpylayers._engines.base import Engine
+from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.log_space import LogSpaceEngine
-from cvxpylayers._engines.native import NativeEngine
-from cvxpylayers._layer import Layer
-from cvxpylayers._program import Batch, Status, Tape
+from cvxpylayers._engines.native.engine import NativeEngine
+from cvxpylayers._layer.inputs import DEFINITE_SLACK, INFINITE, SKEW, SLACK, screen, to_batch
+from cvxpylayers._layer.layer import Layer
+from cvxpylayers._program import USABLE, Batch, Tape
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.jax._handlers import detour
@@ -79,7 +80,7 @@ class Program:
         batch = screen(self.compiled.parameters, replace(batch, rounding=rounding, start=points))
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
-            found.outputs[found.status > Status.ALMOST_SOLVED] = np.nan
+            found.outputs[found.status > USABLE] = np.nan
         residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=-1)
         results: list[Array] = [found.outputs, found.status, found.iterations, residuals, found.margin]
         if found.tape is not None:
@@ -98,7 +99,7 @@ class Program:
         batch, tape, (cotangent,) = self._linearization(operands)
         lead = cotangent.shape[: int(directions)]
         joint = self._joint(cotangent, lead, batch)
-        gradients, degenerate = self.engine.vjp(_per_instance(batch, summed), tape, joint, wanted)
+        gradients, degenerate = self.engine.vjp(batch.per_instance(map(operator.not_, summed)), tape, joint, wanted)
         return *_pulled(gradients, summed, lead, batch), degenerate.reshape(batch.shape)
 
     def hvp(
@@ -109,7 +110,9 @@ class Program:
         lead = (max(m.shape[0] for m in (cotangent, *moving)),) if directions else ()
         joint = self._joint(np.broadcast_to(cotangent, lead + cotangent.shape[len(lead) :]), lead, batch)
         K, tangents = lead[0] if lead else None, _spread(moving, given)
-        gradients, degenerate = self.engine.hvp(_per_instance(batch, summed), tape, joint, tangents, wanted, directions=K)
+        gradients, degenerate = self.engine.hvp(
+            batch.per_instance(map(operator.not_, summed)), tape, joint, tangents, wanted, directions=K
+        )
         return *_pulled(gradients, summed, lead, batch), degenerate.reshape(batch.shape)
 
     def _batch(self, arrays: Sequence[Array]) -> Batch:
@@ -142,9 +145,3 @@ def _spread(moving: Sequence[Array], given: Sequence[bool]) -> list[Array | None
 def _pulled(gradients: Sequence[Array | None], summed: Sequence[bool], lead: tuple[int, ...], batch: Batch) -> Iterator[Array]:
     pairs = zip(gradients, summed, strict=True)
     return (g.reshape(*lead, *(() if s else batch.shape), g.shape[-1]) for g, s in pairs if g is not None)
-
-
-def _per_instance(batch: Batch, summed: Sequence[bool]) -> Batch:
-    """The batch in which exactly the parameters to be summed over are shared."""
-    arrays = [a if s else np.broadcast_to(a, (*batch.shape, a.shape[-1])) for a, s in zip(batch.arrays, summed, strict=True)]
-    return Batch(tuple(arrays), batch.shape)

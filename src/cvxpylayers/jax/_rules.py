@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
+from cvxpylayers._program import USABLE
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.jax._primitives import FACTS, TAPE, Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
 from cvxpylayers.jax._program import Program
@@ -124,7 +125,7 @@ def _second_jvp(
 
 def _masked(cotangent: Any, status: Any) -> Any:
     """0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter."""
-    return jnp.where((status <= 1)[..., None], cotangent, 0)
+    return jnp.where((status <= USABLE)[..., None], cotangent, 0)
 
 
 def _summed(given: Mask, shapes: Sequence[tuple[int, ...]], directions: bool) -> Mask:

@@ -13,8 +13,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from cvxpylayers._info import SolveInfo
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.info import SolveInfo
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Batch, Tape
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import DerivativeError, InputError, InputTypeError, SolverError

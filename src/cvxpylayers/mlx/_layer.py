@@ -9,9 +9,9 @@ import cvxpy as cp
 import mlx.core as mx
 
 from cvxpylayers._engines.registry import Solver
-from cvxpylayers._explain import Explanation
-from cvxpylayers._info import SolveInfo, WarmStart
-from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers._layer.explain import Explanation
+from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers.mlx._function import solve
 
 

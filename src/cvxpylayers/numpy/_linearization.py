@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxpylayers._info import SolveInfo
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.info import SolveInfo
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Batch, Tape
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import InputError

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxpylayers._engines.registry import Solver
-from cvxpylayers._explain import Explanation
-from cvxpylayers._info import SolveInfo, WarmStart
-from cvxpylayers._layer import Call, Layer, OnFailure
+from cvxpylayers._layer.explain import Explanation
+from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.layer import Call, Layer, OnFailure
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputTypeError, SolverError
 from cvxpylayers.numpy._linearization import Array, Linearization

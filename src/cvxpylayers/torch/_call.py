@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from cvxpylayers._info import SolveInfo, WarmStart
-from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers.torch._direct import Direct
 from cvxpylayers.torch._function import Solve, apply, recording
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from cvxpylayers._info import SolveInfo, WarmStart
-from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers._program import Tape
 from cvxpylayers._typing import Float64
 from cvxpylayers.errors import SolverError

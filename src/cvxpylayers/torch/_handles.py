@@ -10,9 +10,9 @@ import itertools
 from typing import Final
 from weakref import WeakValueDictionary
 
-from cvxpylayers import _codec
 from cvxpylayers._engines.registry import names, resolve
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
+from cvxpylayers._program import codec
 from cvxpylayers.errors import ProblemError
 
 _TICKETS: Final = itertools.count()
@@ -31,7 +31,7 @@ def register(layer: Layer) -> int:
 def handle(ticket: int) -> str:
     """The handle of the layer that has this ticket."""
     layer = _LAYERS[ticket]
-    name = _codec.fingerprint(_content(layer))
+    name = codec.fingerprint(_content(layer))
     _KNOWN.setdefault(name, layer)
     return name
 
@@ -46,7 +46,7 @@ def portable(handle: str) -> str:
     name, *_ = content = _content(layer)
     if name not in names() or resolve(name)[0] is not layer.kind:
         raise ProblemError(f"A layer can be exported if its engine has a name; {layer.kind.__name__} has none.")
-    return f"{handle}:{_codec.dumps(content)}"
+    return f"{handle}:{codec.dumps(content)}"
 
 
 def find(handle: str, *, keep: bool = False) -> Layer:
@@ -54,7 +54,7 @@ def find(handle: str, *, keep: bool = False) -> Layer:
     key, _, content = handle.partition(":")
     layer = _KEPT.get(key) or _KNOWN.get(key)
     if layer is None and content:
-        name, compiled, options, on_failure, verbose = _codec.loads(content)
+        name, compiled, options, on_failure, verbose = codec.loads(content)
         layer, keep = Layer.of(compiled, resolve(name)[0], options, on_failure=on_failure, verbose=verbose), True
     if layer is None:
         raise ProblemError("The layer of this operator is gone; export the model with torch.export to use it in other processes.")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from cvxpylayers._arrays import batch_shape
-from cvxpylayers._info import SolveInfo
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.info import SolveInfo
+from cvxpylayers._layer.inputs import batch_shape
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers.errors import InputError
 
 

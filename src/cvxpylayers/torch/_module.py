@@ -9,9 +9,9 @@ import cvxpy as cp
 import torch
 
 from cvxpylayers._engines.registry import Solver
-from cvxpylayers._explain import Explanation
-from cvxpylayers._info import SolveInfo, WarmStart
-from cvxpylayers._layer import Layer, OnFailure
+from cvxpylayers._layer.explain import Explanation
+from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers.errors import ProblemError
 from cvxpylayers.torch._call import solve
 from cvxpylayers.torch._handles import register

@@ -16,8 +16,8 @@ import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import Function, forward_ad
 
-from cvxpylayers._arrays import batch_shape
-from cvxpylayers._layer import OnFailure
+from cvxpylayers._layer.inputs import batch_shape
+from cvxpylayers._layer.layer import OnFailure
 from cvxpylayers._program import ParameterSpec
 from cvxpylayers.errors import OptionError, ProblemError
 from cvxpylayers.torch import _vmap

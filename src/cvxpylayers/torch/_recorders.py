@@ -11,7 +11,7 @@ from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch.fx import Proxy
 from torch.overrides import _get_current_function_mode_stack
 
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers.errors import InputError, ProblemError
 
 _PLAIN: Final = tuple(getattr(k.__torch_function__, "__func__", k.__torch_function__) for k in (torch.Tensor, torch.nn.Buffer))

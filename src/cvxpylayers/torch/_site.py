@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 import torch
 from torch.autograd import Function
 
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 
 Tensors: TypeAlias = Sequence[torch.Tensor]
 Maybe: TypeAlias = Sequence[torch.Tensor | None]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cvxpylayers._layer import Layer
+from cvxpylayers._layer.layer import Layer
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputError, InputTypeError
 from cvxpylayers.torch._recorders import require_no_capture

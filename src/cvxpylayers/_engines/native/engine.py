@@ -1,0 +1,259 @@
+"""The native engine: the compiled kernel, with Clarabel as the last resort of single instances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from cvxpylayers import _core
+from cvxpylayers._engines.defaults import DEFAULTS, SMOOTHING, TOLERANCE
+from cvxpylayers._engines.engine import Capabilities, Engine
+from cvxpylayers._engines.judge.clarabel import last_resort
+from cvxpylayers._engines.judge.margin import margin
+from cvxpylayers._engines.judge.program import Assembler, switch_off
+from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
+from cvxpylayers._program.cones import CURVED
+from cvxpylayers._typing import Bool, Float64, Int8, NDArray, Shaped
+from cvxpylayers.errors import OptionError
+
+# Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
+_KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
+
+# By status code: whether Clarabel is asked as well.
+_UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
+_UNRESOLVED[[Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR]] = True
+
+
+class NativeEngine(Engine):
+    """Cone programs in SIMD lanes: quadratic programs by path following with polish, other cones by the homogeneous embedding.
+
+    Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
+    it makes progress), ``max_iterations``, ``threads`` (0: the default; derivatives use the constructor's), ``polish``,
+    ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
+    Clarabel), ``lane_width`` (4 or 8 instances side by side; constructor only), ``derivative`` and ``smoothing``.
+
+    ``derivative="smoothed"`` (constructor only; "exact" is the default) gives the derivatives of the point of the central path
+    with s∘z = ``smoothing`` in the user's units, smooth in the parameters, in place of those of the solution, which is what outputs
+    stay. Its tape holds that point. Linear programs get useful gradients from it, and solutions at a kink.
+    """
+
+    name: ClassVar[str] = "NATIVE"
+    capabilities: ClassVar[Capabilities] = Capabilities(batched=True, warm_start=True, derivative=True)
+
+    def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
+        super().__init__(compiled, options)
+        self._smoothed = self.options.get("derivative", "exact") == "smoothed"
+        self._kernel = _kernel(compiled, self.options.get("lane_width", 0), smoothed=self._smoothed)
+        self._threads: int = self.options.get("threads", 0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"compiled": self.compiled, "options": self.options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        NativeEngine.__init__(self, state["compiled"], state["options"])
+
+    @classmethod
+    def option_names(cls) -> frozenset[str]:
+        """Those of the loop, and of what stands around it."""
+        return frozenset({*DEFAULTS, "fallback", "lane_width", "derivative"})
+
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of the constructor, overridden by those of a call."""
+        settings = {**self.options, **options}
+        if "smoothing" in settings and not self._smoothed:
+            raise OptionError('Option \'smoothing\' needs solver_args={"derivative": "smoothed"} in the constructor.')
+        return settings
+
+    def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
+        """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
+        settings = {**self.settings(options), "rounding": max(batch.rounding, default=0.0)}
+        structure = self.compiled.structure
+        size = batch.size
+        outputs = np.empty((size, self.compiled.R.shape[0]))
+        x, z, s = (np.empty((size, width)) if tape else None for width in (structure.n, structure.m, structure.m))
+        status = np.empty(size, dtype=np.int8)
+        iterations = np.empty(size, dtype=np.int32)
+        residuals, margins = np.empty((size, 4)), np.empty(size)
+        found = (outputs, x, z, s, status, iterations, residuals, margins)
+        warm_x, warm_z, warm_s = batch.start or (None, None, None)
+        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, *found, warm_x, warm_z, warm_s, batch.infinite)
+        solution = Solution(
+            outputs=outputs,
+            status=status,
+            iterations=iterations,
+            primal_residual=residuals[:, 0],
+            dual_residual=residuals[:, 1],
+            gap=residuals[:, 2],
+            objective=residuals[:, 3],
+            fallback=np.zeros(size, dtype=np.bool_),
+            margin=margins,
+            tape=None if x is None or z is None or s is None else Tape(x, z, s, status),
+        )
+        if settings.get("fallback", True) and _UNRESOLVED[status].any():
+            self._fall_back(batch, solution, settings)
+        return solution
+
+    def _left(self, solution: Solution, settings: Mapping[str, Any]) -> NDArray[np.intp]:
+        """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp)."""
+        left = _UNRESOLVED[solution.status]
+        if settings["rounding"]:
+            worst = np.maximum(solution.dual_residual, solution.gap)
+            left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
+        return np.flatnonzero(left)
+
+    def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
+        """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
+        rows = self._left(solution, settings)
+        values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
+        off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
+        replaced = np.full_like(solution.status, Status.INVALID_INPUT)
+        assemble = Assembler(self.compiled.structure)
+        for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
+            found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
+            solution.fallback[row] = True
+            if found.status >= solution.status[row]:
+                continue
+            if off.any():
+                found = found.without(off[k])
+            solution.status[row] = found.status
+            solution.iterations[row] += found.iterations
+            solution.primal_residual[row] = found.primal_residual
+            solution.dual_residual[row] = found.dual_residual
+            solution.gap[row] = found.gap
+            solution.objective[row] = self.compiled.objective_sign * found.objective
+            solution.margin[row] = margin(self.compiled.structure.cones, found.s, found.z)
+            solution.outputs[row] = self.compiled.R @ np.concatenate([found.x, found.z])
+            if solution.tape is not None:
+                solution.tape.x[row], solution.tape.z[row], solution.tape.s[row] = found.x, found.z, found.s
+                replaced[row] = found.status
+        if solution.tape is not None and self._smoothed:
+            self.centre(batch, replace(solution.tape, status=replaced), settings.get("smoothing", SMOOTHING))
+
+    def centre(self, batch: Batch, tape: Tape, smoothing: float = SMOOTHING) -> None:
+        """Move the solved instances of ``tape``, in place, to the point of the central path with s∘z = ``smoothing``."""
+        self._kernel.centre(*_linearization(batch, tape), smoothing, self._threads)
+
+    def vjp(
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
+        lead = outputs.shape[:-2]
+        gradients, degenerate = _rooms(batch, wanted, lead)
+        cotangents = np.ascontiguousarray(outputs)
+        self._kernel.vjp(*_linearization(batch, tape), math.prod(lead), cotangents, gradients, degenerate, self._threads)
+        return _reduced(gradients, batch, lead), degenerate
+
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
+    ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
+        """One factorization per instance, one refined solve per direction."""
+        lead = () if directions is None else (directions,)
+        outputs = np.empty((*lead, batch.size, self.compiled.R.shape[0]))
+        degenerate = np.zeros(batch.size, dtype=np.bool_)
+        tangents = [None if a is None else batch.align(a, directions) for a in arrays]
+        self._kernel.jvp(*_linearization(batch, tape), math.prod(lead), tangents, outputs, degenerate, self._threads)
+        return outputs, degenerate
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        outputs: Shaped[Float64, "*K B outputs"],
+        arrays: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """One factorization per instance, three refined solves per direction.
+
+        Where all inequalities are rows, the active set of a solution does not move: all curvature is that of the products of data
+        and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
+        """
+        lead = () if directions is None else (directions,)
+        gradients, degenerate = _rooms(batch, wanted, lead)
+        cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
+        tangents = [None if a is None else batch.align(a, directions) for a in arrays]
+        self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
+        return _reduced(gradients, batch, lead), degenerate
+
+    def publish(self, tolerances: tuple[float, float, float, float]) -> int:
+        """Let compiled XLA programs find this kernel by the number returned, which equal kernels share.
+
+        ``tolerances`` are those of ``_arrays``, for signs, eigenvalues and asymmetry, and what counts as infinite.
+        """
+        key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0) ^ 16 * self._smoothed
+        self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters], tolerances)
+        return key
+
+    def describe(self) -> Mapping[str, Any]:
+        """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
+        return {"name": self.name, **self._kernel.describe()}
+
+
+def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
+    """What the kernel screens a parameter for where Python does not."""
+    side = spec.shape[0] if spec.symmetric or spec.psd else 0
+    zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
+    low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
+    return spec.sign, spec.psd, spec.symmetric, spec.quadratic, spec.unbounded, side, zeros, low, high
+
+
+def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple[int, ...], Float64, Float64, Float64, Int8]:
+    """Where the kernel differentiates, in the order of its arguments."""
+    return batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status
+
+
+def _rooms(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
+    """Where the kernel writes gradients and flags."""
+    gradients = [_room(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
+    return gradients, np.zeros(batch.size, dtype=np.bool_)
+
+
+def _room(array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
+    """Where the kernel writes: one row per instance, or one row in all for a parameter that every instance shares."""
+    shared = all(length == 1 for length in array.shape[:-1])
+    return np.empty((*lead, array.shape[-1]) if shared and batch.size else (*lead, batch.size, array.shape[-1]))
+
+
+def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int, ...]) -> list[Float64 | None]:
+    return [None if g is None else batch.reduce(i, g, lead) for i, g in enumerate(gradients)]
+
+
+def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
+    structure, M, R = compiled.structure, compiled.M, compiled.R
+
+    def index(array: Any) -> Any:
+        return np.ascontiguousarray(array, dtype=np.int32)
+
+    off_diagonal = structure.P.rows != structure.P.indices
+    driven = M.indices[: M.indptr[structure.P.nnz]] < M.shape[1] - 1
+    entry = np.repeat(np.arange(structure.P.nnz), np.diff(M.indptr[: structure.P.nnz + 1]))
+    try:
+        return _core.Kernel(
+            n=structure.n,
+            m=structure.m,
+            zero=structure.cones.zero,
+            cones=[(_KINDS[block.kind], block.order, block.alpha) for block in structure.cones.blocks(*_KINDS)],
+            parameter_sizes=[p.size for p in compiled.parameters],
+            P_indptr=index(structure.P.indptr),
+            P_indices=index(structure.P.indices),
+            A_indptr=index(structure.A.indptr),
+            A_indices=index(structure.A.indices),
+            M_indptr=index(M.indptr),
+            M_indices=index(M.indices),
+            M_data=np.ascontiguousarray(M.data, dtype=np.float64),
+            R_indptr=index(R.indptr),
+            R_indices=index(R.indices),
+            R_data=np.ascontiguousarray(R.data, dtype=np.float64),
+            # A diagonal P is convex where its signs are, which CVXPY's rules already guarantee for declared signs.
+            check_convexity=bool(off_diagonal[entry[driven]].any()),
+            objective_sign=float(compiled.objective_sign),
+            smoothed=smoothed,
+            lane_width=lane_width,
+        )
+    except ValueError as error:  # of lane_width, or of CVXPYLAYERS_ISA in the environment
+        raise OptionError(str(error)) from None

@@ -1,0 +1,297 @@
+"""The layer without a tensor framework: arrays in, arrays out; front ends only turn tensors into arrays and back."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
+
+import cvxpy as cp
+import numpy as np
+
+from cvxpylayers._engines.engine import Engine
+from cvxpylayers._engines.log_space import build, kind_of
+from cvxpylayers._engines.registry import Solver, automatic, check, resolve
+from cvxpylayers._layer.assembly import Assembly, assemble
+from cvxpylayers._layer.explain import Explanation, explain, summary
+from cvxpylayers._layer.failure import OnFailure, failure_message, failure_mode
+from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.inputs import screen, to_batch
+from cvxpylayers._layer.legacy import spoken
+from cvxpylayers._layer.options import COMMON, normalize, split_solver
+from cvxpylayers._layer.outputs import Columns
+from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
+from cvxpylayers._typing import Bool, Float64, NDArray
+from cvxpylayers.errors import InputError, SolverError
+
+__all__ = ["Call", "Layer", "OnFailure"]
+
+T = TypeVar("T")
+
+
+class Call(NamedTuple):
+    """One solved batch. ``outputs[i]``: (*batch, *shape of output i); ``tape`` is None where no derivative was asked for."""
+
+    outputs: tuple[Float64, ...]
+    info: SolveInfo
+    tape: Tape | None
+
+
+class Layer:
+    """A compiled problem and the engine that solves it; immutable, picklable, safe to call from several threads."""
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        *,
+        solver: Solver = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        on_failure: OnFailure = "raise",
+    ) -> None:
+        loud, wished = spoken(solver_args)
+        mode = failure_mode(on_failure if wished is None or on_failure != "raise" else wished)
+        parts = assemble(problem, parameters, variables, solver=solver, gp=gp, canon_backend=canon_backend, solver_args=solver_args)
+        self._set(parts, mode, verbose if loud is None else loud)
+
+    @classmethod
+    def of(
+        cls,
+        compiled: CompiledProblem,
+        kind: type[Engine],
+        options: Mapping[str, Any],
+        *,
+        on_failure: OnFailure = "raise",
+        verbose: bool = False,
+    ) -> Layer:
+        """The layer of a problem that has been compiled; ``options`` are the engine's own."""
+        layer = cls.__new__(cls)
+        check(kind, compiled)
+        layer._set(Assembly(compiled, build(kind, compiled, options), chosen=False), on_failure, verbose)
+        return layer
+
+    def _set(self, parts: Assembly, on_failure: OnFailure, verbose: bool) -> None:
+        self.compiled, self.engine, self._chosen = parts
+        self.on_failure, self.verbose = on_failure, verbose
+        self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
+        self.ranks = tuple(len(spec.shape) for spec in self.compiled.parameters)
+        self._columns = Columns(self.compiled.outputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
+        return self  # immutable
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_others": {}}
+
+    def __reduce_package__(self, exporter: Any) -> tuple[Any, ...]:
+        """What ``torch.package`` asks for: the package holds the layer, and takes the solver from where it is opened."""
+        exporter.extern("cvxpylayers.**")
+        return _unpacked, (pickle.dumps(self),)
+
+    @property
+    def kind(self) -> type[Engine]:
+        """The class of the engine."""
+        return kind_of(self.engine)
+
+    def choose(self, solver_args: Mapping[str, Any] | None) -> tuple[Layer, Mapping[str, Any] | None]:
+        """The layer with the engine that the arguments of a call name, as in 1.x, and the other arguments.
+
+        Another engine than this layer's inherits the options that mean the same to both.
+        """
+        named, arguments = split_solver(solver_args)
+        if named is None:
+            return self, arguments
+        kind, preset = resolve(named)
+        arguments = {**preset, **(arguments or {})}
+        if kind is self.kind:
+            return self, arguments
+        if kind not in self._others:
+            understood = kind.option_names() or COMMON.keys()
+            shared = understood & {*COMMON, "derivative"}
+            options = {name: value for name, value in self.engine.options.items() if name in shared}
+            self._others[kind] = Layer.of(self.compiled, kind, options, on_failure=self.on_failure, verbose=self.verbose)
+        return self._others[kind], arguments
+
+    def batch(self, arrays: Sequence[NDArray[np.generic]]) -> Batch:
+        """Check and broadcast one array per parameter, of shape (*batch_i, *parameter shape).
+
+        Raises:
+            InputError, InputTypeError: as ``_arrays.to_batch``.
+        """
+        return to_batch(self.compiled.parameters, arrays)
+
+    def solve(
+        self,
+        arrays: Sequence[NDArray[np.generic]],
+        *,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool | WarmStart = False,
+        on_failure: OnFailure | None = None,
+        tape: bool = False,
+    ) -> Call:
+        """Solve every instance; parameters as for ``batch``.
+
+        A ``WarmStart`` is where to start from, and ``info`` then has the next one. Layers keep nothing by themselves.
+
+        Raises:
+            InputError: the points to start from are those of another problem.
+            SolverError: in mode "raise", when an instance has no solution.
+            OptionError: ``solver_args`` or ``on_failure`` are not understood.
+        """
+        layer, solver_args = self.choose(solver_args)
+        mode, options = layer.settle(solver_args, warm_start is True, on_failure)
+        start = warm_start if isinstance(warm_start, WarmStart) else None
+        batch, solution = layer.run(arrays, options, tape=tape or start is not None, start=start)
+        info = SolveInfo.of(solution, batch.shape, warm_start=start is not None)
+        if self.speaks(solver_args):
+            print(info)
+        failed = info.failed
+        if len(failed) and mode != "warn":
+            solution.outputs[failed] = np.nan
+        outputs = self._columns.cut(solution.outputs, batch.shape)
+        if len(failed) and mode != "nan":
+            message = failure_message(self.compiled.parameters, info, batch, solution.notes)
+            if mode == "raise":
+                raise SolverError(message, info, outputs)
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return Call(outputs, info, solution.tape)
+
+    def settle(
+        self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
+    ) -> tuple[OnFailure, dict[str, Any]]:
+        """The failure mode and the checked engine options of one call."""
+        wished = spoken(solver_args)[1] if on_failure is None else on_failure
+        mode = self.on_failure if wished is None else failure_mode(wished)
+        options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
+        if warm_start:
+            message = "Solves start cold here, warm_start=True has no effect; a cvxpylayers.WarmStart does it by hand."
+            warnings.warn(message, UserWarning, stacklevel=3)
+        return mode, options
+
+    def speaks(self, solver_args: Mapping[str, Any] | None) -> bool:
+        """Whether one call prints a line about its outcome."""
+        loud = spoken(solver_args)[0]
+        return self.verbose if loud is None else loud
+
+    def run(
+        self,
+        arrays: Sequence[NDArray[np.generic]],
+        options: Mapping[str, Any],
+        *,
+        tape: bool,
+        start: WarmStart | None = None,
+    ) -> tuple[Batch, Solution]:
+        """Solve every instance, and leave failures in place."""
+        batch = screen(self.compiled.parameters, self.batch(arrays))
+        points = None if start is None else start.points(batch.size)
+        if points is not None and [p.shape[-1] for p in points] != [self.compiled.structure.n, *[self.compiled.structure.m] * 2]:
+            raise InputError("This WarmStart belongs to another problem: start again with cvxpylayers.WarmStart().")
+        if points is not None:
+            batch = replace(batch, start=points)
+        return batch, self.engine.solve(batch, options, tape=tape)
+
+    def vjp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        info: SolveInfo | None,
+        cotangents: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> list[Float64 | None]:
+        """Pull one cotangent per output (*batch, *shape; None for zero) back to the wanted parameters.
+
+        Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
+        With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis. Flags go to ``info``.
+        """
+        rows = self._columns.join(cotangents, tape, directions)
+        return _noted(info, self.engine.vjp(batch, tape, rows, wanted))
+
+    def jvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        info: SolveInfo | None,
+        tangents: Sequence[NDArray[np.generic] | None],
+        *,
+        directions: int | None = None,
+    ) -> tuple[Float64, ...]:
+        """Push one tangent per parameter (shaped like its array; None for zero) to the outputs.
+
+        With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
+        """
+        outputs = _noted(info, self.engine.jvp(batch, tape, self._flat(tangents), directions=directions))
+        return self._columns.cut(outputs, batch.shape)
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        info: SolveInfo | None,
+        cotangents: Sequence[Float64 | None],
+        tangents: Sequence[NDArray[np.generic] | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> list[Float64 | None]:
+        """Differentiate ``vjp``, its cotangents held fixed, along tangents of the parameters; all as for ``vjp`` and ``jvp``.
+
+        Raises:
+            DerivativeError: the engine has no second derivatives.
+        """
+        rows = self._columns.join(cotangents, tape, directions)
+        return _noted(info, self.engine.hvp(batch, tape, rows, self._flat(tangents), wanted, directions=directions))
+
+    def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
+        """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
+        specs, total = self.compiled.parameters, self._columns.total
+        units = np.tile(np.eye(total)[:, None], (1, batch.size, 1))
+        self._columns.silence(units, tape)
+        gradients = _noted(info, self.engine.vjp(batch.per_instance(), tape, units, [True] * len(specs)))
+        # (outputs, *batch, size_j) → (B, outputs, size_j)
+        parts = [g.reshape(total, batch.size, g.shape[-1]).swapaxes(0, 1) for g in gradients if g is not None]
+        return [
+            [
+                np.ascontiguousarray(part[:, rows]).reshape(batch.shape + shape + spec.shape)
+                for part, spec in zip(parts, specs, strict=True)
+            ]
+            for rows, shape in self._columns.parts
+        ]
+
+    def _flat(self, tangents: Sequence[NDArray[np.generic] | None]) -> list[Float64 | None]:
+        """Tangents of parameters (…, *shape) → (…, size)."""
+        pairs = zip(self.compiled.parameters, tangents, strict=True)
+        return [None if t is None else to_batch((spec,), (t,)).arrays[0] for spec, t in pairs]
+
+    def failure(self, info: SolveInfo, batch: Batch | None = None) -> str:
+        """Which instances failed, how, and what to do about it; ``batch`` adds what is wrong with invalid input."""
+        return failure_message(self.compiled.parameters, info, batch)
+
+    def explain(self) -> Explanation:
+        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
+        why = automatic(self.compiled, self.engine.options)[1] if self._chosen else "named by the user"
+        return explain(self.compiled, self.engine.describe(), why)
+
+    def describe(self) -> str:
+        """Variables, parameters, cones, sizes and engine, for ``repr``."""
+        return f"{summary(self.compiled, self.engine.describe())}; on_failure={self.on_failure!r}"
+
+
+def _unpacked(_: Any, pickled: bytes) -> Layer:
+    layer: Layer = pickle.loads(pickled)
+    return layer
+
+
+def _noted(info: SolveInfo | None, found: tuple[T, Bool]) -> T:
+    """What a derivative gave, its flags written down."""
+    values, degenerate = found
+    if info is not None:
+        info.record(degenerate)
+    return values
