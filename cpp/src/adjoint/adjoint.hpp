@@ -357,7 +357,7 @@ class Adjoint {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
       for (Index j = 0; j < plan_.n; ++j) t1_[j] = regularization_ * c1_[j];
       for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], -regularization_ * weight_[i] * c2_[i], V{});
-      lanes &= ~(largest(t1_, t2_) < vanished);
+      lanes &= ~(max(largest(t1_, plan_.n), largest(t2_, plan_.m)) < vanished);
     }
     return lanes;
   }
@@ -420,15 +420,17 @@ class Adjoint {
     for (Index i = 0; i < plan_.m; ++i) y[i][lane] = own.r2[i];
   }
 
-  // Solves in the given lanes, from zero, refining until the residual no longer shrinks.
+  // Solves in the given lanes, from zero, refining until the residual no longer shrinks, or is rounding: of rows in units of a, which is by c
+  // smaller than r1 where the objective is multiplied by a large c.
   void refine(V norm, M lanes) {
+    const V norm_of_rows = norm / max(scaling_.c, splat<V>(1.0));
     V before = residual();
     for (int pass = 0; pass < passes && any(lanes); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
       for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, a[j] + c1_[j], a[j]);
       for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, y[i] + c2_[i], y[i]);
       const V now = residual();
-      lanes &= (now > roundoff * norm) & (now < 0.5 * before);
+      lanes &= ((now > roundoff * norm) | (largest(t2_, plan_.m) > roundoff * norm_of_rows)) & (now < 0.5 * before);
       before = now;
     }
   }
@@ -438,13 +440,12 @@ class Adjoint {
     program.products(a, y, t1_, t2_, l1_);
     for (Index j = 0; j < plan_.n; ++j) t1_[j] = r1[j] - (t1_[j] + l1_[j]);
     for (Index i = 0; i < plan_.m; ++i) t2_[i] = select(active_[i], r2[i] - (t2_[i] - H_[i] * y[i]), V{});
-    return largest(t1_, t2_);
+    return max(largest(t1_, plan_.n), largest(t2_, plan_.m));
   }
 
-  V largest(const V* p, const V* q) const {
+  static V largest(const V* p, Index count) {
     V size = V{};
-    for (Index j = 0; j < plan_.n; ++j) size = max(size, abs(p[j]));
-    for (Index i = 0; i < plan_.m; ++i) size = max(size, abs(q[i]));
+    for (Index j = 0; j < count; ++j) size = max(size, abs(p[j]));
     return size;
   }
 
