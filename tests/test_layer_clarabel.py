@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cvxpylayers._engines.foreign.clarabel import solve_instance
+from cvxpylayers._engines.judge import clarabel as instance
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Status
 
@@ -74,6 +75,23 @@ def test_without_polish_the_answer_is_the_solvers_own() -> None:
     assert tape is not None
     for theta, x in zip(values, tape.x, strict=True):
         np.testing.assert_array_equal(x, solve_instance(layer.compiled.structure, layer.compiled.M @ np.append(theta, 1.0)).x)
+
+
+def test_what_is_almost_solved_is_refined_before_clarabel_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median of five points, to a tolerance that it does not always reach by itself."""
+    A, x = cp.Parameter((100, 5)), cp.Variable(100)
+    problem = cp.Problem(cp.Minimize(cp.sum([cp.norm(x - A[:, k]) for k in range(5)])))
+    asked: list[float] = []
+    settings = instance._settings
+    monkeypatch.setattr(instance, "_settings", lambda target, own: asked.append(target) or settings(target, own))
+    layer = Layer(problem, [A], [x], solver="CLARABEL", solver_args={"tolerance": 1e-12, "threads": 1})
+    values = np.random.default_rng(1).normal(size=(4, 100, 5))
+    info = layer.solve([values]).info
+    assert info.solved.all()
+    assert len(asked) == 4
+    asked.clear()
+    layer.solve([values], solver_args={"polish": False}, on_failure="nan")
+    assert len(asked) > 4
 
 
 def test_values_that_are_not_finite_never_reach_the_solver() -> None:
