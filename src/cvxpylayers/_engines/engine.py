@@ -58,7 +58,7 @@ class Engine(abc.ABC):
 
     @final
     def twin(self) -> Engine:
-        """An engine of its own that shares everything this one was built from."""
+        """A shallow copy: handles name an engine by its identity, so two layers that share a compilation have one each."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         return twin

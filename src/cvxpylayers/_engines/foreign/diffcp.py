@@ -65,7 +65,7 @@ class DiffcpEngine(Adapter):
                 "derivative that all engines share, or bound a quadratic term by a variable: sum_squares(…) <= t, minimize t."
             )
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         form, settings = ScsForm.of(program), {k: v for k, v in settings.items() if k != "mode"}
         if settings["solve_method"] == "Clarabel" and "max_iters" in settings:
             settings["max_iter"] = settings.pop("max_iters")
