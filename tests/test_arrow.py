@@ -27,7 +27,8 @@ FRAMEWORKS = {"torch", "jax", "jaxlib", "mlx", "tensorflow"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 CALLER = Path("_engines/foreign/cvxpy_solver.py")  # its engine is whatever CVXPY can call
 TABLE = Path(__file__).parents[1] / "ARCHITECTURE.md"
-# What the words of its last column forbid to import; names in backticks are folders and modules of the package.
+MADE = {"build/site", ".venv/bin/python"}  # paths that the documents name and that are built
+# What the words of the table's last column forbid to import; names in backticks are folders and modules of the package.
 FORBIDDEN = {"tensors": FRAMEWORKS, "CVXPY": {"cvxpy"}}
 
 
@@ -104,6 +105,16 @@ def test_no_stage_imports_what_it_must_not_know(owner: str, unknown: str, word: 
     for path in mine:
         for name in imports(path):
             assert not any(f"{name}.".startswith(f"{prefix}.") for prefix in forbidden), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_paths_in_the_documents_exist(document: str) -> None:
+    """Paths in backticks are below the checkout, the package or the C++ sources, without the ending .py if they like."""
+    folders = TABLE.parent, ROOT, TABLE.parent / "cpp" / "src"
+    paths = set(re.findall(r"`((?:[\w*.]+/)+[\w*.]*)`", (TABLE.parent / document).read_text(encoding="utf-8"))) - MADE
+    missing = [p for p in paths if not any([*folder.glob(p.rstrip("/")), *folder.glob(f"{p}.py")] for folder in folders)]
+    assert paths
+    assert not missing
 
 
 def test_importing_the_package_imports_no_framework_that_cvxpy_does_not() -> None:

@@ -59,7 +59,7 @@ class Nervous(BatchAdapter):
 
     name, package, install = "NERVOUS", "numpy", ""
 
-    def _claims(self, values: Any, settings: Mapping[str, Any]) -> list[Claim]:
+    def claims(self, values: Any, settings: Mapping[str, Any]) -> list[Claim]:
         structure: Structure = self.compiled.structure
         if any((structure.split(row)[3] == 13.0).any() for row in values):
             raise ArithmeticError("thirteen")

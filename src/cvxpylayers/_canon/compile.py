@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxpylayers._canon.cvxpy_bridge import ConeForm, IrreducibleError, brief, canonicalize, owner
+from cvxpylayers._canon.epigraph_rows import tight_rows
 from cvxpylayers._canon.layout import Block, Kind, Rows, lay_out
 from cvxpylayers._canon.leaves import numeric_bounds, support
-from cvxpylayers._canon.pin import tight_rows
 from cvxpylayers._canon.reducible import irreducible
 from cvxpylayers._canon.validate import validate
 from cvxpylayers._program import CompiledProblem, Form, OutputSpec, ParameterSpec, Pattern, Structure
@@ -78,7 +78,7 @@ def _free_vacuous_rows(form: ConeForm) -> ConeForm:
 
 
 def _pin(form: ConeForm) -> ConeForm:
-    """Make equalities of the inequality rows that ``pin.tight_rows`` finds."""
+    """Make equalities of the inequality rows that ``tight_rows`` finds."""
     movable, height = form.auxiliary.copy(), sum(block.rows for block in form.blocks)
     if not movable.any() or not height:
         return form

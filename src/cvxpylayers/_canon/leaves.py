@@ -70,7 +70,7 @@ def _forms(parameter: cp.Parameter, reductions: Sequence[Any]) -> dict[Form, int
 
 
 def _views(parameter: cp.Parameter, labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Where CVXPY reads the independent entries of ``parameter``: the mean of the views taken of ``labels``.
+    """Views of ``labels`` (the shape of ``parameter``), in the form in which CVXPY stores values; θ's entries are their mean.
 
     The upper triangle it takes of a symmetric one is read as the mean of both triangles: the same number, but a gradient that is
     symmetric as well.

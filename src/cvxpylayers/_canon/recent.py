@@ -26,7 +26,7 @@ class Recent(Generic[T]):
             return self._values.get(key)
 
     def put(self, key: Hashable, value: T) -> None:
-        """Keep ``value``, and let go of the oldest ones in its favour."""
+        """Keep ``value``; evict the least recently used ones beyond ``count`` or ``room``."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -34,6 +34,6 @@ class Recent(Generic[T]):
                 self._values.popitem(last=False)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Evict everything."""
         with self._lock:
             self._values.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, Protocol, final
 
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._program.cones import CURVED, LINEAR
@@ -39,6 +39,29 @@ class Capabilities:
         return frozenset(needed | ({"quadratic"} if structure.P.nnz and not self.quadratic else set()))
 
 
+class Derivative(Protocol):
+    """What differentiates the solutions of one compiled problem, whoever found them; laws and arguments are those of ``Engine``."""
+
+    def vjp(
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]: ...
+
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
+    ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]: ...
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        outputs: Shaped[Float64, "*K B outputs"],
+        arrays: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]: ...
+
+
 class Engine(abc.ABC):
     """Solves batches of one compiled problem.
 
@@ -58,7 +81,7 @@ class Engine(abc.ABC):
 
     @final
     def twin(self) -> Engine:
-        """An engine of its own that shares everything this one was built from."""
+        """A shallow copy: handles name an engine by its identity, so two layers that share a compilation have one each."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         return twin

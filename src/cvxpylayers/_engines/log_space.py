@@ -1,4 +1,4 @@
-"""Geometric programs: any engine, seen through the logarithms in which its problem is posed.
+"""Geometric programs: wraps an engine θ = log a ↦ u = log y of the log-transformed problem as an engine a ↦ y.
 
 Calls pass a and see y, the engine works with θ = log a and u = log y (where the specs say so; the rest is the identity). With
 J = ∂u/∂θ the chain rule gives

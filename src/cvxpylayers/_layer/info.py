@@ -56,8 +56,8 @@ class Statuses:
 class WarmStart:
     """Points to start from, one per instance: x (*batch, n), z and s (*batch, m), plain arrays in the units of the cone program.
 
-    ``WarmStart()`` has none. A point never changes which solution is found, only how soon. Instances meet points in C order; the
-    rest, and those whose point is NaN, start cold. A single point serves a whole batch.
+    ``WarmStart()`` has none. A point never changes which solution is found, only how soon. Instance i in C order starts from
+    point i; the rest, and those whose point is NaN, start cold. A single point serves a whole batch.
     """
 
     x: Float64 | None = field(default=None, repr=False)

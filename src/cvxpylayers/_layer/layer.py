@@ -21,7 +21,7 @@ from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._layer.inputs import screen, to_batch
 from cvxpylayers._layer.legacy import spoken
 from cvxpylayers._layer.options import COMMON, normalize, split_solver
-from cvxpylayers._layer.outputs import Columns
+from cvxpylayers._layer.outputs import Outputs
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, NDArray
 from cvxpylayers.errors import InputError, SolverError
@@ -81,7 +81,7 @@ class Layer:
         self.on_failure, self.verbose = on_failure, verbose
         self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
         self.ranks = tuple(len(spec.shape) for spec in self.compiled.parameters)
-        self._columns = Columns(self.compiled.outputs)
+        self._outputs = Outputs(self.compiled.outputs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return self  # immutable
@@ -145,7 +145,7 @@ class Layer:
             OptionError: ``solver_args`` or ``on_failure`` are not understood.
         """
         layer, solver_args = self.choose(solver_args)
-        mode, options = layer.settle(solver_args, warm_start is True, on_failure)
+        mode, options = layer.call_options(solver_args, warm_start is True, on_failure)
         start = warm_start if isinstance(warm_start, WarmStart) else None
         batch, solution = layer.run(arrays, options, tape=tape or start is not None, start=start)
         info = SolveInfo.of(solution, batch.shape, warm_start=start is not None)
@@ -154,7 +154,7 @@ class Layer:
         failed = info.failed
         if len(failed) and mode != "warn":
             solution.outputs[failed] = np.nan
-        outputs = self._columns.cut(solution.outputs, batch.shape)
+        outputs = self._outputs.split(solution.outputs, batch.shape)
         if len(failed) and mode != "nan":
             message = failure_message(self.compiled.parameters, info, batch, solution.notes)
             if mode == "raise":
@@ -162,7 +162,7 @@ class Layer:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         return Call(outputs, info, solution.tape)
 
-    def settle(
+    def call_options(
         self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
     ) -> tuple[OnFailure, dict[str, Any]]:
         """The failure mode and the checked engine options of one call."""
@@ -211,7 +211,7 @@ class Layer:
         Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
         With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis. Flags go to ``info``.
         """
-        rows = self._columns.join(cotangents, tape, directions)
+        rows = self._outputs.stack(cotangents, tape, directions)
         return _noted(info, self.engine.vjp(batch, tape, rows, wanted))
 
     def jvp(
@@ -228,7 +228,7 @@ class Layer:
         With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
         """
         outputs = _noted(info, self.engine.jvp(batch, tape, self._flat(tangents), directions=directions))
-        return self._columns.cut(outputs, batch.shape)
+        return self._outputs.split(outputs, batch.shape)
 
     def hvp(
         self,
@@ -246,14 +246,14 @@ class Layer:
         Raises:
             DerivativeError: the engine has no second derivatives.
         """
-        rows = self._columns.join(cotangents, tape, directions)
+        rows = self._outputs.stack(cotangents, tape, directions)
         return _noted(info, self.engine.hvp(batch, tape, rows, self._flat(tangents), wanted, directions=directions))
 
     def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
         """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
-        specs, total = self.compiled.parameters, self._columns.total
+        specs, total = self.compiled.parameters, self._outputs.total
         units = np.tile(np.eye(total)[:, None], (1, batch.size, 1))
-        self._columns.silence(units, tape)
+        self._outputs.zero_failed(units, tape)
         gradients = _noted(info, self.engine.vjp(batch.per_instance(), tape, units, [True] * len(specs)))
         # (outputs, *batch, size_j) → (B, outputs, size_j)
         parts = [g.reshape(total, batch.size, g.shape[-1]).swapaxes(0, 1) for g in gradients if g is not None]
@@ -262,7 +262,7 @@ class Layer:
                 np.ascontiguousarray(part[:, rows]).reshape(batch.shape + shape + spec.shape)
                 for part, spec in zip(parts, specs, strict=True)
             ]
-            for rows, shape in self._columns.parts
+            for rows, shape in self._outputs.parts
         ]
 
     def _flat(self, tangents: Sequence[NDArray[np.generic] | None]) -> list[Float64 | None]:

@@ -11,30 +11,30 @@ from cvxpylayers._program import USABLE, OutputSpec, Tape
 from cvxpylayers._typing import Float64
 
 
-class Columns:
-    """Which columns of the (B, outputs) rows of an engine belong to which output; immutable."""
+class Outputs:
+    """Which columns of the rows (B, outputs) of an engine belong to which output; immutable."""
 
     def __init__(self, specs: Sequence[OutputSpec]) -> None:
         cuts = list(accumulate((spec.size for spec in specs), initial=0))
         self.total = cuts[-1]
         self.parts = tuple((slice(a, b), spec.shape) for a, b, spec in zip(cuts, cuts[1:], specs, strict=False))
 
-    def cut(self, rows: Float64, shape: tuple[int, ...]) -> tuple[Float64, ...]:
+    def split(self, rows: Float64, shape: tuple[int, ...]) -> tuple[Float64, ...]:
         """Rows (*K, B, outputs) of a batch of that shape → one contiguous array (*K, *batch, *shape) per output."""
         lead = rows.shape[:-2] + shape
         return tuple(np.ascontiguousarray(rows[..., columns]).reshape(lead + own) for columns, own in self.parts)
 
-    def join(self, cotangents: Sequence[Float64 | None], tape: Tape, directions: int | None) -> Float64:
+    def stack(self, cotangents: Sequence[Float64 | None], tape: Tape, directions: int | None) -> Float64:
         """One cotangent ([K,] *batch, *shape) per output, K = 1 for all of them, None for zero → rows (*K, B, outputs)."""
         lead, size = () if directions is None else (directions,), len(tape.status)
         rows = np.zeros((*lead, size, self.total))
         for cotangent, (columns, _) in zip(cotangents, self.parts, strict=True):
             if cotangent is not None:
                 rows[..., columns] = cotangent.reshape(*cotangent.shape[: len(lead)], size, columns.stop - columns.start)
-        self.silence(rows, tape)
+        self.zero_failed(rows, tape)
         return rows
 
     @staticmethod
-    def silence(rows: Float64, tape: Tape) -> None:
+    def zero_failed(rows: Float64, tape: Tape) -> None:
         """Drop the cotangents of failed instances: 0 · NaN is NaN, and must not reach the gradient of a shared parameter."""
         rows[..., tape.status > USABLE, :] = 0.0

@@ -21,14 +21,14 @@ from cvxpylayers._typing import NDArray
 _CLASSES: Final[dict[str, Any]] = {name: kind for name, kind in vars(_program).items() if dataclasses.is_dataclass(kind)}
 
 
-def fingerprint(value: Any) -> str:
+def digest(value: Any) -> str:
     """32 hexadecimal digits that tell apart what ``dumps`` would write differently."""
     arrays: list[NDArray[Any]] = []
-    digest = hashlib.blake2b(json.dumps(_tree(value, arrays)).encode(), digest_size=16)
+    total = hashlib.blake2b(json.dumps(_tree(value, arrays)).encode(), digest_size=16)
     for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
-    return digest.hexdigest()
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    return total.hexdigest()
 
 
 def dumps(value: Any) -> str:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import batching
 
-from cvxpylayers.jax._primitives import TAPE, bend_p, hvp_p, jvp_p, solve_p, vjp_p
+from cvxpylayers.jax._primitives import TAPE, hvp_p, jvp2_p, jvp_p, solve_p, vjp_p
 from cvxpylayers.jax._program import Program
 
 
@@ -119,5 +119,5 @@ def _flat(array: Any, size: int, inner: int) -> Any:
 
 
 batching.primitive_batchers[solve_p] = _solve
-for _primitive, _full in ((jvp_p, 0), (vjp_p, 1), (bend_p, 0), (hvp_p, 1)):
+for _primitive, _full in ((jvp_p, 0), (vjp_p, 1), (jvp2_p, 0), (hvp_p, 1)):
     batching.primitive_batchers[_primitive] = partial(_derivative, _primitive, _full)

@@ -142,7 +142,7 @@ class CvxpyLayer:
         if warm_start is True:
             words = "Solves start cold here, warm_start=True has no effect; layer.cold_start() begins a chain of warm ones."
             warnings.warn(words, UserWarning, stacklevel=2)
-        mode, options = layer.settle(solver_args, False, on_failure)
+        mode, options = layer.call_options(solver_args, False, on_failure)
         program = self._program if layer is self._layer else Program(layer)
         arrays = self._ordered(params, named)
         start = None if isinstance(warm_start, bool) else self._points(warm_start)

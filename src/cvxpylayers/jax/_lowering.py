@@ -14,7 +14,7 @@ from jax.interpreters import mlir
 
 from cvxpylayers.jax._export import refuse, told
 from cvxpylayers.jax._partition import spread
-from cvxpylayers.jax._primitives import Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
+from cvxpylayers.jax._primitives import Mask, hvp_p, jvp2_p, jvp_p, solve_p, split, vjp_p
 from cvxpylayers.jax._program import Program
 
 # A compiled program may outlive every layer and must find its kernel: one of each distinct problem stays for good. (JAX can tie
@@ -58,7 +58,7 @@ def _about(program: Program, directions: bool, **masks: Mask) -> dict[str, Any]:
     return {"directions": directions, **marks, **program.settings(())}
 
 
-def _bend(*operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> Any:
+def _jvp2(*operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> Any:
     """D²[dθ, dθ'] by one hvp an output, all at one factorization: its entry o is ⟨dθ, ⟨e_o, D²[·, dθ']⟩⟩."""
     theta, (*xzs, status), moving = split(program, operands)
     first, second = moving[: sum(given)], moving[sum(given) :]
@@ -82,7 +82,7 @@ def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Call
     return jax.jit(partial(primitive.bind, **dict(params)))
 
 
-for _primitive in (solve_p, jvp_p, vjp_p, bend_p, hvp_p):
+for _primitive in (solve_p, jvp_p, vjp_p, jvp2_p, hvp_p):
     _primitive.def_impl(lambda *operands, _primitive=_primitive, **params: _compiled(_primitive, tuple(params.items()))(*operands))
 _lower(
     solve_p,
@@ -92,4 +92,4 @@ _lower(
 _lower(jvp_p, Program.jvp, _about)
 _lower(vjp_p, Program.vjp, _about)
 _lower(hvp_p, Program.hvp, _about)
-mlir.register_lowering(bend_p, mlir.lower_fun(_bend, multiple_results=False))
+mlir.register_lowering(jvp2_p, mlir.lower_fun(_jvp2, multiple_results=False))

@@ -3,7 +3,7 @@
     solve   θ… [, x, z, s]                    → outputs, status, iterations, residuals, margin [, x, z, s]
     jvp     θ…, x, z, s, status, dθ…          → outputs      J dθ
     vjp     θ…, x, z, s, status, y            → gradients…   Jᵀ y
-    bend    θ…, x, z, s, status, dθ…, dθ'…    → outputs      D²[dθ, dθ']
+    jvp2    θ…, x, z, s, status, dθ…, dθ'…    → outputs      D²[dθ, dθ']
     hvp     θ…, x, z, s, status, y, dθ…       → gradients…   ⟨y, D²[dθ, ·]⟩
 
 Parameters θ_i have shape (*batch_i, size_i), their batch axes broadcast; status and the tape x, z, s (doubles as pairs of uint32,
@@ -12,8 +12,8 @@ and gradients; the latter are per instance or ``summed`` over the batch, and fol
 axis K in front of tangents (length K or 1), outputs and gradients: several directions at one linearization, which is factored once.
 A solve may be given the tape of another to start from.
 
-Each derivative is linear in what it is applied to, and the transpose of another: jvp of vjp; hvp of bend in either tangent, and of
-itself in dθ, since D² is symmetric. The tape is a function of θ, whose derivative hvp and bend contain: it has no tangent itself.
+Each derivative is linear in what it is applied to, and the transpose of another: jvp of vjp; hvp of jvp2 in either tangent, and of
+itself in dθ, since D² is symmetric. The tape is a function of θ, whose derivative hvp and jvp2 contain: it has no tangent itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cvxpylayers.jax._program import Program
 solve_p = Primitive("cvxpylayers_solve")
 jvp_p = Primitive("cvxpylayers_jvp")
 vjp_p = Primitive("cvxpylayers_vjp")
-bend_p = Primitive("cvxpylayers_bend")
+jvp2_p = Primitive("cvxpylayers_jvp2")
 hvp_p = Primitive("cvxpylayers_hvp")
 solve_p.multiple_results = vjp_p.multiple_results = hvp_p.multiple_results = True
 TAPE = 4  # x, z, s, status
@@ -107,6 +107,6 @@ def _gradient_avals(*operands: Any, program: Program, wanted: Mask, summed: Mask
 
 
 jvp_p.def_abstract_eval(_outputs_aval)
-bend_p.def_abstract_eval(_outputs_aval)
+jvp2_p.def_abstract_eval(_outputs_aval)
 vjp_p.def_abstract_eval(_gradient_avals)
 hvp_p.def_abstract_eval(_gradient_avals)

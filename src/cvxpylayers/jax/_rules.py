@@ -14,7 +14,7 @@ from jax.interpreters import ad
 
 from cvxpylayers._program import USABLE
 from cvxpylayers.errors import DerivativeError
-from cvxpylayers.jax._primitives import FACTS, TAPE, Mask, bend_p, hvp_p, jvp_p, solve_p, split, vjp_p
+from cvxpylayers.jax._primitives import FACTS, TAPE, Mask, hvp_p, jvp2_p, jvp_p, solve_p, split, vjp_p
 from cvxpylayers.jax._program import Program
 
 Rule = Callable[..., Any]
@@ -46,13 +46,13 @@ def _push(program: Program, at: Sequence[Any], tangents: Sequence[Any], directio
     return jvp_p.bind(*at, *moving, program=program, given=given, directions=directions) if moving else None
 
 
-def _bend(program: Program, at: Sequence[Any], first: Sequence[Any], second: Sequence[Any], directions: bool) -> Any:
+def _jvp2(program: Program, at: Sequence[Any], first: Sequence[Any], second: Sequence[Any], directions: bool) -> Any:
     """D²[dθ, dθ'], None if one of them is zero."""
     (given, moving), (along, moved) = _given(first), _given(second)
     if not moving or not moved:
         return None
     program.require_second_order()
-    return bend_p.bind(*at, *moving, *moved, program=program, given=given, along=along, directions=directions)
+    return jvp2_p.bind(*at, *moving, *moved, program=program, given=given, along=along, directions=directions)
 
 
 def _lift(tangents: Sequence[Any], directions: bool) -> list[Any]:
@@ -82,7 +82,7 @@ def _jvp_jvp(
     theta_dot, _, moving_dot = split(program, tangents)
     at, moving = primals[: program.count + TAPE], primals[program.count + TAPE :]
     moved = _push(program, at, _spread(given, moving_dot), directions)
-    bent = _bend(program, at, _spread(given, moving), _lift(theta_dot, directions), directions)
+    bent = _jvp2(program, at, _spread(given, moving), _lift(theta_dot, directions), directions)
     return out, _add(moved, bent)
 
 
@@ -102,12 +102,12 @@ def _vjp_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, program: Progra
 def _second_jvp(
     primitive: Primitive, primals: Sequence[Any], tangents: Sequence[Any], *, program: Program, **how: Any
 ) -> tuple[Any, Any]:
-    """hvp and bend are bilinear; their derivative at other parameters would be of third order."""
+    """hvp and jvp2 are bilinear; their derivative at other parameters would be of third order."""
     if not all(map(_zero, tangents[: program.count])):
         raise DerivativeError("Derivatives of third and higher order are not available.")
     out = primitive.bind(*primals, program=program, **how)
     fixed, moving, dots = primals[: program.count + TAPE], primals[program.count + TAPE :], tangents[program.count + TAPE :]
-    # The factors: the cotangent and dθ of hvp, dθ and dθ' of bend.
+    # The factors: the cotangent and dθ of hvp, dθ and dθ' of jvp2.
     cut = 1 if primitive is hvp_p else sum(how["given"])
     terms = []
     for part in (slice(0, cut), slice(cut, None)):
@@ -115,7 +115,7 @@ def _second_jvp(
             changed = list(moving)
             changed[part] = [jnp.zeros_like(m) if _zero(d) else d for m, d in zip(moving[part], dots[part], strict=True)]
             terms.append(primitive.bind(*fixed, *changed, program=program, **how))
-    if primitive is bend_p:
+    if primitive is jvp2_p:
         return out, _add(*terms)
     return out, [*(_add(*pair) for pair in zip(*(t[:-1] for t in terms), strict=True)), _no_tangent(out[-1])]
 
@@ -187,7 +187,7 @@ def _vjp_transpose(
     return [None] * (len(operands) - 1) + [_typed(pushed, operands[-1].aval)]
 
 
-def _bend_transpose(cotangent: Any, *operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> list[Any]:
+def _jvp2_transpose(cotangent: Any, *operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> list[Any]:
     _, (*_xzs, status), moving = split(program, operands)
     if _zero(cotangent):
         return [None] * len(operands)
@@ -207,7 +207,7 @@ def _hvp_transpose(
     at, (cotangent, *moving) = operands[: program.count + TAPE], operands[program.count + TAPE :]
     arrived = _spread(wanted, cotangents)
     if ad.is_undefined_primal(cotangent):
-        bent = _bend(program, at, arrived, _spread(given, moving), directions)
+        bent = _jvp2(program, at, arrived, _spread(given, moving), directions)
         # One cotangent for several directions receives the sum over them.
         if bent is not None and directions and cotangent.aval.shape[0] != bent.shape[0]:
             bent = jnp.sum(bent, axis=0, keepdims=True)
@@ -223,7 +223,7 @@ _RULES: dict[Primitive, tuple[Rule, Rule | None]] = {
     solve_p: (_solve_jvp, None),
     jvp_p: (_jvp_jvp, _jvp_transpose),
     vjp_p: (_vjp_jvp, _vjp_transpose),
-    bend_p: (partial(_second_jvp, bend_p), _bend_transpose),
+    jvp2_p: (partial(_second_jvp, jvp2_p), _jvp2_transpose),
     hvp_p: (partial(_second_jvp, hvp_p), _hvp_transpose),
 }
 for _primitive, (_jvp, _transpose) in _RULES.items():

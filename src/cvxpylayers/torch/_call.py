@@ -1,4 +1,4 @@
-"""A call on tensors that hold numbers and that nobody watches; ``_ops`` has the other calls."""
+"""Dispatch of a call: eager tensors go through NumPy (``_direct``); fake, meta and traced ones through operators (``_ops``)."""
 
 from __future__ import annotations
 

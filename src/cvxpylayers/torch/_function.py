@@ -2,9 +2,9 @@
 
 With y = f(θ) the outputs at a solution, J = f'(θ), and the tape of the solve, which is all that derivatives see of it:
 
-    Solve  θ ↦ y              Pull  (θ, c) ↦ Jᵀc           Push  (θ, t) ↦ J t           Bend  (θ, c, t) ↦ ∇²⟨c, f⟩ t
+    Solve  θ ↦ y              Pull  (θ, c) ↦ Jᵀc           Push  (θ, t) ↦ J t           Hvp  (θ, c, t) ↦ ∇²⟨c, f⟩ t
 
-Pull and Push are linear in c and t and adjoint to each other; the second derivative of ⟨c, f⟩ is symmetric, so Bend is the
+Pull and Push are linear in c and t and adjoint to each other; the second derivative of ⟨c, f⟩ is symmetric, so Hvp is the
 derivative of Pull along θ, forward and in reverse, and that of Push in reverse. The work is done by a ``Site``, the first argument
 of every map; tensors follow in one row as there, which is how ``torch.autograd.Function`` wants them.
 """
@@ -94,7 +94,7 @@ class _Linear(_Map):
         _, needs, also = ctx.site.cut(ctx.needs_input_grad[3:])
         back = _spread(given, ctx.wanted)
         cotangents, tangents = (back, own) if cls.tangents else (own, back)
-        bent = bend(ctx.site, ctx.many, needs, [*tape, *parameters, *cotangents, *tangents])
+        bent = hvp(ctx.site, ctx.many, needs, [*tape, *parameters, *cotangents, *tangents])
         adjoint = pull if cls.tangents else push
         return *(None,) * (3 + TAPE), *_total(bent, ctx.many), *adjoint(ctx.site, ctx.many, also, [*tape, *parameters, *back])
 
@@ -111,7 +111,7 @@ class Pull(_Linear):
         straight = pull(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *turned])
         if ctx.many:
             tangents = [None if t is None else t.expand(_vmap.directions(cotangents), *t.shape) for t in tangents]
-        bent = bend(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *cotangents, *tangents])
+        bent = hvp(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *cotangents, *tangents])
         return tuple(_add(a, b) for a, b, want in zip(straight, bent, ctx.wanted, strict=True) if want)
 
 
@@ -130,7 +130,7 @@ class Push(_Linear):
         return tuple(t for t, want in zip(found, ctx.wanted, strict=True) if want)
 
 
-class Bend(_Map):
+class Hvp(_Map):
     """(site, many, wanted, *tape, *parameters, *cotangents, *tangents) → gradients of the wanted parameters."""
 
     name, tangents, gradients = "hvp", True, True
@@ -162,12 +162,12 @@ def push(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
     return _spread(site.recorded(Push, many, wanted, row), wanted)
 
 
-def bend(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
+def hvp(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
     """As ``pull``, its derivative."""
     rest = site.cut(row)[2]
     if not any(wanted) or _zero(rest[: site.outputs]) or _zero(rest[site.outputs :]):
         return [None] * len(wanted)
-    return _spread(site.recorded(Bend, many, wanted, row), wanted)
+    return _spread(site.recorded(Hvp, many, wanted, row), wanted)
 
 
 def _save(ctx: Any, row: Maybe) -> None:

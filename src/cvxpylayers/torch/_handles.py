@@ -31,7 +31,7 @@ def register(layer: Layer) -> int:
 def handle(ticket: int) -> str:
     """The handle of the layer that has this ticket."""
     layer = _LAYERS[ticket]
-    name = codec.fingerprint(_content(layer))
+    name = codec.digest(_content(layer))
     _KNOWN.setdefault(name, layer)
     return name
 

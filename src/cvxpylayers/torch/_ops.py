@@ -22,7 +22,7 @@ from cvxpylayers._program import ParameterSpec
 from cvxpylayers.errors import OptionError, ProblemError
 from cvxpylayers.torch import _vmap
 from cvxpylayers.torch._direct import Direct
-from cvxpylayers.torch._function import Bend, Pull, Push, Solve, apply, recording
+from cvxpylayers.torch._function import Hvp, Pull, Push, Solve, apply, recording
 from cvxpylayers.torch._handles import find, handle, portable
 from cvxpylayers.torch._recorders import archived, require_operators
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
@@ -230,7 +230,7 @@ _register(
     "(str layer, str arguments, bool tape, Tensor[] parameters) -> Tensor[]",
     *(_solve, _fake_solve, _differentiable_solve, _mapped_solve),
 )
-for _f in (Pull, Push, Bend):
+for _f in (Pull, Push, Hvp):
     _register(
         _f.name,
         "(str layer, bool many, bool[] wanted, Tensor?[] row) -> Tensor[]",

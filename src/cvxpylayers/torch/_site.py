@@ -1,4 +1,4 @@
-"""Where the work of a call is done, and what it has to offer to derivatives and batching rules."""
+"""The interface of one call, ``solve, vjp, jvp, hvp``, to derivatives and batching rules; ``Direct`` and ``_ops`` implement it."""
 
 from __future__ import annotations
 

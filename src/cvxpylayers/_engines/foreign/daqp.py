@@ -42,7 +42,7 @@ class DaqpEngine(Adapter):
     )
     preset: ClassVar[Mapping[str, Any]] = {"primal_tol": 1e-9, "dual_tol": 1e-12, "iter_limit": 10_000}
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         n, m, zero = len(program.q), len(program.b), program.cones.zero
         equal = np.arange(m) < zero
         H, A = program.P.toarray(order="C"), program.A.toarray(order="C")

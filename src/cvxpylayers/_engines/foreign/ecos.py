@@ -36,7 +36,7 @@ class EcosEngine(Adapter):
     own: ClassVar[frozenset[str]] = words("abstol feastol max_iters reltol verbose")
     preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "abstol": 1e-9, "reltol": 1e-9, "feastol": 1e-9}
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         cones, m = program.cones, len(program.b)
         before = m - 3 * cones.exp
         order = np.arange(m)

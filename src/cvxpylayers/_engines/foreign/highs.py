@@ -47,7 +47,7 @@ class HighsEngine(Adapter):
         known = frozenset(super().option_names() or ())
         return known | {name for name in dir(importlib.import_module(cls.package).HighsOptions) if not name.startswith("_")}
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         highs = self._solver.Highs()
         highs.silent()
         for name, value in settings.items():

@@ -50,7 +50,7 @@ class MoreauEngine(BatchAdapter):
     )
     preset: ClassVar[Mapping[str, Any]] = {"device": "cpu", "direct_cones": False}
 
-    def _claims(self, values: Shaped[Float64, "k values"], settings: dict[str, Any]) -> list[Claim]:
+    def claims(self, values: Shaped[Float64, "k values"], settings: dict[str, Any]) -> list[Claim]:
         moreau, st, form = self._solver, self.compiled.structure, self._forms[bool(settings.pop("direct_cones"))]
         ipm = settings.pop("ipm_settings", {})
         if isinstance(ipm, Mapping):

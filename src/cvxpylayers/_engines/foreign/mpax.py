@@ -47,7 +47,7 @@ class MpaxEngine(Adapter):
     )
     preset: ClassVar[Mapping[str, Any]] = {"eps_abs": 1e-7, "eps_rel": 1e-7, "iteration_limit": 100_000, "algorithm": "raPDHG"}
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         mpax, n = self._solver, len(program.q)
         free = np.full(n, np.inf)
         (A, b), (G, h) = program.equalities(), program.inequalities()

@@ -52,7 +52,7 @@ class OsqpEngine(Adapter):
         "adaptive_rho": 1,  # OSQP_ADAPTIVE_RHO_UPDATE_ITERATIONS
     }
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         lower = np.where(np.arange(len(program.b)) < program.cones.zero, program.b, -np.inf)
         problem = self._solver.OSQP()
         problem.setup(program.P_upper, program.q, program.A, lower, program.b, **settings)

@@ -46,12 +46,12 @@ class Adapter(Packaged, PerInstance):
     """A solver that takes a ``ConeProgram``: subclasses name it and its package, translate a program and read its answer."""
 
     @abc.abstractmethod
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         """Solve one program with the solver's own ``settings``; exceptions become the instance's failure."""
 
     def _outcome(self, values: Shaped[Float64, " values"], settings: Mapping[str, Any]) -> Outcome:
         program = self._assemble(values)
-        claim = self._claim(program, self._own(settings))
+        claim = self.claim(program, self._own(settings))
         return self._settled(program, claim, settings)
 
 
@@ -59,12 +59,12 @@ class BatchAdapter(Packaged, Chunked):
     """A solver that takes many value vectors of one structure at once; each answer is judged by itself."""
 
     @abc.abstractmethod
-    def _claims(self, values: Shaped[Float64, "k values"], settings: dict[str, Any]) -> list[Claim]:
+    def claims(self, values: Shaped[Float64, "k values"], settings: dict[str, Any]) -> list[Claim]:
         """Solve k programs with the solver's own ``settings``."""
 
     def _outcomes(self, values: Shaped[Float64, "k values"], settings: Mapping[str, Any]) -> list[Outcome]:
         try:
-            claims = self._claims(values, self._own(settings))
+            claims = self.claims(values, self._own(settings))
         except CvxpyLayersError:
             raise
         except Exception as error:

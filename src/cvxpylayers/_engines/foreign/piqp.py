@@ -44,7 +44,7 @@ class PiqpEngine(Adapter):
     )
     preset: ClassVar[Mapping[str, Any]] = {"eps_abs": 1e-9, "eps_rel": 1e-9}
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         solver = self._solver.SparseSolver()
         for name, value in settings.items():
             try:

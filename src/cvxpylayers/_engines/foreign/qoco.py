@@ -37,7 +37,7 @@ class QocoEngine(Adapter):
     )
     preset: ClassVar[Mapping[str, Any]] = {"verbose": False, "abstol": 1e-9, "reltol": 1e-9}
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         cones, n, m = program.cones, len(program.q), len(program.b)
         (A, b), (G, h) = program.equalities(), program.inequalities()
         solver = self._solver.QOCO(**({"algebra": settings.pop("algebra")} if "algebra" in settings else {}))

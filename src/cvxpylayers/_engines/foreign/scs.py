@@ -54,7 +54,7 @@ class ScsEngine(Adapter):
         second = last_resort(self._assemble(values), settings.get("tolerance", TOLERANCE))
         return second if second.status < found.status else found
 
-    def _claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
+    def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
         form = ScsForm.of(program)
         data = {"P": program.P_upper, "A": form.A, "b": form.b, "c": program.q}
         cones = {**form.cones, "p": list(program.cones.power)}

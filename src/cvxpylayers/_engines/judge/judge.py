@@ -1,4 +1,4 @@
-"""No solver is believed: its point is made complementary, measured by our own test, and refined to derivative quality.
+"""A solver's claim (x, z, verdict) → an outcome (x, z, s, status, residuals): measured by our own test and refined, never believed.
 
 Given x and z, let w = (b - A x) - σ z with a scale σ > 0 between the units of slacks and multipliers. Then s = Π_K(w) and
 z' = (s - w)/σ are in K and K* and complementary to the last bit, and equal to b - A x and z if these were optimal. Whatever

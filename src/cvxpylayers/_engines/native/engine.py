@@ -142,7 +142,7 @@ class NativeEngine(Engine):
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
         lead = outputs.shape[:-2]
-        gradients, degenerate = _rooms(batch, wanted, lead)
+        gradients, degenerate = _buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(outputs)
         self._kernel.vjp(*_linearization(batch, tape), math.prod(lead), cotangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
@@ -174,7 +174,7 @@ class NativeEngine(Engine):
         and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
         """
         lead = () if directions is None else (directions,)
-        gradients, degenerate = _rooms(batch, wanted, lead)
+        gradients, degenerate = _buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
         tangents = [None if a is None else batch.align(a, directions) for a in arrays]
         self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
@@ -207,14 +207,14 @@ def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple
     return batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status
 
 
-def _rooms(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
-    """Where the kernel writes gradients and flags."""
-    gradients = [_room(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
+def _buffers(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
+    """Output buffers of a call: gradients, None where not wanted, and flags (B,)."""
+    gradients = [_buffer(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
     return gradients, np.zeros(batch.size, dtype=np.bool_)
 
 
-def _room(array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
-    """Where the kernel writes: one row per instance, or one row in all for a parameter that every instance shares."""
+def _buffer(array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
+    """(*K, B, size), one row per instance; (*K, size) where every instance shares the parameter, whose rows the kernel sums."""
     shared = all(length == 1 for length in array.shape[:-1])
     return np.empty((*lead, array.shape[-1]) if shared and batch.size else (*lead, batch.size, array.shape[-1]))
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cvxpylayers._canon import compile_problem
+from cvxpylayers._canon.epigraph_rows import tight_rows
 from cvxpylayers._canon.layout import Block
-from cvxpylayers._canon.pin import tight_rows
 from cvxpylayers._layer.layer import Layer
 from tests.oracles import OracleEngine
 
