@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._program.cones import CURVED, LINEAR
@@ -37,6 +37,30 @@ class Capabilities:
         structure = compiled.structure
         needed = {block.kind for block in structure.cones.blocks()} - self.cones
         return frozenset(needed | ({"quadratic"} if structure.P.nnz and not self.quadratic else set()))
+
+
+@runtime_checkable
+class Derivative(Protocol):
+    """What differentiates the solutions of one compiled problem, whoever found them; laws and arguments are those of ``Engine``."""
+
+    def vjp(
+        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]: ...
+
+    def jvp(
+        self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
+    ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]: ...
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        outputs: Shaped[Float64, "*K B outputs"],
+        arrays: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]: ...
 
 
 class Engine(abc.ABC):

@@ -7,12 +7,13 @@ Its derivative is that of the homogeneous embedding at the solution, for linear 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 import numpy as np
 import scipy.sparse as sp
 
-from cvxpylayers._engines.engine import POLYHEDRAL, Capabilities
+from cvxpylayers._engines.engine import POLYHEDRAL, Capabilities, Derivative
 from cvxpylayers._engines.foreign.package import words
 from cvxpylayers._engines.foreign.per_instance import Adapter
 from cvxpylayers._engines.foreign.scs import ScsForm
@@ -78,12 +79,21 @@ class DiffcpEngine(Adapter):
             return Claim(None, None, _verdict(str(error)))
         return Claim(found["x"], form.ours(found["y"]), _verdict(found["info"]["status"]), int(found["info"]["iter"]))
 
+    @cached_property
+    def _derivative(self) -> Derivative:
+        return EmbeddingDerivative(self) if "mode" in self.options else super()._derivative
+
+
+class EmbeddingDerivative:
+    """``vjp`` and ``jvp`` as engines have them, by diffcp's ``mode``; nothing is ever marked."""
+
+    def __init__(self, engine: DiffcpEngine) -> None:
+        self._engine, self.compiled = engine, engine.compiled
+
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
-        """By diffcp where ``mode`` was given, else by the native kernel."""
-        if "mode" not in self.options:
-            return super().vjp(batch, tape, outputs, wanted)
+        """One adjoint for every instance and direction."""
         c, n, lead = self.compiled, self.compiled.structure.n, outputs.shape[:-2]
         points = (outputs.reshape(-1, outputs.shape[-1]) @ c.R).reshape(*outputs.shape[:-1], sum(self._shape))  # of (x, z)
         values = np.zeros((*points.shape[:-1], c.structure.values))
@@ -98,9 +108,7 @@ class DiffcpEngine(Adapter):
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
-        """By diffcp where ``mode`` was given, else by the native kernel."""
-        if "mode" not in self.options:
-            return super().jvp(batch, tape, arrays, directions=directions)
+        """One derivative for every instance and direction."""
         c, each = self.compiled, [tangent.theta() for tangent in batch.tangents(arrays, directions)]
         moves = [theta[:, :-1] @ c.M[:, :-1].T for theta in each]
         points = np.zeros((count := len(each), batch.size, sum(self._shape)))
@@ -114,14 +122,8 @@ class DiffcpEngine(Adapter):
         return pushed if directions else pushed[0], np.zeros(batch.size, np.bool_)
 
     def hvp(self, *arguments: Any, **options: Any) -> Any:
-        """By the native kernel.
-
-        Raises:
-            DerivativeError: ``mode`` was given.
-        """
-        if "mode" in self.options:
-            raise DerivativeError("diffcp has no second derivatives; leave 'mode' away for those of the native kernel.")
-        return super().hvp(*arguments, **options)
+        """Raises DerivativeError: there is none."""
+        raise DerivativeError("diffcp has no second derivatives; leave 'mode' away for those of the native kernel.")
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -129,14 +131,15 @@ class DiffcpEngine(Adapter):
 
     def _derivatives(self, batch: Batch, tape: Tape) -> Iterator[tuple[int, ScsForm, Callable[..., Any], Callable[..., Any]]]:
         """Every solved instance: its number and form, and diffcp's derivative with its adjoint."""
+        engine = self._engine
         for i in np.flatnonzero(tape.status <= USABLE).tolist():
             values = np.ascontiguousarray((self.compiled.M @ batch.theta([i]).T).T)
             values[0, -len(tape.s[i]) - 1 : -1][np.isinf(tape.s[i])] = np.inf
             off = switch_off(self.compiled.structure, values)[0]
-            form = ScsForm.of(program := self._assemble(values[0]))
+            form = ScsForm.of(program := engine._assemble(values[0]))
             start = tape.x[i], form.theirs(tape.z[i]), form.theirs(np.where(off, 1.0, tape.s[i]))
-            mode = self.options["mode"]
-            found = self._solver.solve_and_derivative(
+            mode = engine.options["mode"]
+            found = engine._solver.solve_and_derivative(
                 form.A, form.b, program.q, dict(form.cones), warm_start=start, mode=mode, **_PRECISE
             )
             yield i, form, found[3], found[4]

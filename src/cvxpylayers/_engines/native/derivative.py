@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
-from cvxpylayers._engines.engine import Engine
+from cvxpylayers._engines.engine import Derivative, Engine
 from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._engines.native.sparse import SparseDerivative
 from cvxpylayers._program import Batch, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
-from cvxpylayers.errors import DerivativeError, OptionError
+from cvxpylayers.errors import OptionError
 
 
 class NativeDerivative(Engine):
-    """An engine that solves in its own way and leaves its derivatives to the native kernel, built when first needed.
+    """An engine that solves in its own way and hands its derivatives on: to the native kernel, built when first needed.
 
     Where ``Costs`` says that its factor is too large, first derivatives that are not smoothed come from sparse factorizations.
     """
@@ -24,13 +24,13 @@ class NativeDerivative(Engine):
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
-        """By the native kernel, or sparsely."""
+        """By ``_derivative``."""
         return self._derivative.vjp(batch, tape, outputs, wanted)
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
-        """By the native kernel, or sparsely."""
+        """By ``_derivative``."""
         return self._derivative.jvp(batch, tape, arrays, directions=directions)
 
     def hvp(
@@ -43,18 +43,15 @@ class NativeDerivative(Engine):
         *,
         directions: int | None = None,
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
-        """By the native kernel.
+        """By ``_derivative``."""
+        return self._derivative.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
 
-        Raises:
-            DerivativeError: its factor would be too large.
-        """
-        flops = Costs.of(self.compiled.structure).filled
-        if self._sparse and flops > _BEARABLE:
-            raise DerivativeError(
-                f"Second derivatives are the native kernel's, which takes about {flops:.0e} flops a factorization for cones of "
-                'this size; solver="NATIVE" insists. First derivatives keep the cones sparse: differences of them are second ones.'
-            )
-        return self._kernel.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
+    @cached_property
+    def _derivative(self) -> Derivative:
+        """What differentiates; a solver that brings a derivative of its own returns that."""
+        return (
+            SparseDerivative(self.compiled, lambda: self._kernel, self.options.get("threads", 0)) if self._sparse else self._kernel
+        )
 
     def _centre(self, batch: Batch, tape: Tape, settings: Mapping[str, Any]) -> None:
         """Move a fresh tape, in place, to where ``derivative="smoothed"`` differentiates."""
@@ -74,10 +71,6 @@ class NativeDerivative(Engine):
         return not smoothed and Costs.of(self.compiled.structure).better is not None
 
     @cached_property
-    def _derivative(self) -> NativeEngine | SparseDerivative:
-        return SparseDerivative(self.compiled, self.options.get("threads", 0)) if self._sparse else self._kernel
-
-    @cached_property
     def _kernel(self) -> NativeEngine:
         return NativeEngine(self.compiled, {name: value for name, value in self.options.items() if name in DERIVATIVE_OPTIONS})
 
@@ -85,6 +78,5 @@ class NativeDerivative(Engine):
         return {name: value for name, value in vars(self).items() if name not in ("_kernel", "_derivative")}
 
 
-_BEARABLE: Final = 1e10  # flops of a factorization, some seconds
 # Options of the native engine that mean the derivative, whoever solved.
 DERIVATIVE_OPTIONS = frozenset({"threads", "derivative", "smoothing"})

@@ -9,20 +9,27 @@ from typing import Final
 
 import numpy as np
 
+from cvxpylayers._engines.engine import Derivative
 from cvxpylayers._engines.judge.linearized import Linearized
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
+from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
+from cvxpylayers.errors import DerivativeError
 
+_BEARABLE: Final = 1e10  # flops of a factorization, some seconds
 _TIE: Final = 1e-8  # below this margin of strict complementarity an instance is flagged
 
 
 class SparseDerivative:
-    """``vjp`` and ``jvp`` as engines have them: one factorization for each instance, however many directions."""
+    """``vjp`` and ``jvp`` as engines have them: one factorization for each instance, however many directions.
 
-    def __init__(self, compiled: CompiledProblem, threads: int = 0) -> None:
-        self.compiled, self._threads = compiled, threads
+    ``hvp`` is that of ``kernel()``, as long as its factor is not too large.
+    """
+
+    def __init__(self, compiled: CompiledProblem, kernel: Callable[[], Derivative], threads: int = 0) -> None:
+        self.compiled, self._kernel, self._threads = compiled, kernel, threads
         self._assemble = Assembler(compiled.structure)
 
     def vjp(
@@ -72,6 +79,29 @@ class SparseDerivative:
 
         degenerate = self._each(batch, tape, push)
         return (outputs if directions else outputs[0]), degenerate
+
+    def hvp(
+        self,
+        batch: Batch,
+        tape: Tape,
+        outputs: Shaped[Float64, "*K B outputs"],
+        arrays: Sequence[Float64 | None],
+        wanted: Sequence[bool],
+        *,
+        directions: int | None = None,
+    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+        """By the native kernel.
+
+        Raises:
+            DerivativeError: its factor would be too large.
+        """
+        flops = Costs.of(self.compiled.structure).filled
+        if flops > _BEARABLE:
+            raise DerivativeError(
+                f"Second derivatives are the native kernel's, which takes about {flops:.0e} flops a factorization for cones of "
+                'this size; solver="NATIVE" insists. First derivatives keep the cones sparse: differences of them are second ones.'
+            )
+        return self._kernel().hvp(batch, tape, outputs, arrays, wanted, directions=directions)
 
     def _each(self, batch: Batch, tape: Tape, work: Callable[[int, Linearized], bool]) -> Shaped[Bool, " B"]:
         """Call ``work`` for every instance that has a solution, on a pool of threads; whether it or a tie flags the instance."""
