@@ -142,6 +142,9 @@ class Adjoint {
     out_of_units();
   }
 
+  // Lanes in which (a, y) may not be determined: the matrix is singular, or a row is at a kink.
+  M doubtful() const { return doubtful_; }
+
   // Into (a, y): the k-th direction in which a, or then y, is not determined, in the user's units; zero in lanes that have no such, and in
   // those where it concerns equalities alone. Returns the lanes that have one.
   M flat_direction(Index k) {

@@ -60,15 +60,9 @@ class Sweep {
       for (Index r = 0; r < plan_.m; ++r) {
         lane_of(adjoint_.z, r, lane) = job_.tape.z[i * plan_.m + r];
         lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
-        const bool off = std::isinf(job_.tape.s[i * plan_.m + r]);
-        on_[r][lane] = off ? 0 : -1;
-        lane_of(z_, r, lane) = off ? 0.0 : job_.tape.z[i * plan_.m + r];
-        if (off) {
-          switch_off(plan_, adjoint_.program.A, adjoint_.program.b, r, lane);
-          lane_of(adjoint_.s, r, lane) = 1.0;
-        }
       }
     }
+    for (Index r = 0; r < plan_.m; ++r) leave_out(r, abs(adjoint_.s[r]) == __builtin_inf());
     adjoint_.linearize(valid_, smoothed, [&] { load_vectors(); });
     notice_choices();
   }
@@ -124,6 +118,16 @@ class Sweep {
   }
 
  private:
+  // Row r counts but in the lanes where it is switched off.
+  void leave_out(Index r, M off) {
+    on_[r] = ~off;
+    z_[r] = select(off, V{}, adjoint_.z[r]);
+    if (!any(off)) return;
+    for (int lane = 0; lane < W; ++lane)
+      if (off[lane]) switch_off(plan_, adjoint_.program.A, adjoint_.program.b, r, lane);
+    adjoint_.s[r] = select(off, splat<V>(1.0), adjoint_.s[r]);
+  }
+
   // q and b, which only points near a kink and on the central path are compared with.
   void load_vectors() {
     for (int lane = 0; lane < W; ++lane) {
@@ -159,6 +163,8 @@ class Sweep {
   // Where (a, y) is not determined, whether gradients are: a solution that is not unique jumps if a parameter can push it along a flat
   // direction, a row at a kink matters if its slack moves with parameters, and so do multipliers to choose from if their rows do.
   void notice_choices() {
+    shifted_ = turned_ = M{};
+    if (!any(adjoint_.doubtful())) return;
     M lanes, kinks{};
     const V *a = adjoint_.a, *y = adjoint_.y, *x = adjoint_.x, *z = adjoint_.z;
     V noise{};
@@ -169,7 +175,6 @@ class Sweep {
     adjoint_.degenerate |= kinks;
     for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k)
       adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
-    shifted_ = turned_ = M{};
     for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
       shifted_ |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
       turned_ |= lanes & adjoint_.movable() & felt([&](const Place& where) {

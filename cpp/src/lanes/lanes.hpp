@@ -11,7 +11,7 @@
 #include <cstdint>
 
 #if defined(__SSE2__)
-#include <xmmintrin.h>
+#include <immintrin.h>
 #endif
 
 #define CVXL_INLINE inline __attribute__((always_inline))
@@ -65,7 +65,7 @@ CVXL_INLINE V max(V a, V b) {
 
 template <class V>
 CVXL_INLINE V abs(V a) {
-  return a < 0.0 ? -a : a;
+  return max(-a, a);
 }
 
 // Keeps a where the mask is set, b elsewhere.
@@ -76,6 +76,12 @@ CVXL_INLINE V select(M mask, V a, V b) {
 
 template <class M>
 CVXL_INLINE bool any(M mask) {
+#if defined(__AVX512F__)
+  if constexpr (lanes_of<M> == 8) return _mm512_test_epi64_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;
+#endif
+#if defined(__AVX__)
+  if constexpr (lanes_of<M> == 4) return !_mm256_testz_si256(reinterpret_cast<__m256i>(mask), reinterpret_cast<__m256i>(mask));
+#endif
   long r = 0;
   for (int l = 0; l < lanes_of<M>; ++l) r |= mask[l];
   return r != 0;
