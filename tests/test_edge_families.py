@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.edge_families import Edge, Truth, constant, flat
-from benchmarks.edges import EDGES, checked, judge, layer_of
+from benchmarks.edges import EDGES, checked, examine, judge, layer_of
 from benchmarks.exact import Program, answers
 
 SHORT = [e for e in EDGES if not e.solver and e.group != "smoothed"]
@@ -66,3 +66,10 @@ def test_mistakes_are_counted() -> None:
     assert count(truth._replace(outputs=truth.outputs + 1e-5)) == (16, 0, 0)
     assert count(truth._replace(jacobian=truth.jacobian + 1e-3)) == (0, 0, 16)
     assert count(truth._replace(jacobian=np.full_like(truth.jacobian, np.nan))) == (0, 0, 16)
+
+
+@pytest.mark.parametrize("name", ["log barrier", "power utility"])
+def test_blocks_of_unlike_size_are_all_right(name: str) -> None:
+    """Weights over nine orders, prices and income over twelve: small parts are as right as large ones, none is left unsolved."""
+    found = examine(next(e for e in EDGES if (e.group, e.name) == ("cones", name)), 192)
+    assert (found.solved, found.value_wrong, found.wrong) == (192, 0, 0)

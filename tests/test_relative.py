@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from cvxpylayers import Status
 from cvxpylayers._engines.judge.certificate import proves
-from cvxpylayers._engines.judge.judge import measure
+from cvxpylayers._engines.judge.quality import measure
 from cvxpylayers._program import Cones
 from cvxpylayers.engines import Claim, ConeProgram, settle
 from cvxpylayers.numpy import CvxpyLayer

@@ -109,7 +109,7 @@ class Solution:
     """Everything a solve returns, the batch flattened to one axis of length B.
 
     ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
-    derivative was asked for. Residuals and gap are relative, as ``_engines.judge.judge.Quality`` says;
+    derivative was asked for. Residuals and gap are relative, as ``_engines.judge.quality.Quality`` says;
     ``objective`` is in the user's sense, ``margin`` that of strict complementarity (``_engines.judge.margin``).
     ``notes`` holds a solver's own words, by instance, where it had some about a failure.
     """

@@ -11,8 +11,9 @@ import numpy as np
 
 from cvxpylayers._engines.defaults import ALMOST, TOLERANCE
 from cvxpylayers._engines.judge.certificate import proves
-from cvxpylayers._engines.judge.judge import NO_SOLUTION, SETTLED, Claim, Outcome, known, measure, settle
+from cvxpylayers._engines.judge.judge import NO_SOLUTION, SETTLED, Claim, Outcome, known, settle
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
+from cvxpylayers._engines.judge.quality import measure
 from cvxpylayers._program import Block, Cones, Status, Structure
 from cvxpylayers._typing import Float64, Shaped
 from cvxpylayers.errors import OptionError
@@ -63,7 +64,7 @@ def last_resort(program: ConeProgram, tolerance: float) -> Outcome:
     Residuals of 1e-11 leave x off by their root where a cone curves; so what is refined counts, though its residuals may be larger.
     """
     found = solve_program(program, tolerance=tolerance)
-    if found.status is not Status.SOLVED:
+    if found.status in NO_SOLUTION or not np.isfinite(found.x).all():
         return found
     better = refined(program, found, tolerance)
     return better if better.status is Status.SOLVED else found

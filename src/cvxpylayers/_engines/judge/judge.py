@@ -1,17 +1,7 @@
-"""A solver's claim (x, z, verdict) → an outcome (x, z, s, status, residuals): measured by our own test and refined, never believed.
-
-Given x and z, let w = (b - A x) - σ z with a scale σ > 0 between the units of slacks and multipliers. Then s = Π_K(w) and
-z' = (s - w)/σ are in K and K* and complementary to the last bit, and equal to b - A x and z if these were optimal. Whatever
-was wrong has moved into two residuals,
-
-    F₁(x, w) = P x + q + Aᵀ(Π(w) - w)/σ,      F₂(x, w) = A x + Π(w) - b,
-
-whose root is the solution. Π is semismooth, so Newton's method on F converges fast from where a first-order solver stops.
-"""
+"""A solver's claim (x, z, verdict) → an outcome (x, z, s, status, residuals): measured by our own test and refined (``point``)."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -21,19 +11,11 @@ import scipy.optimize
 
 from cvxpylayers._engines.defaults import ALMOST, TOLERANCE
 from cvxpylayers._engines.judge.certificate import proves
-from cvxpylayers._engines.judge.linearized import Linearized
+from cvxpylayers._engines.judge.point import Point, refine
 from cvxpylayers._engines.judge.program import ConeProgram, active
-from cvxpylayers._engines.judge.projections import Projection
 from cvxpylayers._program import Status, Structure
-from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Bool, Float64, Shaped
 
-_FAR_BELOW: Final = 1e-9  # of the largest multiplier: what the complementarity of a cone may be relative to
-_FINE: Final = 1e-12  # worst residual that needs no refinement
-_STEPS: Final = 8
-_MISSES: Final = 3  # steps in a row without progress that end a refinement
-_SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
-_DENSE: Final = 500  # up to this size a singular Newton system is solved by least squares
 NO_SOLUTION: Final = (Status.PRIMAL_INFEASIBLE, Status.DUAL_INFEASIBLE)
 SETTLED: Final = (Status.SOLVED, *NO_SOLUTION)  # what another solver would not change
 
@@ -69,6 +51,10 @@ class Outcome:
     objective: float
     note: str = ""
 
+    def sharper(self, worst: float) -> bool:
+        """Whether it is solved with residuals and a gap below ``worst``."""
+        return self.status is Status.SOLVED and bool(max(self.primal_residual, self.dual_residual, self.gap) < worst)
+
     def without(self, off: Shaped[Bool, " m"]) -> Outcome:
         """The same, the rows ``off`` having had no bound: multiplier 0, slack inf."""
         return replace(self, z=np.where(off, 0.0, self.z), s=np.where(off, np.inf, self.s)) if self.status.solved else self
@@ -87,66 +73,6 @@ class Outcome:
         almost = self.status is Status.SOLVED and residual > tolerance
         worst = max(self.primal_residual, residual)
         return replace(self, primal_residual=worst, status=Status.ALMOST_SOLVED if almost else self.status)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How far a point is from optimal, relative as ``cpp/src/ipm/relative.hpp`` derives it; ``cost`` without d.
-
-    ``primal`` and ``dual`` are the largest residuals of a row and a column, relative to the sizes of their own terms; ``gap``
-    bounds the error of the objective, |f - f*| / |f|, and counts the largest complementarity s z of a row.
-    """
-
-    primal: float
-    dual: float
-    gap: float
-    cost: float
-
-    @property
-    def worst(self) -> float:
-        """The largest of both residuals and the gap; inf where one is NaN."""
-        worst = max(self.primal, self.dual, self.gap)
-        return worst if math.isfinite(self.primal + self.dual + self.gap) else math.inf
-
-
-def measure(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> Quality:
-    """How far (x, z, s) is from optimal, membership of s and z in their cones taken for granted."""
-    with np.errstate(all="ignore"):  # what overflows is no solution, and says so by its residuals
-        Px = program.product(x)
-        xPx, qx, bz = float(x @ Px), float(program.q @ x), float(program.b @ z)
-        cost, bound = 0.5 * xPx + qx, -0.5 * xPx - bz
-        r_primal, r_dual = program.A @ x + s - program.b, Px + program.A.T @ z + program.q
-        rows, columns = _sizes(program, x, z, s)
-        error = abs(float(s @ z)) + np.abs(z) @ np.abs(r_primal) + np.abs(x) @ np.abs(r_dual)
-        return Quality(
-            primal=_norm(r_primal / rows),
-            dual=_norm(r_dual / columns),
-            gap=max(error / max(1.0, min(abs(cost), abs(bound))), _complementarity(program, s, z)),
-            cost=cost,
-        )
-
-
-def _sizes(program: ConeProgram, x: Float64, z: Float64, s: Float64) -> tuple[Float64, Float64]:
-    """What residuals of rows (m) and columns (n) are relative to: the sizes of their own terms, at most those of norms, or 1."""
-    given, A, P = np.abs(program.b) + np.abs(s), abs(program.A), abs(program.P)
-    rows = np.minimum(given + A @ np.abs(x), given + _norm(x))
-    for block in program.cones.blocks(*CURVED):
-        rows[block.rows] = rows[block.rows].max(initial=0.0)
-    columns = np.abs(program.q) + P @ np.abs(x) + A.T @ np.abs(z)
-    return np.maximum(rows, 1.0), np.maximum(np.minimum(columns, _norm(program.q) + _norm(x) + _norm(z)), 1.0)
-
-
-def _complementarity(program: ConeProgram, s: Float64, z: Float64) -> float:
-    """The largest s z of an inequality or a cone, relative, as in ``cpp/src/ipm/relative.hpp``.
-
-    Of a row min(s, 1) z relative to the largest multiplier of one; of a cone sᵀz relative to its own s and z.
-    """
-    linear, weight = program.cones.orthant, _norm(z[program.cones.zero :])
-    worst = _norm(np.minimum(s[linear], 1.0) * z[linear]) / max(1.0, weight)
-    for *_, rows in program.cones.blocks(*CURVED):
-        size = max(1.0, _norm(s[rows])) * max(1.0, _norm(z[rows]), _FAR_BELOW * weight)
-        worst = max(worst, abs(float(s[rows] @ z[rows])) / size)
-    return worst
 
 
 def settle(program: ConeProgram, claim: Claim, *, tolerance: float = TOLERANCE, polish: bool = True) -> Outcome:
@@ -174,9 +100,9 @@ def settle(program: ConeProgram, claim: Claim, *, tolerance: float = TOLERANCE, 
         return _failed(n, m, Status.NUMERICAL_ERROR, claim.iterations, words)
     if not (np.isfinite(x).all() and np.isfinite(z).all()):
         return _failed(n, m, _unsolved(status), claim.iterations, "the solver returned NaN or inf")
-    point = _Point.near(program, x, z)
+    point = Point.near(program, x, z)
     if polish:
-        point = _refine(point)
+        point = refine(point)
     found = point.quality
     note = ""
     if found.worst <= max(tolerance, ALMOST):
@@ -186,83 +112,6 @@ def settle(program: ConeProgram, claim: Claim, *, tolerance: float = TOLERANCE, 
     return Outcome(
         point.x, point.z, point.s, status, claim.iterations, found.primal, found.dual, found.gap, found.cost + program.d, note
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Point:
-    """x and w with what follows from them."""
-
-    program: ConeProgram
-    scale: float
-    x: Float64
-    w: Float64
-    s: Float64
-    z: Float64
-    quality: Quality
-
-    @staticmethod
-    def near(program: ConeProgram, x: Float64, z: Float64) -> _Point:
-        with np.errstate(all="ignore"):
-            slack, zero = program.b - program.A @ x, program.cones.zero
-            scale = (1.0 + _norm(slack[zero:])) / (1.0 + _norm(z[zero:]))
-            return _Point.at(program, scale, x, slack - scale * z)
-
-    @staticmethod
-    def at(program: ConeProgram, scale: float, x: Float64, w: Float64) -> _Point:
-        s = Projection(program.cones)(w)
-        z = (s - w) / scale
-        return _Point(program, scale, x, w, s, z, measure(program, x, z, s))
-
-    def step(self) -> list[_Point]:
-        """The point after a Newton step; none where the system is singular and large."""
-        program, (m, n) = self.program, self.program.A.shape
-        F = np.concatenate([program.product(self.x) + program.q + program.A.T @ self.z, program.A @ self.x + self.s - program.b])
-        with np.errstate(all="ignore"):
-            move = self._dense_move(F) if n + m <= _SMALL else self._sparse_move(F)
-        if move is None or not np.isfinite(move).all():
-            return []
-        return [_Point.at(program, self.scale, self.x + move[:n], self.w + move[n:])]
-
-    def _sparse_move(self, F: Float64) -> Float64 | None:
-        program, (m, n) = self.program, self.program.A.shape
-        with contextlib.suppress(RuntimeError):  # a factorization broke down: answered below
-            (dx,), (dz,), lost = Linearized(program, self.w, self.scale).solve(-F[None, :n], -F[None, n:])
-            if not lost:
-                return np.concatenate([dx, -F[n:] - program.A @ dx - self.scale * dz])
-        return self._dense_move(F) if n + m <= _DENSE else None
-
-    def _dense_move(self, F: Float64) -> Float64:
-        program = self.program
-        U, A, D = program.P_upper.toarray(), program.A.toarray(), Projection(program.cones).derivative(self.w)
-        J = np.block([[U + np.triu(U, 1).T, A.T @ (D - np.eye(len(D))) / self.scale], [A, D]])
-        with contextlib.suppress(np.linalg.LinAlgError):
-            move = np.linalg.solve(J, -F)
-            if _solves(J, move, F):
-                return move
-        return _least_squares(J, F)
-
-
-def _solves(J: Any, move: Float64, F: Float64) -> bool:
-    return bool(np.isfinite(move).all() and _norm(J @ move + F) <= 1e-6 * _norm(F))
-
-
-def _least_squares(J: Float64, F: Float64) -> Float64:
-    return np.asarray(np.linalg.lstsq(J, -F, rcond=1e-12)[0], dtype=np.float64)
-
-
-def _refine(point: _Point) -> _Point:
-    """The best point of some Newton steps, which may lead uphill while the active set changes."""
-    best, misses = point, 0
-    for _ in range(_STEPS):
-        if best.quality.worst <= _FINE or misses == _MISSES:
-            break
-        moved = point.step()
-        if not moved:
-            break
-        point = moved[0]
-        misses = 0 if point.quality.worst < 0.5 * best.quality.worst else misses + 1
-        best = min(best, point, key=lambda p: p.quality.worst)
-    return best
 
 
 def _multipliers(program: ConeProgram, x: Float64) -> Float64 | None:
@@ -295,7 +144,3 @@ def _failed(n: int, m: int, status: Status, iterations: int = 0, note: str = "")
 
 def _unsolved(status: Status) -> Status:
     return Status.NUMERICAL_ERROR if status.solved else status
-
-
-def _norm(v: Float64) -> float:
-    return float(np.abs(v).max(initial=0.0))

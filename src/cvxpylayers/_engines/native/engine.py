@@ -93,30 +93,40 @@ class NativeEngine(Engine):
             margin=margins,
             tape=None if x is None or z is None or s is None else Tape(x, z, s, status),
         )
-        if settings.get("fallback", True) and _UNRESOLVED[status].any():
+        if settings.get("fallback", True):
             self._fall_back(batch, solution, settings)
         return solution
 
     def _left(self, solution: Solution, settings: Mapping[str, Any]) -> NDArray[np.intp]:
-        """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp)."""
+        """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp).
+
+        Where exponential and power cones keep the polish from its target, what is solved may be far from the solution in its small
+        parts: a gap bounds the sum of all terms.
+        """
         left = _UNRESOLVED[solution.status]
         if settings["rounding"]:
             worst = np.maximum(solution.dual_residual, solution.gap)
             left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
+        elif settings.get("polish", True) and self.compiled.structure.cones.blocks("exp", "power"):
+            left |= (solution.status == Status.SOLVED) & (_worst(solution) > settings.get("target", DEFAULTS["target"]))
         return np.flatnonzero(left)
 
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
-        """Overwrite the rows of unresolved instances with Clarabel's answers, where those are better."""
+        """Overwrite the rows of instances that are left with Clarabel's answers, refined, where those are better."""
         rows = self._left(solution, settings)
+        if not len(rows):
+            return
         values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
+        worst = _worst(solution)
         off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
         replaced = np.full_like(solution.status, Status.INVALID_INPUT)
         assemble = Assembler(self.compiled.structure)
         for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
             found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
-            solution.fallback[row] = True
-            if found.status >= solution.status[row]:
+            if found.status >= solution.status[row] and not found.sharper(worst[row]):
+                solution.fallback[row] = _UNRESOLVED[solution.status[row]]
                 continue
+            solution.fallback[row] = True
             if off.any():
                 found = found.without(off[k])
             solution.status[row] = found.status
@@ -257,3 +267,8 @@ def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _c
         )
     except ValueError as error:  # of lane_width, or of CVXPYLAYERS_ISA in the environment
         raise OptionError(str(error)) from None
+
+
+def _worst(solution: Solution) -> Shaped[Float64, " B"]:
+    """The largest of both residuals and the gap, NaN where one is."""
+    return np.maximum(np.maximum(solution.primal_residual, solution.dual_residual), solution.gap)
