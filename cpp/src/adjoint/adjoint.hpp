@@ -423,10 +423,15 @@ class Adjoint {
     for (Index i = 0; i < plan_.m; ++i) y[i][lane] = own.r2[i];
   }
 
-  // Solves in the given lanes, from zero, refining until the residual no longer shrinks, or is rounding: of rows in units of a, which is by c
-  // smaller than r1 where the objective is multiplied by a large c.
+  // Solves in the given lanes, from zero, refining until the residual no longer shrinks, or is rounding: of rows in units of the smallest part
+  // of a, as c and D scale r1.
   void refine(V norm, M lanes) {
-    const V norm_of_rows = norm / max(scaling_.c, splat<V>(1.0));
+    V least = scaling_.D[0], most = scaling_.D[0];
+    for (Index j = 1; j < plan_.n; ++j) {
+      least = min(least, scaling_.D[j]);
+      most = max(most, scaling_.D[j]);
+    }
+    const V norm_of_rows = norm * least / (most * max(scaling_.c, splat<V>(1.0)));
     V before = residual();
     for (int pass = 0; pass < passes && any(lanes); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
