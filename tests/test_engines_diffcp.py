@@ -64,5 +64,7 @@ def test_what_its_derivative_does_not_do_is_said() -> None:
         layer(linear(), mode="lpgd")
     with pytest.raises(OptionError, match="'mode' belongs to the constructor"):
         layer(linear())(*linear().values, solver_args={"mode": "dense"})
+    values = linear().values
+    point = layer(linear(), mode="lsqr").linearize(*values)
     with pytest.raises(DerivativeError, match="diffcp has no second derivatives"):
-        layer(linear(), mode="lsqr")._layer.engine.hvp()
+        point._layer.hvp(point._batch, point._tape, None, point.outputs, values, [True] * len(values))

@@ -35,10 +35,10 @@ class Sparse(NativeEngine):
     """Solutions of the native engine, derivatives of the other kind."""
 
     def vjp(self, *arguments: Any) -> Any:
-        return SparseDerivative(self.compiled, 1).vjp(*arguments)
+        return SparseDerivative(self.compiled, lambda: self, 1).vjp(*arguments)
 
     def jvp(self, *arguments: Any, **options: Any) -> Any:
-        return SparseDerivative(self.compiled, 1).jvp(*arguments, **options)
+        return SparseDerivative(self.compiled, lambda: self, 1).jvp(*arguments, **options)
 
 
 def settled(native: NativeEngine, batch: Batch) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol, final
+from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._program.cones import CURVED, LINEAR
@@ -39,6 +39,7 @@ class Capabilities:
         return frozenset(needed | ({"quadratic"} if structure.P.nnz and not self.quadratic else set()))
 
 
+@runtime_checkable
 class Derivative(Protocol):
     """What differentiates the solutions of one compiled problem, whoever found them; laws and arguments are those of ``Engine``."""
 
