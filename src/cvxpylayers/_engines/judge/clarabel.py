@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 import clarabel
 import numpy as np
+import scipy.sparse.linalg as spla
 
 from cvxpylayers._engines.defaults import ALMOST, TOLERANCE
 from cvxpylayers._engines.judge.certificate import proves
@@ -62,8 +64,23 @@ def last_resort(program: ConeProgram, tolerance: float) -> Outcome:
     """Clarabel's answer, refined where it is a solution: what another engine could not solve is differentiated there.
 
     Residuals of 1e-11 leave x off by their root where a cone curves; so what is refined counts, though its residuals may be larger.
+    What it cannot solve far from the origin it may from where A x = b all but holds.
     """
-    found = solve_program(program, tolerance=tolerance)
+    found = _sharpened(program, solve_program(program, tolerance=tolerance), tolerance)
+    if found.status in SETTLED:
+        return found
+    origin = np.asarray(spla.lsqr(program.A, program.b, atol=_TARGET, btol=_TARGET)[0])
+    if not np.isfinite(origin).all():
+        return found
+    near = solve_program(program.moved(origin), tolerance=tolerance)
+    if near.status in NO_SOLUTION:
+        return found
+    near = _sharpened(program, replace(near, x=near.x + origin, status=Status.INSUFFICIENT_PROGRESS), tolerance)
+    return near if near.status is Status.SOLVED else found
+
+
+def _sharpened(program: ConeProgram, found: Outcome, tolerance: float) -> Outcome:
+    """A point refined, if it is solved then."""
     if found.status in NO_SOLUTION or not np.isfinite(found.x).all():
         return found
     better = refined(program, found, tolerance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,6 +37,10 @@ class ConeProgram:
         """P x."""
         U = self.P_upper
         return np.asarray(U @ x + U.T @ x - U.diagonal() * x)
+
+    def moved(self, origin: Shaped[Float64, " n"]) -> ConeProgram:
+        """The program in x - origin, its cost without the constant that this brings."""
+        return replace(self, q=self.q + self.product(origin), b=self.b - self.A @ origin)
 
     def equalities(self) -> tuple[sp.csc_matrix, Float64]:
         """The zero rows of A and b."""
