@@ -74,7 +74,7 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $$($(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'docs', 'dev') for r in e[k]))")
+	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'tables', 'docs', 'dev') for r in e[k]))")
 	$(PY) -m pip install --quiet --no-deps skfolio
 	@touch $@
 
