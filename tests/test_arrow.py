@@ -16,7 +16,7 @@ ROOT = Path(cvxpylayers.__file__).parent
 FRONT_ENDS = ("torch", "jax", "mlx", "numpy")
 # From the top of the arrow to its bottom. Groups of one row do not see each other.
 ARROW = [
-    [{name} for name in FRONT_ENDS],
+    [*({name} for name in FRONT_ENDS), {"ray"}],
     [{"_tables"}],
     [{"_file"}],
     [{"_layer"}],

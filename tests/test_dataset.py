@@ -181,7 +181,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(source: Path, tmp_p
     layer().save(tmp_path / "layer")
     command = [str(w) for w in (sys.executable, "-m", "cvxpylayers", "solve", tmp_path / "layer", source, target, "--id", "id")]
     limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "bash", *command]
-    failed = subprocess.run(command, preexec_fn=limited, capture_output=True, text=True, check=False)
+    failed = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert "File too large" in failed.stderr
     assert len(list(target.glob("*.parquet"))) == 2

@@ -29,12 +29,12 @@ def check(name: str, kind: Any, shape: tuple[int, ...]) -> None:
         InputError: a list size that does not fit. InputTypeError: entries that are not numbers.
     """
     here = f"Column {name!r} ({kind})"
-    if isinstance(kind, pa.FixedShapeTensorType):
-        if tuple(kind.shape) != shape or list(kind.permutation or range(len(shape))) != list(range(len(shape))):
-            raise InputError(f"{here} must hold tensors of shape {shape} in C order.")
-        kind = kind.storage_type
+    if isinstance(kind, pa.FixedShapeTensorType) and (
+        tuple(kind.shape) != shape or list(kind.permutation or ()) != sorted(kind.permutation or ())
+    ):
+        raise InputError(f"{here} must hold tensors of shape {shape} in C order.")
     if isinstance(kind, pa.BaseExtensionType):
-        raise InputTypeError(f"{here} is of an extension type: pass its storage.")
+        kind = kind.storage_type
     if pa.types.is_dictionary(kind):
         raise InputTypeError(f"{here} is dictionary-encoded: pass column.combine_chunks().dictionary_decode().")
     size, widths = math.prod(shape), []

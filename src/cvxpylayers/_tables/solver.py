@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,6 +98,17 @@ class TableSolver:
         arguments = {name: value for name, value in self.arguments.items() if name != "threads"}
         tables = (self.outputs, self.cotangents, self.columns, self.shared, self.keep, self.report, self.lists)
         return _codec.fingerprint((self.layer.compiled, self.layer.kind.name, options, arguments, tables))
+
+    def with_threads(self, count: int) -> TableSolver:
+        """The same solver on ``count`` threads, derivatives included; itself where its engine has no such option."""
+        names = self.layer.kind.option_names()
+        if names is None or "threads" not in names:
+            return self
+        found, old = copy.copy(self), self.layer
+        options = {**old.engine.options, "threads": count}
+        found.layer = Layer.of(old.compiled, old.kind, options, on_failure=old.on_failure, chosen=old.chosen)
+        found.arguments = {name: value for name, value in self.arguments.items() if name != "threads"}
+        return found
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """The schema of the results for tables of the schema ``given``.

@@ -14,6 +14,7 @@ from cvxpylayers._engines.registry import Solver
 from cvxpylayers._explain import Explanation
 from cvxpylayers._info import SolveInfo, WarmStart
 from cvxpylayers._layer import Call, Layer, OnFailure
+from cvxpylayers._tables.gufunc import Gufunc
 from cvxpylayers._tables.signature import Signature
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputTypeError, SolverError
@@ -166,6 +167,11 @@ class CvxpyLayer:
     def signature(self) -> Signature:
         """Names and shapes of parameters and outputs."""
         return Signature.of(self._layer.compiled)
+
+    @property
+    def gufunc(self) -> Gufunc:
+        """This layer as a generalized ufunc whose last result is the status, for Dask and xarray."""
+        return Gufunc(self._layer)
 
     def on_tables(self, **settings: Any) -> TableSolver:
         """This layer as a picklable function of a ``pyarrow.Table`` or ``RecordBatch``, one instance per row.
