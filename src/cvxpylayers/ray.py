@@ -53,9 +53,9 @@ def solve(
 ) -> Any:
     """Results of every row of a ``ray.data.Dataset``, as a lazy one; ``settings`` are those of ``layer.on_tables``.
 
-    ``layer`` is a NumPy layer, or the path of its file, read here. ``concurrency`` is the number of actors, or
-    its least and largest, ``num_cpus`` what each is given. A worker that dies is replaced and its block solved again, with the same
-    results to the last bit.
+    ``layer`` is a NumPy layer, or the path of its file, read here. ``concurrency`` is the number of actors, or its least and
+    largest, ``num_cpus`` what each is given; leave the cluster a CPU for reading, without which nothing moves. A worker that
+    dies is replaced and its block solved again, with the same results to the last bit.
 
     Raises:
         InputError, InputTypeError, OptionError: a name, a setting or a column is not understood; nothing has been solved then.
@@ -70,5 +70,7 @@ def solve(
     schema = dataset.schema()
     if schema is not None:
         solver.schema(schema.base_schema)
-    options = {"batch_format": "pyarrow", "batch_size": batch_size, "concurrency": concurrency, "num_cpus": num_cpus}
+    least, most = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency
+    pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most)
+    options = {"batch_format": "pyarrow", "batch_size": batch_size, "compute": pool, "num_cpus": num_cpus}
     return dataset.map_batches(Actor, fn_constructor_args=(solver,), **options)
