@@ -14,7 +14,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(abspath constraints.txt)
 
-.PHONY: help demo test bench lint docs format sanitize clean
+.PHONY: help demo test clusters bench lint docs format sanitize clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -30,6 +30,11 @@ test: $(EXTENSION)
 	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) $(ARGS)
 	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets); do \
 	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -m isa; done
+
+## make clusters  the tests on Ray and Spark, which are installed for it; Spark needs Java
+clusters: $(EXTENSION)
+	pip install --quiet -r tests/clusters.txt
+	OMP_NUM_THREADS=1 python -m pytest tests/test_ray.py tests/test_spark.py $(ARGS)
 
 ## make bench     measure against the published peers, each in its own environment; ARGS="--help" for choices
 bench: $(EXTENSION)
@@ -75,7 +80,7 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $$($(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'docs', 'dev') for r in e[k]))")
+	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'tables', 'dask', 'docs', 'dev') for r in e[k]))")
 	$(PY) -m pip install --quiet --no-deps skfolio
 	@touch $@
 

@@ -18,7 +18,16 @@ ROOT = Path(cvxpylayers.__file__).parent
 FRONT_ENDS = ("torch", "jax", "mlx", "numpy")
 # Each from the top of its arrow to the bottom. What stands in one row does not see each other; modules beside a folder are files.
 ARROWS = {
-    "": (FRONT_ENDS, ("_layer",), ("_canon", "_engines"), ("_program",), ("_typing", "errors")),
+    "": (
+        (*FRONT_ENDS, "ray"),
+        ("_tables",),
+        ("_file",),
+        ("_layer",),
+        ("_canon", "_engines"),
+        ("_verify",),
+        ("_program",),
+        ("_typing", "errors"),
+    ),
     "_engines": (("registry", "log_space"), ("foreign",), ("native",), ("judge",), ("engine", "defaults")),
 }
 # Faces and self-check look everywhere below the front ends.
@@ -122,6 +131,12 @@ def test_importing_the_package_imports_no_framework_that_cvxpy_does_not() -> Non
         f"import sys, cvxpy\nfound = lambda: {FRAMEWORKS!r} & sys.modules.keys()\nbefore = found()\n"
         "import cvxpylayers._layer.layer, cvxpylayers.numpy; print(*found() - before)"
     )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == []
+
+
+def test_a_layer_out_of_a_file_needs_no_cvxpy_and_no_arrow() -> None:
+    code = "import sys, cvxpylayers.numpy, cvxpylayers._file; print(*{'cvxpy', 'pyarrow'} & sys.modules.keys())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert found == []
 

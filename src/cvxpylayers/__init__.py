@@ -6,6 +6,9 @@ tensor framework.
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from cvxpylayers import errors
 from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._program import Status
@@ -19,6 +22,9 @@ from cvxpylayers.errors import (
     SolverError,
     UnsupportedConeError,
 )
+
+if TYPE_CHECKING:
+    from cvxpylayers.numpy import CvxpyLayer
 
 __version__ = "2.0.0.dev0"
 
@@ -35,4 +41,16 @@ __all__ = [
     "UnsupportedConeError",
     "WarmStart",
     "errors",
+    "load",
 ]
+
+
+def load(path: str | os.PathLike[str]) -> CvxpyLayer:
+    """The layer that ``layer.save`` wrote, for NumPy arrays and tables; ``CvxpyLayer.load`` of a front end gives one of its own.
+
+    Raises:
+        InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
+    """
+    from cvxpylayers.numpy import CvxpyLayer
+
+    return CvxpyLayer.load(path)

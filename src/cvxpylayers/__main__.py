@@ -10,9 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-import cvxpy as cp
 import numpy as np
-from cvxpy.atoms.sum_squares import sum_squares
 
 from cvxpylayers import _core
 from cvxpylayers._engines import registry
@@ -60,6 +58,9 @@ def _compiled_jax() -> str:
 
 def _layer(solver: str | None, tolerance: float) -> Layer:
     """Least squares over the simplex, with every number a parameter."""
+    import cvxpy as cp
+    from cvxpy.atoms.sum_squares import sum_squares
+
     F, g, x = cp.Parameter((_ROWS, _COLUMNS), name="F"), cp.Parameter(_ROWS, name="g"), cp.Variable(_COLUMNS, name="x")
     problem = cp.Problem(cp.Minimize(sum_squares(F @ x - g)), [x.sum() == 1, x >= 0])
     return Layer(problem, [F, g], [x], solver=solver, solver_args={"tolerance": tolerance})
@@ -100,8 +101,17 @@ def _self_check() -> Iterator[tuple[str, str, bool]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the report; 0 where every check passed."""
-    parser = argparse.ArgumentParser(prog="python -m cvxpylayers", description=__doc__)
+    """Print the report, 0 where every check passed; or what follows ``solve``."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["solve"]:
+        from cvxpylayers._tables import command
+
+        return command.main(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m cvxpylayers",
+        description=__doc__,
+        epilog="python -m cvxpylayers solve --help: solve a folder of Parquet files",
+    )
     parser.add_argument("--instruction-sets", action="store_true", help="print the instruction sets of this machine, one a line")
     if parser.parse_args(arguments).instruction_sets:
         print("\n".join(_core.available_instruction_sets()))

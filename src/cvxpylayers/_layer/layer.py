@@ -6,15 +6,13 @@ import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import cvxpy as cp
 import numpy as np
 
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.log_space import build, kind_of
 from cvxpylayers._engines.registry import Solver, automatic, check, resolve
-from cvxpylayers._layer.assembly import Assembly, assemble
 from cvxpylayers._layer.explain import Explanation, explain, summary
 from cvxpylayers._layer.failure import OnFailure, failure_message, failure_mode
 from cvxpylayers._layer.info import SolveInfo, WarmStart
@@ -25,6 +23,9 @@ from cvxpylayers._layer.outputs import Outputs
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, NDArray
 from cvxpylayers.errors import InputError, SolverError
+
+if TYPE_CHECKING:
+    import cvxpy as cp
 
 __all__ = ["Call", "Layer", "OnFailure"]
 
@@ -57,8 +58,10 @@ class Layer:
     ) -> None:
         loud, wished = spoken(solver_args)
         mode = failure_mode(on_failure if wished is None or on_failure != "raise" else wished)
+        from cvxpylayers._layer.assembly import assemble  # brings CVXPY, which a layer out of a file needs nothing of
+
         parts = assemble(problem, parameters, variables, solver=solver, gp=gp, canon_backend=canon_backend, solver_args=solver_args)
-        self._set(parts, mode, verbose if loud is None else loud)
+        self._set(*parts, mode, verbose if loud is None else loud)
 
     @classmethod
     def of(
@@ -69,15 +72,16 @@ class Layer:
         *,
         on_failure: OnFailure = "raise",
         verbose: bool = False,
+        chosen: bool = False,
     ) -> Layer:
-        """The layer of a problem that has been compiled; ``options`` are the engine's own."""
+        """The layer of a problem that has been compiled; ``options`` are the engine's own, ``chosen`` as in ``Assembly``."""
         layer = cls.__new__(cls)
         check(kind, compiled)
-        layer._set(Assembly(compiled, build(kind, compiled, options), chosen=False), on_failure, verbose)
+        layer._set(compiled, build(kind, compiled, options), chosen, on_failure, verbose)
         return layer
 
-    def _set(self, parts: Assembly, on_failure: OnFailure, verbose: bool) -> None:
-        self.compiled, self.engine, self._chosen = parts
+    def _set(self, compiled: CompiledProblem, engine: Engine, chosen: bool, on_failure: OnFailure, verbose: bool) -> None:
+        self.compiled, self.engine, self.chosen = compiled, engine, chosen
         self.on_failure, self.verbose = on_failure, verbose
         self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
         self.ranks = tuple(len(spec.shape) for spec in self.compiled.parameters)
@@ -276,7 +280,7 @@ class Layer:
 
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
-        why = automatic(self.compiled, self.engine.options)[1] if self._chosen else "named by the user"
+        why = automatic(self.compiled, self.engine.options)[1] if self.chosen else "named by the user"
         return explain(self.compiled, self.engine.describe(), why)
 
     def describe(self) -> str:

@@ -23,8 +23,8 @@ _CLASSES: Final[dict[str, Any]] = {name: kind for name, kind in vars(_program).i
 
 def digest(value: Any) -> str:
     """32 hexadecimal digits that tell apart what ``dumps`` would write differently."""
-    arrays: list[NDArray[Any]] = []
-    total = hashlib.blake2b(json.dumps(_tree(value, arrays)).encode(), digest_size=16)
+    tree, arrays = flatten(value)
+    total = hashlib.blake2b(json.dumps(tree).encode(), digest_size=16)
     for array in arrays:
         total.update(f"{array.dtype.str}{array.shape}".encode())
         total.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
@@ -33,10 +33,9 @@ def digest(value: Any) -> str:
 
 def dumps(value: Any) -> str:
     """Text that ``loads`` turns back into ``value``: scalars, tuples, dicts, arrays, CSR matrices and classes of ``_program``."""
-    arrays: list[NDArray[Any]] = []
-    tree = json.dumps(_tree(value, arrays)).encode()
+    tree, arrays = flatten(value)
     file = io.BytesIO()
-    np.savez_compressed(file, np.frombuffer(tree, dtype=np.uint8), *arrays)
+    np.savez_compressed(file, np.frombuffer(json.dumps(tree).encode(), dtype=np.uint8), *arrays)
     return base64.b85encode(file.getvalue()).decode()
 
 
@@ -45,6 +44,17 @@ def loads(text: str) -> Any:
     with np.load(io.BytesIO(base64.b85decode(text)), allow_pickle=False) as archive:
         tree, *arrays = (archive[f"arr_{k}"] for k in range(len(archive.files)))
     return _value(json.loads(tree.tobytes()), arrays)
+
+
+def flatten(value: Any) -> tuple[Any, list[NDArray[Any]]]:
+    """``value`` as a tree of JSON's types, and the arrays that it numbers."""
+    arrays: list[NDArray[Any]] = []
+    return _tree(value, arrays), arrays
+
+
+def unflatten(tree: Any, arrays: list[NDArray[Any]]) -> Any:
+    """What ``flatten`` was given; raises whatever a tree of another shape leads to, and runs none of its content."""
+    return _value(tree, arrays)
 
 
 def _tree(value: Any, arrays: list[NDArray[Any]]) -> Any:
@@ -78,6 +88,8 @@ def _value(tree: Any, arrays: list[NDArray[Any]]) -> Any:
             return arrays[content]
         case "csr":
             data, indices, indptr, shape = (_value(part, arrays) for part in content)
+            if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in (data, indices, indptr)):
+                raise TypeError("a sparse matrix is made of three arrays")
             return sp.csr_array((data, indices, indptr), shape=shape)
         case "tuple":
             return tuple(_value(entry, arrays) for entry in content)

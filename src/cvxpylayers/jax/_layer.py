@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import cvxpy as cp
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cvxpylayers import _file
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.inputs import batch_shape, rounding_of
@@ -96,6 +98,25 @@ class CvxpyLayer:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CvxpyLayer:
         return self  # immutable
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The layer that ``save`` of any front end wrote; nothing in the file is executed.
+
+        Raises:
+            InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
+        """
+        layer = cls.__new__(cls)
+        layer._program = Program(_file.load(path))
+        return layer
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the compiled problem, the engine's name and its options to a file, which ``load`` of any front end reads.
+
+        Raises:
+            InputError: the engine is an object or a function of yours, or an option is no plain value.
+        """
+        _file.save(self._layer, path)
 
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cvxpylayers import _file
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._layer.layer import Call, Layer, OnFailure
+from cvxpylayers._tables.gufunc import Gufunc
+from cvxpylayers._tables.signature import Signature
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputTypeError, SolverError
 from cvxpylayers.numpy._linearization import Array, Linearization
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+    from cvxpylayers._tables.dataset import Report
+    from cvxpylayers._tables.solver import TableSolver
 
 
 class CvxpyLayer:
@@ -134,6 +143,96 @@ class CvxpyLayer:
         ``options`` are those of a call; ``linearize`` gives the outputs as well.
         """
         return self.linearize(*params, **options).jacobian()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The layer that ``save`` wrote, of whatever front end; nothing in the file is executed, and CVXPY is not imported.
+
+        Raises:
+            InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
+        """
+        layer = cls.__new__(cls)
+        layer._layer = _file.load(path)
+        return layer
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the compiled problem, the engine's name and its options to a file, which ``load`` of any front end reads.
+
+        Raises:
+            InputError: the engine is an object or a function of yours, or an option is no plain value.
+        """
+        _file.save(self._layer, path)
+
+    @property
+    def signature(self) -> Signature:
+        """Names and shapes of parameters and outputs."""
+        return Signature.of(self._layer.compiled)
+
+    @property
+    def gufunc(self) -> Gufunc:
+        """This layer as a generalized ufunc whose last result is the status, for Dask and xarray."""
+        return Gufunc(self._layer)
+
+    def on_tables(self, **settings: Any) -> TableSolver:
+        """This layer as a picklable function of a ``pyarrow.Table`` or ``RecordBatch``, one instance per row.
+
+        The result has the columns ``keep``, one for each output, ``status`` (a word), those of ``report``, and gradients.
+        Parameters come as numbers, lists (also nested) or fixed-shape tensors, in C order. Needs pyarrow, the extra ``tables``.
+
+        Args:
+            outputs: names of the outputs that are wanted, or a mapping from them to column names; all by default.
+            keep: columns that are passed on as they are, for example an id.
+            columns: parameter → column, where the names differ.
+            shared: parameter → value, for parameters that are no column.
+            gradients_of: outputs whose cotangents are columns, named ``d_`` and the output or by a mapping; adds columns named
+                ``d_`` and the parameter, with the gradient of each row, for every parameter, and ``degenerate``.
+            report: of objective, iterations, primal_residual, dual_residual, gap, margin, fallback; the first two by default.
+            lists: arrays leave as "fixed" (fixed-size lists in C order), "list" or "tensor" (fixed-shape tensors).
+            solver_args: options of the engine, as in a call.
+
+        Raises:
+            InputError, InputTypeError, OptionError: a name, shape or option is not understood.
+        """
+        from cvxpylayers._tables.solver import TableSolver
+
+        return TableSolver(self._layer, **settings)
+
+    def solve_dataset(
+        self,
+        source: Any,
+        target: str | os.PathLike[str],
+        *,
+        id: str | Sequence[str] = (),  # noqa: A002
+        resume: bool = True,
+        progress: bool | Callable[[Any], None] = True,
+        rows: int = 65_536,
+        **settings: Any,
+    ) -> Report:
+        """Solve every row of Parquet files that need not fit into memory: one file of results for each file, in a folder.
+
+        A file of results appears when it is whole. A run that was interrupted is continued by the same call: the
+        file in work is lost, and nothing is solved twice. ``_manifest.json`` says what the folder holds, and for which problem.
+
+        Args:
+            source: a path or URI of files or of a folder, or a ``pyarrow.dataset.Dataset`` of files.
+            target: a path or URI of a folder on any of Arrow's file systems.
+            id: columns that are passed on.
+            resume: go on with what is there; False refuses a folder that has results.
+            progress: print a line for each file, or a function of the ``Report`` so far.
+            rows: instances that are solved at once; memory is a few times what they hold.
+            settings: as for ``on_tables``.
+
+        Returns:
+            rows, how many have each status, files, and the rate of this run.
+
+        Raises:
+            InputError, InputTypeError: a column is missing or changes between files, the target holds the source, or results of
+                another problem, options or files. OSError: a file cannot be read or written. What was finished stays.
+        """
+        from cvxpylayers._tables.dataset import solve_dataset
+
+        solver = self.on_tables(keep=[id] if isinstance(id, str) else id, **settings)
+        return solve_dataset(solver, source, target, resume=resume, progress=progress, rows=rows)
 
     def _solve(self, arrays: Sequence[NDArray[Any]], dtype: np.dtype[Any], **options: Any) -> tuple[Call, tuple[Array, ...]]:
         """One solve, and its outputs in the type ``dtype``."""
