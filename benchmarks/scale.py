@@ -31,7 +31,7 @@ _FILES = 16
 
 
 def tiny() -> CvxpyLayer:
-    """A scalar penalty around a point, 2 variables."""
+    """The projection of a point onto the simplex, 2 variables."""
     x, b = cp.Variable(2, name="x"), cp.Parameter(2, name="b")
     return CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b)), [x >= 0, cp.sum(x) == 1]), [b], [x])
 
