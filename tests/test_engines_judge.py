@@ -41,7 +41,7 @@ def rough(program: ConeProgram, size: float = 1e-4) -> tuple[Array, Array]:
 @pytest.mark.parametrize("small", [0, 100], ids=["sparse", "dense"])
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def test_a_rough_point_is_refined_to_derivative_quality(make: Any, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvxpylayers._engines.judge.judge._SMALL", small)
+    monkeypatch.setattr("cvxpylayers._engines.judge.point._SMALL", small)
     case = make()
     outputs, info = layer(case, rough).solve(*case.values)
     assert max(info.primal_residual.max(), info.dual_residual.max(), info.gap.max()) <= 1e-11
