@@ -15,18 +15,8 @@ from typing import Any, Final
 
 import cvxpy as cp
 
-from cvxpylayers._canon.cvxpy_bridge import (
-    bounds,
-    brief,
-    dpp_rules,
-    exponents,
-    is_convolution,
-    is_division,
-    is_kronecker,
-    is_negation,
-    is_product,
-    is_quad_form,
-)
+from cvxpylayers._canon.atoms import exponents, is_convolution, is_division, is_kronecker, is_negation, is_product, is_quad_form
+from cvxpylayers._canon.cvxpy_bridge import bounds, brief, dpp_rules
 
 _LAST: Final = "Rewrite it until problem.is_dpp() is True: a term may hold one parameter, as a factor."
 

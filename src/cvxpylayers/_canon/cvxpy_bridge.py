@@ -18,12 +18,6 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 from cvxpy import settings
-from cvxpy.atoms.affine.binary_operators import DivExpression, MulExpression
-from cvxpy.atoms.affine.conv import conv, convolve
-from cvxpy.atoms.affine.kron import kron
-from cvxpy.atoms.affine.unary_operators import NegExpression
-from cvxpy.atoms.elementwise.power import Power
-from cvxpy.atoms.quad_form import QuadForm
 from cvxpy.constraints.exponential import ExpCone
 from cvxpy.constraints.nonpos import NonNeg
 from cvxpy.constraints.power import PowCone3D, PowConeND
@@ -31,7 +25,6 @@ from cvxpy.constraints.psd import PSD
 from cvxpy.constraints.second_order import SOC
 from cvxpy.constraints.zero import Zero
 from cvxpy.reductions.cone2cone.exact import ExactCone2Cone, PowNDConversion
-from cvxpy.reductions.dcp2cone.canonicalizers import CANON_METHODS
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
 from cvxpy.reductions.solvers.solving_chain import resolve_and_build_chain
@@ -131,50 +124,10 @@ def is_dpp(problem: Any, gp: bool) -> bool:
     return bool(problem.is_dpp("dgp") if gp else problem.is_dpp("dcp", quad_form_dpp="qp"))
 
 
-def is_quad_form(expression: Any) -> bool:
-    """Whether ``expression`` is ``quad_form(x, P)``."""
-    return isinstance(expression, QuadForm)
-
-
-def is_affine(expression: Any) -> bool:
-    """Whether a quadratic term among the arguments of ``expression`` is one of it too."""
-    return type(expression) not in CANON_METHODS
-
-
 def bounds(variable: cp.Variable) -> list[Any]:
     """The bounds of ``variable`` that are expressions."""
     pair: Any = variable.attributes["bounds"] or ()
     return [bound for bound in pair if isinstance(bound, cp.Expression)]
-
-
-def is_division(expression: Any) -> bool:
-    """Whether ``expression`` is a quotient."""
-    return isinstance(expression, DivExpression)
-
-
-def is_product(expression: Any) -> bool:
-    """Whether ``expression`` is a product, of matrices or entry by entry."""
-    return isinstance(expression, MulExpression)
-
-
-def is_convolution(expression: Any) -> bool:
-    """Whether ``expression`` is a convolution of vectors or of columns."""
-    return isinstance(expression, (conv, convolve))
-
-
-def is_kronecker(expression: Any) -> bool:
-    """Whether ``expression`` is a Kronecker product."""
-    return isinstance(expression, kron)
-
-
-def is_negation(expression: Any) -> bool:
-    """Whether ``expression`` is another with its sign changed."""
-    return isinstance(expression, NegExpression)
-
-
-def exponents(expression: Any) -> list[cp.Parameter]:
-    """The parameters in the exponent of ``expression``, which is no argument of it."""
-    return expression.p.parameters() if isinstance(expression, Power) and isinstance(expression.p, cp.Expression) else []
 
 
 def canonicalize(

@@ -8,7 +8,8 @@ from typing import Any
 import cvxpy as cp
 
 from cvxpylayers._canon.advice import holding, named, renamed
-from cvxpylayers._canon.cvxpy_bridge import IrreducibleError, brief, is_affine, is_quad_form, reduced
+from cvxpylayers._canon.atoms import is_affine, is_quad_form
+from cvxpylayers._canon.cvxpy_bridge import IrreducibleError, brief, reduced
 from cvxpylayers.errors import ProblemError
 
 

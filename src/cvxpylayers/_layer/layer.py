@@ -56,10 +56,10 @@ class Layer:
         solver_args: Mapping[str, Any] | None = None,
         on_failure: OnFailure = "raise",
     ) -> None:
-        loud, wished = spoken(solver_args)
-        mode = failure_mode(on_failure if wished is None or on_failure != "raise" else wished)
         from cvxpylayers._layer.assembly import assemble  # brings CVXPY, which a layer out of a file needs nothing of
 
+        loud, wished = spoken(solver_args)
+        mode = failure_mode(on_failure if wished is None or on_failure != "raise" else wished)
         parts = assemble(problem, parameters, variables, solver=solver, gp=gp, canon_backend=canon_backend, solver_args=solver_args)
         self._set(*parts, mode, verbose if loud is None else loud)
 
@@ -116,8 +116,7 @@ class Layer:
         if kind is self.kind:
             return self, arguments
         if kind not in self._others:
-            understood = kind.option_names() or COMMON.keys()
-            shared = understood & {*COMMON, "derivative"}
+            shared = (kind.option_names() or COMMON.keys()) & {*COMMON, "derivative"}
             options = {name: value for name, value in self.engine.options.items() if name in shared}
             self._others[kind] = Layer.of(self.compiled, kind, options, on_failure=self.on_failure, verbose=self.verbose)
         return self._others[kind], arguments
@@ -126,7 +125,7 @@ class Layer:
         """Check and broadcast one array per parameter, of shape (*batch_i, *parameter shape).
 
         Raises:
-            InputError, InputTypeError: as ``_arrays.to_batch``.
+            InputError, InputTypeError: as ``inputs.to_batch``.
         """
         return to_batch(self.compiled.parameters, arrays)
 
