@@ -164,7 +164,7 @@ class ParameterSpec:
         restricted = self.sign or self.psd or self.symmetric or self.support is not None or self.bounds is not None
         return not restricted and "log" not in self.forms
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
         return math.prod(self.shape)
@@ -179,7 +179,7 @@ class OutputSpec:
     dual: bool = False
     exp: bool = False  # R gives its logarithm
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
         return math.prod(self.shape)
@@ -242,7 +242,7 @@ class Batch:
     rounding: tuple[float, ...] = ()
     infinite: bool = False
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of instances B."""
         return math.prod(self.shape)
