@@ -19,6 +19,7 @@ SLACK, DEFINITE_SLACK = 1e-8, 1e-9
 _ROUNDING = {"f": 16 * 2.0**-23, "e": 16 * 2.0**-10, "E": 16 * 2.0**-7}  # float32, float16, bfloat16
 # Largest entry of (S - Sᵀ)/2, relative to that of S, which is taken for error; the symmetric part of S is what counts.
 SKEW = 1e-3
+_DOUBLE = np.dtype(np.float64)
 _FEW = 8192  # entries of which a dot product is one thread's work
 # From here on a bound is none, as for other solvers: 1e20, and what it may become in a coarse dtype.
 INFINITE = 0.99e20
@@ -78,7 +79,7 @@ def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64,
     shape = (*array.shape[:rank], spec.size)
     if array.size == 0:
         return np.broadcast_to(np.empty(spec.size), shape)  # NumPy gives other empty arrays strides of 0 throughout
-    if array.dtype == np.float64 and array.flags.c_contiguous and array.flags.aligned:
+    if array.dtype == _DOUBLE and (flags := array.flags).c_contiguous and flags.aligned:
         return array.reshape(shape)
     if array.dtype.kind not in "fiu":
         raise InputTypeError(f"Parameter {spec.name!r} must hold real numbers (float64 is best); got {array.dtype}.")
@@ -116,22 +117,28 @@ def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tu
         raise InputError(f"Batch axes must broadcast against each other as in NumPy; got {listed}.") from None
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Batch:
     """The batch as engines take it: bounds that are none are infinite, and ``invalid`` marks instances that hold NaN or inf
     elsewhere, or leave a declared domain (None when all are fine).
 
     Of parameters that make P only the diagonal is judged here; engines judge P where it matters.
     """
-    invalid, arrays, infinite = None, list(batch.arrays), False
-    for i, (spec, array, rounding) in enumerate(zip(specs, batch.arrays, _roundings(batch), strict=True)):
+    plain = [_plain(compact(array, array.ndim - 1)) for array in batch.arrays]
+    suspects = [i for i, spec in enumerate(specs) if not (plain[i] and spec.free)]
+    return _judged(specs, batch, plain, suspects) if suspects else batch
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _judged(specs: Sequence[ParameterSpec], batch: Batch, plain: Sequence[bool], suspects: Sequence[int]) -> Batch:
+    """``screen`` of the parameters at these positions; ``plain`` as ``_plain`` says of each."""
+    invalid, arrays, infinite, roundings = None, list(batch.arrays), False, _roundings(batch)
+    for i in suspects:
+        spec, array = specs[i], batch.arrays[i]
         distinct = compact(array, array.ndim - 1)
-        if (plain := _plain(distinct)) and spec.free:
-            continue
-        if not plain and spec.unbounded:
+        if not plain[i] and spec.unbounded:
             distinct = np.where(np.abs(distinct) >= INFINITE, np.copysign(np.inf, distinct), distinct)
             arrays[i], infinite = np.broadcast_to(distinct, array.shape), True
-        for _, bad in (*_violations(spec, distinct, rounding, plain), *_ill_shaped(spec, distinct, rounding)):
+        for _, bad in (*_violations(spec, distinct, roundings[i], plain[i]), *_ill_shaped(spec, distinct, roundings[i])):
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
     if invalid is None and not infinite:

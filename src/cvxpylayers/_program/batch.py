@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -33,7 +34,7 @@ class Batch:
     rounding: tuple[float, ...] = ()
     infinite: bool = False
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of instances B."""
         return math.prod(self.shape)

@@ -82,7 +82,7 @@ class ParameterSpec:
         restricted = self.sign or self.psd or self.symmetric or self.support is not None or self.bounds is not None
         return not restricted and "log" not in self.forms
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
         return math.prod(self.shape)
@@ -97,7 +97,7 @@ class OutputSpec:
     dual: bool = False
     exp: bool = False  # R gives its logarithm
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
         return math.prod(self.shape)
