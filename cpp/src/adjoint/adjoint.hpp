@@ -323,7 +323,7 @@ class Adjoint {
     else
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) own.r1[plan_.A.indices[k]] = -program.A[k][lane];
     if (!own.solve()) return HUGE_VAL;
-    double sum = active_[i][lane] ? 0.0 : uncertainty_.rows[i][lane];
+    double sum = nothing + (active_[i][lane] ? 0.0 : uncertainty_.rows[i][lane]);
     for (Index j = 0; j < plan_.n; ++j) sum += std::abs(own.r1[j]) * uncertainty_.columns[j][lane];
     for (Index k = 0; k < plan_.m; ++k) sum += std::abs(own.r2[k]) * uncertainty_.rows[k][lane];
     return sum;

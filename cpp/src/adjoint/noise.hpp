@@ -8,6 +8,7 @@ namespace cvxl::CVXL_ISA {
 
 inline constexpr double rounding_noise = 1e-12;  // of sums, in units of their terms
 inline constexpr double residuals_count = 4.0;
+inline constexpr double nothing = 1e-20;         // in equilibrated units: what is left of an iteration that tends to zero
 
 // Points and scratch in equilibrated units: x, t, g, l have n entries, z, s, r have m.
 template <class V>
@@ -36,24 +37,29 @@ V most_noise(const Plan& plan, const V* x, const V* s, const V* z) {
   V x_norm = V{}, w_norm = V{};
   for (Index j = 0; j < plan.n; ++j) x_norm = max(x_norm, abs(x[j]));
   for (Index i = 0; i < plan.m; ++i) w_norm = max(w_norm, max(abs(s[i]), abs(z[i])));
-  return 1e-6 * (x_norm + w_norm);
+  return 1e-6 * (x_norm + w_norm) + nothing;
 }
 
-// Slacks and multipliers are taken to be off by what their own row and columns are, and by rounding of the largest variable and column of the
-// instance, through what couples them.
+// Slacks and multipliers are taken to be off by what their own row and columns are, and by rounding of the largest variable and column and the
+// largest residual of a row of the instance, through what couples them.
 template <class V>
 void measure_noise(const ProgramPack<V>& program, const Scaling<V>& scaling, Point<V> at, Scratch<V> room, const Uncertainty<V>& to) {
   const Plan& plan = program.plan;
-  V largest_x = V{}, largest_column = V{};
+  V largest_x = V{}, largest_residual = V{}, largest_column = V{};
   for (Index j = 0; j < plan.n; ++j) largest_x = max(largest_x, abs(at.x[j]));
   program.products(at.x, at.z, room.t, room.r, room.g);
+  for (Index i = 0; i < plan.m; ++i) {
+    room.r[i] = abs(room.r[i] + at.s[i] - scaling.E[i] * program.b[i]);
+    largest_residual = max(largest_residual, room.r[i]);
+  }
+  const V of_x = rounding_noise * largest_x + residuals_count * largest_residual;
   for (Index j = 0; j < plan.n; ++j) {
     to.columns[j] = residuals_count * abs(room.t[j] + scaling.c * scaling.D[j] * program.q[j] + room.g[j]);
     room.l[j] = V{};
   }
   const auto put = [&](Index column, V factor, V value) {
     to.columns[column] += rounding_noise * abs(factor * value);
-    room.l[column] += rounding_noise * abs(factor) * largest_x;
+    room.l[column] += abs(factor) * of_x;
   };
   for (Index i = 0; i < plan.n; ++i)
     for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
@@ -68,8 +74,8 @@ void measure_noise(const ProgramPack<V>& program, const Scaling<V>& scaling, Poi
       sum += abs(program.A[k] * at.x[j]);
       to.columns[j] += rounding_noise * abs(program.A[k] * at.z[i]);
     }
-    to.rows[i] = rounding_noise * sum + residuals_count * abs(room.r[i] + at.s[i] - scaling.E[i] * program.b[i]);
-    to.slacks[i] = to.rows[i] + rounding_noise * largest_x;
+    to.rows[i] = rounding_noise * sum + residuals_count * room.r[i];
+    to.slacks[i] = to.rows[i] + of_x + nothing;
   }
   for (Index j = 0; j < plan.n; ++j) {
     room.l[j] += to.columns[j];
@@ -78,7 +84,7 @@ void measure_noise(const ProgramPack<V>& program, const Scaling<V>& scaling, Poi
   for (Index i = 0; i < plan.m; ++i) {
     V most = V{};
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) most = max(most, abs(program.A[k]) * room.l[plan.A.indices[k]]);
-    to.multipliers[i] = most + largest_column;
+    to.multipliers[i] = most + largest_column + nothing;
   }
   for (const ConeBlock& cone : plan.cones) {
     const Index begin = cone.first, end = begin + cone.rows();
