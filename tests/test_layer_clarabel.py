@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvxpylayers._engines.foreign.clarabel import solve_instance
-from cvxpylayers._engines.judge.judge import clarabel as instance
+from cvxpylayers._engines.judge import clarabel as instance
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Status
 
