@@ -423,22 +423,22 @@ class Adjoint {
     for (Index i = 0; i < plan_.m; ++i) y[i][lane] = own.r2[i];
   }
 
-  // Solves in the given lanes, from zero, refining until the residual no longer shrinks, or is rounding: of rows in units of the smallest part
-  // of a, as c and D scale r1.
+  // Solves in the given lanes, from zero, refining until the residual no longer shrinks, or is rounding: in units of the smallest part of
+  // (a, y), as c and D scale the right-hand side.
   void refine(V norm, M lanes) {
     V least = scaling_.D[0], most = scaling_.D[0];
     for (Index j = 1; j < plan_.n; ++j) {
       least = min(least, scaling_.D[j]);
       most = max(most, scaling_.D[j]);
     }
-    const V norm_of_rows = norm * least / (most * max(scaling_.c, splat<V>(1.0)));
+    const V enough = roundoff * norm * min(scaling_.c, 1.0 / scaling_.c) * least / most;
     V before = residual();
     for (int pass = 0; pass < passes && any(lanes); ++pass) {
       kkt_.solve(program.A, t1_, t2_, c1_, c2_);
       for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, a[j] + c1_[j], a[j]);
       for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, y[i] + c2_[i], y[i]);
       const V now = residual();
-      lanes &= ((now > roundoff * norm) | (largest(t2_, plan_.m) > roundoff * norm_of_rows)) & (now < 0.5 * before);
+      lanes &= (now > enough) & (now < 0.5 * before);
       before = now;
     }
   }
