@@ -6,11 +6,13 @@ Oracles are closed forms that do not depend on the scale.
 from __future__ import annotations
 
 import warnings
+from math import comb
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.sparse as sp
 
 from cvxpylayers import Status
@@ -212,3 +214,31 @@ def test_the_gap_bounds_the_error_of_the_objective() -> None:
     assert found.dual <= 1e-15
     assert found.gap == pytest.approx(0.01, rel=0.02)
     assert settle(case, Claim(np.array([1.01]), np.array([1e6])), polish=False).status == Status.INSUFFICIENT_PROGRESS
+
+
+def smoothest(size: int, order: int, c: Array) -> float:
+    """min ½‖x‖² - cᵀx with nonnegative differences Dx: x is a polynomial and repeated sums of Dx ≥ 0, which NNLS finds."""
+    sums = np.zeros((size + order, size))
+    sums[order:] = np.tril(np.ones((size, size)))
+    for _ in range(order - 1):
+        sums = np.cumsum(sums, axis=0)
+    basis = np.linalg.qr(np.vander(np.linspace(-1, 1, size + order), order))[0]
+    for _ in range(2):
+        sums -= basis @ (basis.T @ sums)
+    residual = scipy.optimize.nnls(sums / np.linalg.norm(sums, axis=0), c - basis @ (basis.T @ c), maxiter=10 * size)[1]
+    return float(0.5 * residual**2 - 0.5 * c @ c)
+
+
+@pytest.mark.parametrize("size", [100, 300, 500])
+def test_what_is_almost_solved_has_almost_the_objective(size: int) -> None:
+    """Chains of nearly dependent constraints have multipliers of 1e4, which a solver that stops early has not seen."""
+    order, t = 4, np.arange(1, size + 5)
+    c = np.sqrt((t - 1) / (size + 3)) + 0.1 * np.sin(t)
+    D = sp.diags([(-1.0) ** j * comb(order, j) for j in range(order + 1)], range(order, -1, -1), shape=(size, size + order)).tocsr()
+    x, q = cp.Variable(size + order), cp.Parameter(size + order)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(0.5 * cp.sum_squares(x) - q @ x), [D @ x >= 0]), [q], [x], on_failure="nan")
+    _, info = layer.solve(c)
+    error = abs(float(info.objective) - smoothest(size, order, c)) / abs(float(info.objective))
+    limit = {Status.SOLVED: 1e-8, Status.ALMOST_SOLVED: 1e-5}
+    assert error <= limit.get(Status(int(info.codes)), np.inf)
+    assert size > 100 or info.codes == Status.SOLVED

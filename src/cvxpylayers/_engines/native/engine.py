@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from cvxpylayers import _core
-from cvxpylayers._engines.defaults import DEFAULTS, SMOOTHING, TOLERANCE
+from cvxpylayers._engines.defaults import ALMOST, DEFAULTS, SMOOTHING, TOLERANCE
 from cvxpylayers._engines.engine import Capabilities, Engine
 from cvxpylayers._engines.judge.clarabel import last_resort
+from cvxpylayers._engines.judge.judge import Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
@@ -125,6 +126,8 @@ class NativeEngine(Engine):
             found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
             if found.status >= solution.status[row] and not found.sharper(worst[row]):
                 solution.fallback[row] = _UNRESOLVED[solution.status[row]]
+                if solution.status[row] == Status.ALMOST_SOLVED and not _bounded(solution, row, found):
+                    solution.status[row] = Status.INSUFFICIENT_PROGRESS
                 continue
             solution.fallback[row] = True
             if off.any():
@@ -202,6 +205,15 @@ class NativeEngine(Engine):
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
         return {"name": self.name, **self._kernel.describe()}
+
+
+def _bounded(solution: Solution, row: np.intp, other: Outcome) -> bool:
+    """Whether the error of an objective is as small as `almost solved` says, by the multipliers of another failed attempt.
+
+    f* - f(x) ≤ |z*|ᵀ|r_p|, and an attempt that has stopped early has seen too little of z* (cpp/src/ipm/relative.hpp).
+    """
+    error = np.abs(other.z).sum() * solution.primal_residual[row]
+    return not np.isfinite(other.z).all() or bool(error <= ALMOST * max(1.0, abs(solution.objective[row])))
 
 
 def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
