@@ -57,6 +57,26 @@ def test_without_refinement_a_rough_point_is_flagged() -> None:
         layer(case, rough, size=1e-2, polish=False)(*case.values)
 
 
+@pytest.mark.parametrize("size", [1e30, 1e150, 1e300])
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+def test_linear_algebra_that_breaks_down_raises_nothing(make: Any, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an infeasible program leads a solver to, and a refinement to overflow, is a status."""
+    case = make()
+
+    def lost(program: ConeProgram) -> tuple[Array, Array]:
+        m, n = program.A.shape
+        return np.full(n, size), np.where(np.arange(m) % 2, size, -size)
+
+    def breaks_down(J: Array, F: Array) -> Array:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr("cvxpylayers._engines.judge.point._SMALL", 100)
+    monkeypatch.setattr("cvxpylayers._engines.judge.point._solves", lambda *_: False)
+    monkeypatch.setattr("cvxpylayers._engines.judge.point._least_squares", breaks_down)
+    _, info = layer(case, lost).solve(*case.values, on_failure="nan")
+    assert not info.solved.any()
+
+
 def test_far_from_a_solution_refinement_does_not_make_one_up() -> None:
     case = second_order()
 

@@ -88,7 +88,9 @@ class Point:
             move = np.linalg.solve(J, -F)
             if _solves(J, move, F):
                 return np.asarray(columns * move)
-        return np.asarray(columns * _least_squares(J, F))
+        with contextlib.suppress(np.linalg.LinAlgError):  # of what has overflowed
+            return np.asarray(columns * _least_squares(J, F))
+        return np.full(len(F), np.nan)
 
 
 def _solves(J: Any, move: Float64, F: Float64) -> bool:
