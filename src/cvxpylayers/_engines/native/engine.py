@@ -13,7 +13,7 @@ from cvxpylayers import _core
 from cvxpylayers._engines.defaults import ALMOST, DEFAULTS, SMOOTHING, TOLERANCE
 from cvxpylayers._engines.engine import Capabilities, Engine
 from cvxpylayers._engines.judge.clarabel import last_resort
-from cvxpylayers._engines.judge.judge import Outcome
+from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
@@ -126,7 +126,8 @@ class NativeEngine(Engine):
             found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
             if found.status >= solution.status[row] and not found.sharper(worst[row]):
                 solution.fallback[row] = _UNRESOLVED[solution.status[row]]
-                if solution.status[row] == Status.ALMOST_SOLVED and not _bounded(solution, row, found):
+                almost = solution.status[row] == Status.ALMOST_SOLVED and not settings["rounding"]  # which residuals are made of
+                if almost and found.status not in NO_SOLUTION and not _bounded(solution, row, found):
                     solution.status[row] = Status.INSUFFICIENT_PROGRESS
                 continue
             solution.fallback[row] = True
