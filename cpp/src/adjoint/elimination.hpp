@@ -81,6 +81,11 @@ class Elimination {
     hessian_.factor(rows_, [&](Index i) { return kind[i] != off && root[i] > 0.0; });
   }
 
+  void clear() {
+    std::fill(r1, r1 + n_, 0.0);
+    std::fill(r2, r2 + m_, 0.0);
+  }
+
   // (r1, r2) → (a, y) in their place; rows that are off count as zero. Returns false where the right-hand side moves what is not determined.
   bool solve() {
     for (Index i = 0; i < m_; ++i) r2[i] = kind[i] == off ? 0.0 : e[i] * r2[i];

@@ -85,10 +85,8 @@ class Cones {
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
   // the blocks now have. Writes the given lanes. `tie(i, lanes)` gets the lanes in which Π has no derivative where w lies, as slack and
   // multiplier of row i of the frame both vanish within `noise(i)`, a Noise, or do not tell which of them does.
-  // Returns the lanes in which s and z of a block are so little complementary that they do not tell where it lies.
   template <class NoiseOf, class Tie>
-  M differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
-    M unclear{};
+  void differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
     const V one = splat<V>(1.0);
     for (Index i = 0; i < plan_.zero; ++i) {
       h[i] = V{};
@@ -102,11 +100,15 @@ class Cones {
       tie(i, noise(i).hides(s[i] - z[i]) | ((least > undecided * most) & (most < undecided)));
     }
     for_each([&](const ConeBlock& c, auto& block) {
-      unclear |= cosine2(c, block, s, z) > undecided * undecided;
       const auto tie_row = [&](Index i, M tied) { tie(c.first + i, tied); };
       block.differentiate(s + c.first, z + c.first, h + c.first, rest + c.first, noise(c.first), tie_row, lanes);
     });
-    return unclear;
+  }
+  // Lanes in which s and z of a block are so little complementary that they do not tell where w lies.
+  M unclear(const V* s, const V* z) const {
+    M lanes{};
+    for_each([&](const ConeBlock& c, const auto& block) { lanes |= cosine2(c, block, s, z) > undecided * undecided; });
+    return lanes;
   }
 
   // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`.

@@ -97,7 +97,8 @@ class ThreeDimensional {
 
   // DΠ(w) at w = s - z. Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along
   // z, and on the third direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the
-  // eigenvalue is 1/(1 + |z|κ). In units T of the block the frame is F T: forward for rows of A, back for multipliers. Writes the given lanes; ties are s or z that are all but zero there.
+  // eigenvalue is 1/(1 + |z|κ). In units T of the block the frame is F T: forward for rows of A, back for multipliers. Writes the given
+  // lanes; ties are s or z that are all but zero there.
   template <class Tie>
   void differentiate(const V* s_, const V* z_, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     const Vector3<V> s = unit_.primal({{s_[0], s_[1], s_[2]}}), z = unit_.dual({{z_[0], z_[1], z_[2]}});
@@ -121,8 +122,9 @@ class ThreeDimensional {
     V F[9];
     for (int i = 0; i < 3; ++i) {
       const V own = splat<V>(i == 0 ? 1.0 : 0.0), middle = splat<V>(i == 1 ? 1.0 : 0.0), last = splat<V>(i == 2 ? 1.0 : 0.0);
-      const V row[3] = {select(flat, own, select(longer, p[i], g[i])), select(flat, middle, select(longer, g[i], p[i])), select(flat, last, t[i])};
-      for (int k = 0; k < 3; ++k) F[3 * k + i] = row[k];
+      F[i] = select(flat, own, select(longer, p[i], g[i]));
+      F[3 + i] = select(flat, middle, select(longer, g[i], p[i]));
+      F[6 + i] = select(flat, last, t[i]);
     }
     for (int k = 0; k < 3; ++k) {
       const V* f = F + 3 * k;
@@ -147,7 +149,8 @@ class ThreeDimensional {
     for (int i = 0; i < 3; ++i) w[i] = p[i] - q[i];
   }
 
-  // s = Π(w), z = s - w in the given lanes, from a pair that is close; w in the block's units. For μ > 0 instead a point with s = -μ∇f*(z), s - z = w to a few digits.
+  // s = Π(w), z = s - w in the given lanes, from a pair that is close; w in the block's units. For μ > 0 instead a point with
+  // s = -μ∇f*(z), s - z = w to a few digits.
   void project(const V* w_, V mu, V* s_, V* z_, M lanes) {
     if (any(mu > 0.0)) return centre(w_, mu, s_, z_);
     const Vector3<V> w{{w_[0], w_[1], w_[2]}};

@@ -17,6 +17,16 @@ namespace cvxl::CVXL_ISA {
 inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
 inline constexpr double settled_within = 0.2;
 
+// w ← what belongs to these slacks, which equalities have none of, and multipliers.
+template <class V, class Slack, class Multiplier>
+void place(Embedding<V>& st, MaskOf<V> lanes, Slack&& slack, Multiplier&& multiplier) {
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.t2[i] = st.is_equality(i) ? V{} : slack(i);
+    st.cz[i] = st.balance[i] * multiplier(i);
+  }
+  st.cones.difference(st.t2, st.cz, st.w, lanes);
+}
+
 // One step of Newton's method from the solution (x₁, z₁) of the affine system.
 template <class V>
 void polish_step(Embedding<V>& st) {
@@ -24,11 +34,7 @@ void polish_step(Embedding<V>& st) {
   st.cones.back(st.cz);
   st.program.products(st.x1, st.cz, st.t1, st.t2, st.t3);
   for (Index j = 0; j < st.plan.n; ++j) st.x[j] += select(st.polish, st.x1[j], V{});
-  for (Index i = 0; i < st.plan.m; ++i) {
-    st.t2[i] = st.is_equality(i) ? V{} : st.s[i] - st.rz[i] - st.t2[i];
-    st.cz[i] = st.balance[i] * (st.z[i] + st.cz[i]);
-  }
-  st.cones.difference(st.t2, st.cz, st.w, st.polish);
+  place(st, st.polish, [&](Index i) { return st.s[i] - st.rz[i] - st.t2[i]; }, [&](Index i) { return st.z[i] + st.cz[i]; });
 }
 
 // (s, z) of polishing lanes ← those that belong to w.
@@ -87,11 +93,7 @@ void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
   st.polish |= lanes;
   st.interior &= ~lanes;
   choose_balance(st, factor, lanes);
-  for (Index i = 0; i < st.plan.m; ++i) {
-    st.t2[i] = st.is_equality(i) ? V{} : st.s[i];
-    st.cz[i] = st.balance[i] * st.z[i];
-  }
-  st.cones.difference(st.t2, st.cz, st.w, lanes);
+  place(st, lanes, [&](Index i) { return st.s[i]; }, [&](Index i) { return st.z[i]; });
 }
 
 // Back to the interior iterate; the next attempt is made much closer to the solution.

@@ -294,7 +294,8 @@ class HomogeneousSolver {
     M lanes = st_.interior & ~st_.fresh;
     const M polished = st_.polish;
     watch(lanes);
-    const M seems = polished & ~st_.last & (st_.merit <= st_.settings.tolerance), astray = seems & ~is_stationary(st_, seems, st_.settings.tolerance);
+    const M seems = polished & ~st_.last & (st_.merit <= st_.settings.tolerance);
+    const M astray = seems & ~is_stationary(st_, seems, st_.settings.tolerance);
     keep_best(lanes | (polished & ~astray));
     if (any(polished)) judge_polish(feed, polished, astray);
 
@@ -306,7 +307,8 @@ class HomogeneousSolver {
     const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? 1e-4 : 0.1)) & ~good;
     const M hopeless = (st_.alpha < 1e-4) & (st_.cones.symmetric() ? ~M{} : st_.dual);
     st_.dual |= stuck;
-    const M met = is_stationary(st_, M(lanes & (st_.merit <= min(st_.polish_at, splat<V>(st_.settings.target)))), st_.settings.tolerance);
+    const V close = min(st_.polish_at, splat<V>(st_.settings.target));
+    const M met = is_stationary(st_, M(lanes & (st_.merit <= close)), st_.settings.tolerance);
     const M over = lanes & (met | limit | hopeless | ~(st_.merit < __builtin_inf()) |
                             (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
     if (!any(over)) return;

@@ -15,8 +15,8 @@ inline constexpr double rates_tell = 1e-2;         // merit from which on rates 
 
 // Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
 // one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
-// change. A lane that is a solution already, as it has met the target or has stalled
-// at the tolerance, tries once more, by the latter, before it ends.
+// change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once more, by the latter,
+// before it ends.
 template <class V>
 void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   using M = MaskOf<V>;

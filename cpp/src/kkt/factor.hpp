@@ -52,13 +52,7 @@ class Kkt {
         inverse_(arena.take<V>(plan.nodes)),
         y_(arena.take<V>(plan.nodes)),
         weight_(arena.take<V>(plan.m)),
-        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))),
-        loose_(arena.take<bool>(plan.n)) {
-    if (!loose_) return;
-    std::fill(loose_, loose_ + plan.n, true);
-    for (Index i = 0; i < plan.m; ++i)
-      for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) loose_[plan.A.indices[k]] &= plan.is_condensed(i);
-  }
+        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))) {}
 
   // Factors with P, A, rho and the current e, delta. Returns the lanes in which a pivot had the wrong sign or was not a number;
   // such a pivot is replaced by its sign, so that the other entries stay finite. In `relative` lanes ρ is in units of the curvature that
@@ -112,7 +106,7 @@ class Kkt {
   void regularize(V rho, M relative) {
     for (Index j = 0; j < plan_.n; ++j) {
       V& d = factor_[plan_.diagonal[plan_.variable_position[j]]];
-      d += loose_[j] ? select(relative, rho * max(min(d, splat<V>(1.0)), splat<V>(least_curvature)), rho) : rho;
+      d += plan_.loose[j] ? select(relative, rho * max(min(d, splat<V>(1.0)), splat<V>(least_curvature)), rho) : rho;
     }
   }
 
@@ -294,7 +288,6 @@ class Kkt {
 
   const Plan& plan_;
   V *factor_, *pivot_, *inverse_, *y_, *weight_, *scratch_;
-  bool* loose_;  // per variable: in no row that has a pivot of its own
 };
 
 }  // namespace cvxl::CVXL_ISA

@@ -344,9 +344,12 @@ class Builder {
   void place_entries() {
     for (Index i = 0; i < s_.n; ++i)
       for (Index j : row(plan_.P, i)) plan_.P_target.push_back(target(plan_.variable_position[i], plan_.variable_position[j]));
+    plan_.loose.assign(static_cast<std::size_t>(s_.n), 1);
     for (Index i = 0; i < s_.m; ++i)
-      for (Index j : row(plan_.A, i))
+      for (Index j : row(plan_.A, i)) {
         plan_.A_target.push_back(plan_.is_condensed(i) ? -1 : target(plan_.row_position[i], plan_.variable_position[j]));
+        if (!plan_.is_condensed(i)) plan_.loose[j] = 0;
+      }
   }
 
   void find_runs() {

@@ -72,6 +72,7 @@ struct Plan {
 
   std::vector<Index> variable_position;   // internal variable → position, increasing
   std::vector<Index> row_position;        // row → position, -1 if condensed
+  std::vector<std::uint8_t> loose;        // internal variable → whether it is in no row that has a position
   std::vector<double> pivot_sign;         // position → +1 (variable) or -1 (row)
   std::vector<Index> diagonal;            // position → offset into the factor
   std::vector<Index> P_target, A_target;  // entry → offset into the factor, -1 where condensed
