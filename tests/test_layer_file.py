@@ -84,7 +84,8 @@ def _edit(change: Callable[[dict[str, Any]], None]) -> bytes:
 
 
 def _problem(header: dict[str, Any]) -> dict[str, Any]:
-    return dict(header["layer"][1])["problem"][1]  # type: ignore[no-any-return]
+    problem: dict[str, Any] = dict(header["layer"][1])["problem"][1]
+    return problem
 
 
 def _set(header: dict[str, Any], name: str, value: Any) -> None:

@@ -200,7 +200,7 @@ bool finite(std::span<const double> v) {
   return fold(v, [](double sum, double x) { return sum + (x - x); }, std::plus<double>()) == 0.0;
 }
 
-// Mirrors cvxpylayers._arrays.screen, for one instance's entries, which are known to `rounding`.
+// Mirrors cvxpylayers._layer.inputs.screen, for one instance's entries, which are known to `rounding`.
 bool violates(const double* v, Index size, const Domain& domain, const Tolerances& tolerances, double rounding, std::vector<double>& scratch) {
   const std::span<const double> all{v, static_cast<std::size_t>(size)};
   if (domain.unbounded ? any_nan(all) : !finite(all)) return true;

@@ -22,7 +22,7 @@ struct Domain {
   bool whole() const { return !sign && !psd && !symmetric && zeros.empty() && low.empty() && high.empty(); }  // every number is fine
 };
 
-// The tolerances of cvxpylayers._arrays, which owns them.
+// The tolerances of cvxpylayers._layer.inputs, which owns them.
 struct Tolerances {
   double slack, definite_slack, skew, infinite;
 };

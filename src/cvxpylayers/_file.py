@@ -13,7 +13,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -41,6 +41,35 @@ class _Facts(NamedTuple):
     chosen: bool
     on_failure: str
     verbose: bool
+
+
+class Filed:
+    """A front end's layer, as far as files go: it is made of a ``Layer``, and holds it."""
+
+    _layer: Layer
+
+    def _assume(self, layer: Layer) -> None:
+        """Become the front end of ``layer``."""
+        self._layer = layer
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The layer that ``save`` of any front end wrote; nothing in the file is executed, and CVXPY is not imported.
+
+        Raises:
+            InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
+        """
+        made = cls.__new__(cls)
+        made._assume(load(path))
+        return made
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the compiled problem, the engine's name and its options to a file, which ``load`` of any front end reads.
+
+        Raises:
+            InputError: the engine is an object or a function of yours, or an option is no plain value.
+        """
+        save(self._layer, path)
 
 
 def save(layer: Layer, path: str | os.PathLike[str]) -> None:

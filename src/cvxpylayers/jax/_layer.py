@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import cvxpy as cp
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cvxpylayers import _file
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._file import Filed
 from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.inputs import batch_shape, rounding_of
 from cvxpylayers._layer.layer import Layer, OnFailure
@@ -30,7 +29,7 @@ _NAN_BITS = np.uint32(0xFFFFFFFF)  # two of them are a double that is no number
 
 
 @jax.tree_util.register_static
-class CvxpyLayer:
+class CvxpyLayer(Filed):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -69,7 +68,7 @@ class CvxpyLayer:
         solver_args: Mapping[str, Any] | None = None,
         on_failure: OnFailure = "raise",
     ) -> None:
-        self._program = Program(
+        self._assume(
             Layer(
                 problem,
                 parameters,
@@ -83,9 +82,9 @@ class CvxpyLayer:
             )
         )
 
-    @property
-    def _layer(self) -> Layer:
-        return self._program.layer
+    def _assume(self, layer: Layer) -> None:
+        super()._assume(layer)
+        self._program = Program(layer)
 
     def __hash__(self) -> int:
         return hash(self._program)
@@ -98,25 +97,6 @@ class CvxpyLayer:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CvxpyLayer:
         return self  # immutable
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The layer that ``save`` of any front end wrote; nothing in the file is executed.
-
-        Raises:
-            InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
-        """
-        layer = cls.__new__(cls)
-        layer._program = Program(_file.load(path))
-        return layer
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the compiled problem, the engine's name and its options to a file, which ``load`` of any front end reads.
-
-        Raises:
-            InputError: the engine is an object or a function of yours, or an option is no plain value.
-        """
-        _file.save(self._layer, path)
 
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""

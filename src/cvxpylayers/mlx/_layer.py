@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import cvxpy as cp
 import mlx.core as mx
 
-from cvxpylayers import _file
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._file import Filed
 from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers.mlx._function import solve
 
 
-class CvxpyLayer:
+class CvxpyLayer(Filed):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -96,25 +95,6 @@ class CvxpyLayer:
     ) -> tuple[tuple[mx.array, ...], SolveInfo]:
         """As a call, and the outcome of every instance with it."""
         return solve(self._layer, params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The layer that ``save`` of any front end wrote; nothing in the file is executed.
-
-        Raises:
-            InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
-        """
-        layer = cls.__new__(cls)
-        layer._layer = _file.load(path)
-        return layer
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the compiled problem, the engine's name and its options to a file, which ``load`` of any front end reads.
-
-        Raises:
-            InputError: the engine is an object or a function of yours, or an option is no plain value.
-        """
-        _file.save(self._layer, path)
 
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxpylayers import _file
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._file import Filed
 from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._layer.layer import Call, Layer, OnFailure
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cvxpylayers._tables.solver import TableSolver
 
 
-class CvxpyLayer:
+class CvxpyLayer(Filed):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -144,25 +144,6 @@ class CvxpyLayer:
         """
         return self.linearize(*params, **options).jacobian()
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The layer that ``save`` wrote, of whatever front end; nothing in the file is executed, and CVXPY is not imported.
-
-        Raises:
-            InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
-        """
-        layer = cls.__new__(cls)
-        layer._layer = _file.load(path)
-        return layer
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the compiled problem, the engine's name and its options to a file, which ``load`` of any front end reads.
-
-        Raises:
-            InputError: the engine is an object or a function of yours, or an option is no plain value.
-        """
-        _file.save(self._layer, path)
-
     @property
     def signature(self) -> Signature:
         """Names and shapes of parameters and outputs."""
@@ -202,7 +183,7 @@ class CvxpyLayer:
         source: Any,
         target: str | os.PathLike[str],
         *,
-        id: str | Sequence[str] = (),  # noqa: A002
+        id: str | Sequence[str] = (),  # noqa: A002  (the word that tables use)
         resume: bool = True,
         progress: bool | Callable[[Any], None] = True,
         rows: int = 65_536,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import cvxpy as cp
 import torch
 
-from cvxpylayers import _file
 from cvxpylayers._engines.registry import Solver
+from cvxpylayers._file import Filed
 from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._layer.layer import Layer, OnFailure
@@ -22,7 +21,7 @@ from cvxpylayers.torch._ops import traced_solve
 from cvxpylayers.torch._recorders import require_numbers, watched
 
 
-class CvxpyLayer(torch.nn.Module):
+class CvxpyLayer(Filed, torch.nn.Module):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -57,7 +56,6 @@ class CvxpyLayer(torch.nn.Module):
         solver_args: Mapping[str, Any] | None = None,
         on_failure: OnFailure = "raise",
     ) -> None:
-        super().__init__()
         layer = Layer(
             problem,
             parameters,
@@ -72,7 +70,8 @@ class CvxpyLayer(torch.nn.Module):
         self._assume(layer)
 
     def _assume(self, layer: Layer) -> None:
-        self._layer = layer
+        torch.nn.Module.__init__(self)
+        super()._assume(layer)
         self._ticket = register(layer)
         self._latest = WarmStart()  # all that a module keeps of a call, and only of one with warm_start=True
 
@@ -151,26 +150,6 @@ class CvxpyLayer(torch.nn.Module):
             return self.solve(*chunk, solver_args=solver_args, on_failure=on_failure)
 
         return chunks(self._layer, solve, params, chunk_size, start, progress)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The layer that ``save`` of any front end wrote; nothing in the file is executed.
-
-        Raises:
-            InputError: the file is no layer, damaged, or of a later version. OSError: it cannot be read.
-        """
-        layer = cls.__new__(cls)
-        torch.nn.Module.__init__(layer)
-        layer._assume(_file.load(path))
-        return layer
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the compiled problem, the engine's name and its options to a file, which ``load`` of any front end reads.
-
-        Raises:
-            InputError: the engine is an object or a function of yours, or an option is no plain value.
-        """
-        _file.save(self._layer, path)
 
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""

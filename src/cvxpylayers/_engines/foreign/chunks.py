@@ -76,10 +76,11 @@ class Chunked(NativeDerivative):
         """Solve without bounds far above all other data, which many solvers stumble over; with them where that is no solution."""
         near = values.copy()
         far = switch_off(self.compiled.structure, near, FAR)
+        simpler = np.flatnonzero(far.any(axis=1))
         outcomes = self._outcomes(near, settings)
-        for k in np.flatnonzero(far.any(axis=1)):
+        for k in simpler:
             outcomes[k] = outcomes[k].beside(self._assemble(values[k]), far[k])
-        again = [k for k in np.flatnonzero(far.any(axis=1)) if not outcomes[k].status.solved]
+        again = [k for k in simpler if not outcomes[k].status.solved]
         for k, outcome in zip(again, self._outcomes(values[again], settings) if again else [], strict=True):
             outcomes[k] = outcome
         return outcomes

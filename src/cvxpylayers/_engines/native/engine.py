@@ -104,11 +104,11 @@ class NativeEngine(Engine):
         Where exponential and power cones keep the polish from its target, what is solved may be far from the solution in its small
         parts: a gap bounds the sum of all terms.
         """
-        left = _UNRESOLVED[solution.status]
+        left, cones = _UNRESOLVED[solution.status], self.compiled.structure.cones
         if settings["rounding"]:
             worst = np.maximum(solution.dual_residual, solution.gap)
             left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
-        elif settings.get("polish", True) and self.compiled.structure.cones.blocks("exp", "power"):
+        elif settings.get("polish", True) and (cones.exp or cones.power):
             left |= (solution.status == Status.SOLVED) & (_worst(solution) > settings.get("target", DEFAULTS["target"]))
         return np.flatnonzero(left)
 
@@ -197,7 +197,7 @@ class NativeEngine(Engine):
     def publish(self, tolerances: tuple[float, float, float, float]) -> int:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share.
 
-        ``tolerances`` are those of ``_arrays``, for signs, eigenvalues and asymmetry, and what counts as infinite.
+        ``tolerances`` are those of ``_layer.inputs``, for signs, eigenvalues and asymmetry, and what counts as infinite.
         """
         key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0) ^ 16 * self._smoothed
         self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters], tolerances)
