@@ -122,7 +122,7 @@ def bent(edge: Edge, point: Linearization, values: Arrays, truth: Truth, rng: np
     true, coarse = difference(1e-4), difference(2e-4)
     outputs = np.split(cotangent, np.cumsum([o[0].size for o in point.outputs])[:-1], axis=1)
     parts = [c.reshape(o.shape) for c, o in zip(outputs, point.outputs, strict=True)]
-    arguments = (point._batch, point._tape, point.info, parts, split(tangent), [True] * len(values))
+    arguments = (point._point, parts, split(tangent), [True] * len(values))
     found = flat(*(g for g in point._layer.hvp(*arguments) if g is not None)) * up
     known = row_error(coarse, true, widths) <= 0.1 * GRADIENT
     return np.where(

@@ -92,8 +92,7 @@ class OracleEngine(ClarabelEngine):
         c, theta = self.compiled, batch.theta()[:, :-1]
         size = (sum(o.size for o in c.outputs), theta.shape[1])
         found = [
-            jacobian(c, theta[i], tape.x[i], tape.z[i], tape.s[i]) if tape.status[i] <= 1 else np.zeros(size)
-            for i in range(batch.size)
+            jacobian(c, theta[i], tape.x[i], tape.z[i], tape.s[i]) if tape.solved[i] else np.zeros(size) for i in range(batch.size)
         ]
         return np.array(found).reshape(batch.size, *size)
 

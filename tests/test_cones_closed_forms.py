@@ -139,10 +139,9 @@ def test_values_and_derivatives(make: Callable[[], Closed], solver: type[Engine]
         for sign in (1, -1)
     ]
     slopes = (np.array(ends[0]) - np.array(ends[1])) / (2 * h)
-    batch = layer.batch(values)
-    np.testing.assert_allclose(layer.jvp(batch, call.tape, call.info, steps)[0], slopes, atol=1e-7, rtol=1e-7)
+    np.testing.assert_allclose(layer.jvp(call.point, steps)[0], slopes, atol=1e-7, rtol=1e-7)
     u = rng.normal(size=call.outputs[0].shape)
-    gradients = layer.vjp(batch, call.tape, call.info, [u], [True] * len(values))
+    gradients = layer.vjp(call.point, [u], [True] * len(values))
     inner = sum((g.reshape(t.shape) * t).reshape(B, -1).sum(1) for g, t in zip(gradients, steps, strict=True))
     np.testing.assert_allclose(inner, (u * slopes).reshape(B, -1).sum(1), atol=1e-7, rtol=1e-7)
     assert not call.info.degenerate.any()

@@ -75,7 +75,7 @@ def test_rounding_is_forgiven_and_mistakes_are_not(
 ) -> None:
     batch = np.stack([np.zeros((2, 2)), value]).astype(dtype)
     if path == "arrays":
-        (x,), info, _ = reads(attributes, Layer).solve([batch])
+        (x,), info, *_ = reads(attributes, Layer).solve([batch])
         codes = info.codes
     else:
         monkeypatch.setenv("CVXPYLAYERS_JAX", path)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.families import SMALL, Family
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
-from cvxpylayers._program import Batch, Status, Tape
+from cvxpylayers._program import Batch, Tape
 from tests.kinds import KINDS
 from tests.programs import Array, batch_of, draw, engine, family_batch, same_bits, tape_of
 
@@ -121,7 +121,7 @@ def test_failed_instances_contribute_zero() -> None:
     problem, programs = draw(KINDS["dense_qp"], 9, seed=64)
     native, batch = engine(problem), batch_of(problem, programs)
     tape = tape_of(native.solve(batch, {}, tape=True))
-    tape.status[4], tape.x[4], batch.arrays[2][4] = Status.NUMERICAL_ERROR, np.nan, np.nan
+    tape.points[4], batch.arrays[2][4] = np.nan, np.nan
     ones = [np.ones_like(a) for a in batch.arrays]
     gradients, _ = native.hvp(batch, tape, np.ones((9, problem.R.shape[0])), ones, [True] * 5)
     assert all(g is not None and np.isfinite(g).all() and not g[4].any() for g in gradients)
@@ -149,7 +149,7 @@ def test_threads_and_neighbours_change_no_bit() -> None:
     assert all(a is not None and b is not None and same_bits(a, b) for a, b in zip(first, second, strict=True))
     some = np.array([3, 77, 140])
     part = Batch(tuple(a if a.ndim == 1 else a[some] for a in batch.arrays), (3,))
-    few = Tape(tape.x[some], tape.z[some], tape.s[some], tape.status[some])
+    few = Tape(tape.points[some], tape.n)
     moved_part = [t if t.ndim == 1 else t[some] for t in tangents]
     alone, _ = engine(problem).hvp(part, few, outputs[some], moved_part, [True] * 5)
     assert all(

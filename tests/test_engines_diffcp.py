@@ -67,4 +67,4 @@ def test_what_its_derivative_does_not_do_is_said() -> None:
     values = linear().values
     point = layer(linear(), mode="lsqr").linearize(*values)
     with pytest.raises(DerivativeError, match="diffcp has no second derivatives"):
-        point._layer.hvp(point._batch, point._tape, None, point.outputs, values, [True] * len(values))
+        point._layer.hvp(point._point, point.outputs, values, [True] * len(values))

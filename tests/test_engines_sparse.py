@@ -226,18 +226,15 @@ def test_what_needs_the_native_factor_gets_it_or_says_what_to_type() -> None:
     assert layer.explain()["derivative"] == "cones kept sparse, one instance at a time"
     rng = np.random.default_rng(2)
     g, weight, moved = (rng.normal(size=320) for _ in range(3))
-    tape = layer._layer.solve([g], tape=True).tape
-    assert tape is not None
-    (curved,) = layer._layer.hvp(layer._layer.batch([g]), tape, None, [weight], [moved], [True])
+    (curved,) = layer._layer.hvp(layer._layer.solve([g], tape=True).point, [weight], [moved], [True])
     h = 1e-5
     slope = (differential(g + h * moved, weight) - differential(g - h * moved, weight)) / (2 * h)
     np.testing.assert_allclose(curved, slope, atol=1e-7)
     larger = CvxpyLayer(*ball(2500))
     g = rng.normal(size=2500)
-    tape = larger._layer.solve([g], tape=True).tape
-    assert tape is not None
+    point = larger._layer.solve([g], tape=True).point
     with pytest.raises(DerivativeError, match='solver="NATIVE" insists'):
-        larger._layer.hvp(larger._layer.batch([g]), tape, None, [g], [g], [True])
+        larger._layer.hvp(point, [g], [g], [True])
 
 
 def test_compiled_programs_of_jax_and_pickles_take_the_same_way() -> None:

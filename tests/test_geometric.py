@@ -128,12 +128,11 @@ def test_closed_forms_and_their_derivatives(name: str, solver: type[Engine] | No
     for i in range(count):
         ends = [[v + (k == i) * sign * h for k, v in enumerate(values)] for sign in (1, -1)]
         slopes.append((solution(*ends[0]) - solution(*ends[1])) / (2 * h))
-    batch = layer.batch(values)
-    gradients = layer.vjp(batch, call.tape, call.info, [u], [True] * count)
+    gradients = layer.vjp(call.point, [u], [True] * count)
     for gradient, value, slope in zip(gradients, values, slopes, strict=True):
         np.testing.assert_allclose(gradient.reshape(value.shape), unbroadcast(u * slope, value.shape), rtol=1e-8)
     tangents = [rng.normal(size=v.shape) for v in values]
-    pushed = layer.jvp(batch, call.tape, call.info, tangents)[0]
+    pushed = layer.jvp(call.point, tangents)[0]
     np.testing.assert_allclose(pushed, sum(t * s for t, s in zip(tangents, slopes, strict=True)), rtol=1e-8)
 
 
@@ -175,7 +174,7 @@ class Smooth(Engine):
         theta, B = batch.theta()[:, :-1], batch.size
         u = theta @ self.C.T + 0.5 * np.einsum("kij,bi,bj->bk", self.Q, theta, theta)
         status, zero = np.zeros(B, dtype=np.int8), np.zeros(B)
-        made = Tape(u.copy(), np.zeros((B, 0)), np.zeros((B, 0)), status)
+        made = Tape(u.copy(), u.shape[1])
         return Solution(u, status, np.zeros(B, np.int32), zero, zero, zero, zero, np.zeros(B, bool), np.zeros(B), made)
 
     def _jacobian(self, batch: Batch) -> Array:
@@ -276,7 +275,7 @@ def test_only_the_instance_with_a_parameter_that_is_not_positive_fails() -> None
     values = [np.array([1.0, 0.0, -1.0, 2.0]), np.array(2.0), np.array(1.0)]
     call = layer.solve(values, on_failure="nan", tape=True)
     assert [str(s) for s in call.info.status] == ["solved", "invalid_input", "invalid_input", "solved"]
-    gradients = layer.vjp(layer.batch(values), call.tape, call.info, [np.ones(4)], [True] * 3)
+    gradients = layer.vjp(call.point, [np.ones(4)], [True] * 3)
     assert all(np.isfinite(g).all() for g in gradients)
     assert gradients[0].ravel()[1:3].tolist() == [0.0, 0.0]
     with pytest.raises(SolverError, match="parameter 'a' is not positive"):

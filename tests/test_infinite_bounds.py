@@ -52,13 +52,13 @@ def weights(outputs: Any) -> list[np.ndarray]:
 
 def derivatives(layer: Layer, arrays: list[np.ndarray], call: Call, cotangents: list[np.ndarray]) -> list[np.ndarray]:
     """Of every kind."""
-    batch, tangents = layer.batch(arrays), [np.random.default_rng(2).normal(size=a.shape) for a in arrays]
+    tangents = [np.random.default_rng(2).normal(size=a.shape) for a in arrays]
     wanted = [True] * len(arrays)
-    first = layer.vjp(batch, call.tape, call.info, cotangents, wanted)
+    first = layer.vjp(call.point, cotangents, wanted)
     return [
         *first,
-        *layer.jvp(batch, call.tape, call.info, tangents),
-        *layer.hvp(batch, call.tape, call.info, cotangents, tangents, wanted),
+        *layer.jvp(call.point, tangents),
+        *layer.hvp(call.point, cotangents, tangents, wanted),
     ]
 
 
@@ -86,7 +86,7 @@ def test_the_row_is_not_there(cost: str, arguments: dict[str, Any]) -> None:
             np.testing.assert_array_equal(np.delete(output[i], rows), 0.0)
         assert call.info.margin[i] == pytest.approx(alone.info.margin, abs=accuracy)
         own = [cotangents[0][i], *(c[i][rows] for c, rows in zip(cotangents[1:], kept, strict=True))]
-        gradients = reduced.vjp(reduced.batch(finite), alone.tape, alone.info, own, [True] * 5)
+        gradients = reduced.vjp(alone.point, own, [True] * 5)
         for gradient, expected, array in zip(found[:5], gradients, here, strict=True):
             np.testing.assert_allclose(gradient[i].reshape(array.shape), expected.reshape(array.shape), atol=10 * accuracy)
             np.testing.assert_array_equal(gradient[i].reshape(array.shape)[np.abs(array) >= 1e20], 0.0)
@@ -99,9 +99,9 @@ def test_derivatives_are_adjoint_and_those_of_differences(cost: str) -> None:
     layer = Layer(*problem(cost))
     call = layer.solve(arrays, tape=True)
     cotangents, tangents = weights(call.outputs), [np.random.default_rng(2).normal(size=a.shape) for a in arrays]
-    batch, wanted = layer.batch(arrays), [True] * 5
-    pushed = layer.jvp(batch, call.tape, call.info, tangents)
-    pulled = layer.vjp(batch, call.tape, call.info, cotangents, wanted)
+    wanted = [True] * 5
+    pushed = layer.jvp(call.point, tangents)
+    pulled = layer.vjp(call.point, cotangents, wanted)
     forth = sum(np.vdot(a, b) for a, b in zip(pushed, cotangents, strict=True))
     back = sum(np.vdot(a, b) for a, b in zip(pulled, tangents, strict=True))
     assert forth == pytest.approx(back, rel=1e-10)
@@ -133,7 +133,7 @@ def test_the_other_way_is_infeasible_and_everything_else_invalid() -> None:
     q, G, h, lo, hi = arrays
     h[1, 3], lo[2, 0], hi[3, 1], h[4, 0], q[5, 0], G[6, 0, 0] = -np.inf, 1e20, -1e21, np.nan, np.inf, -np.inf
     lo[7, 0], hi[7, 0] = np.nan, -np.inf
-    _, info, _ = Layer(*problem("quadratic")).solve(arrays, on_failure="nan")
+    info = Layer(*problem("quadratic")).solve(arrays, on_failure="nan").info
     expected = [Status.SOLVED, *[Status.PRIMAL_INFEASIBLE] * 3, *[Status.INVALID_INPUT] * 4]
     np.testing.assert_array_equal(info.codes, expected)
 
@@ -192,7 +192,7 @@ def test_jax_by_every_transformation(cost: str, path: str, monkeypatch: pytest.M
     plain = Layer(*problem(cost))
     call = plain.solve(arrays, tape=True)
     cotangents = weights(call.outputs)
-    expected = plain.vjp(plain.batch(arrays), call.tape, call.info, cotangents, [True] * 5)
+    expected = plain.vjp(call.point, cotangents, [True] * 5)
     layer = JaxLayer(*problem(cost))
     with jax.enable_x64(True):
         loss = lambda *theta: sum(jnp.vdot(c, o) for c, o in zip(cotangents, layer(*theta), strict=True))

@@ -71,7 +71,7 @@ def test_vmap_of_a_chain_is_the_chain_of_the_batch(layer: CvxpyLayer) -> None:
     assert start is not None
     from_each = jax.jit(jax.vmap(lambda start: layer.solve(p[0], b[0], warm_start=start)[1].iterations))(start)
     assert from_each[0] < from_each[1:].min()
-    to_each = jax.vmap(lambda p: layer.solve(p, b[0], warm_start=WarmStart(*(a[0] for a in start)))[1].iterations)(p)
+    to_each = jax.vmap(lambda p: layer.solve(p, b[0], warm_start=WarmStart(start.points[0]))[1].iterations)(p)
     np.testing.assert_array_equal(to_each[0], from_each[0])
 
 
@@ -105,7 +105,7 @@ def test_failures_start_cold_next_time(layer: CvxpyLayer) -> None:
     assert info.status[3] == Status.PRIMAL_INFEASIBLE
     assert info.warm_start is not None
     assert np.isnan(x[3]).all()
-    nan = np.isnan(np.asarray(info.warm_start.x).view(np.float64)).any(-1)
+    nan = np.isnan(np.asarray(info.warm_start.points).view(np.float64)).any(-1)
     np.testing.assert_array_equal(nan, np.arange(20) == 3)
 
 

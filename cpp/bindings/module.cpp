@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 
@@ -86,6 +87,14 @@ void run(F&& call) {
   if (!completed) throw nb::python_error();
 }
 
+cvxl::Settings settings(const nb::dict& options) {
+  cvxl::Settings settings;
+  cvxl::each_option(settings, [&](const char* name, auto& value) {
+    if (options.contains(name)) value = nb::cast<std::decay_t<decltype(value)>>(options[name]);
+  });
+  return settings;
+}
+
 class Kernel {
  public:
   // `cones`: (kind, order, exponent) of each block.
@@ -106,62 +115,50 @@ class Kernel {
                           smoothed},
             lane_width)) {}
 
-  void solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const nb::dict& options,
-             std::optional<Array<const bool>> invalid, Array<double> outputs, std::optional<Array<double>> x,
-             std::optional<Array<double>> z, std::optional<Array<double>> s, Array<std::int8_t> status, Array<cvxl::Index> iterations,
-             Array<double> residuals, Array<double> margin, std::optional<Array<const double>> warm_x,
-             std::optional<Array<const double>> warm_z, std::optional<Array<const double>> warm_s, bool infinite) const {
+  // Returns the worst status of all instances, -1 if there are none.
+  int solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, cvxl::Settings settings,
+            double rounding, const std::optional<Array<const bool>>& invalid, bool infinite, const std::optional<Array<const double>>& start,
+            const Array<double>& outputs, const std::optional<Array<double>>& tape, const Array<std::int8_t>& status,
+            const Array<cvxl::Index>& iterations, const Array<double>& residuals, const Array<double>& margin) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
     cvxl::SolveRequest request{{},
                                {outputs.data(), outputs.size()},
-                               span(x),
-                               span(z),
-                               span(s),
+                               span(tape),
                                {status.data(), status.size()},
                                {iterations.data(), iterations.size()},
                                {residuals.data(), residuals.size()},
-                               {margin.data(), margin.size()}};
-    request.infinite = infinite;
+                               {margin.data(), margin.size()},
+                               span(start),
+                               infinite};
     if (invalid) request.invalid = {reinterpret_cast<const std::uint8_t*>(invalid->data()), invalid->size()};
-    const auto& problem = engine_->problem();
     check(request.invalid, B, true, "invalid must have one entry per instance");
     check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
-    check(request.x, B * static_cast<std::size_t>(problem.structure.n), true, "x must be (B, n)");
-    check(request.z, B * static_cast<std::size_t>(problem.structure.m), true, "z must be (B, m)");
-    check(request.s, B * static_cast<std::size_t>(problem.structure.m), true, "s must be (B, m)");
-    if (request.z.size() != request.s.size() || (request.x.empty() && !request.z.empty())) throw std::invalid_argument("x, z, s go together");
-    if (warm_x && warm_z && warm_s) {
-      request.warm_x = {warm_x->data(), warm_x->size()};
-      request.warm_z = {warm_z->data(), warm_z->size()};
-      request.warm_s = {warm_s->data(), warm_s->size()};
-      check(request.warm_x, B * static_cast<std::size_t>(problem.structure.n), false, "warm_x must be (B, n)");
-      check(request.warm_z, B * static_cast<std::size_t>(problem.structure.m), false, "warm_z must be (B, m)");
-      check(request.warm_s, B * static_cast<std::size_t>(problem.structure.m), false, "warm_s must be (B, m)");
-    }
+    check(request.tape, B * point(), true, "a tape must be (B, n + 2 m)");
+    check(request.start, B * point(), true, "start must be (B, n + 2 m)");
     check(request.status, B, false, "status must be (B,)");
     check(request.iterations, B, false, "iterations must be (B,)");
     check(request.residuals, 4 * B, false, "residuals must be (B, 4)");
     check(request.margin, B, false, "margin must be (B,)");
-    const cvxl::Settings settings = parse(options);
+    settings.rounding = rounding;
     run([&] { return engine_->solve(batch, settings, request, interrupted); });
+    return B ? *std::max_element(request.status.begin(), request.status.end()) : -1;
   }
 
-  void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
-           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, std::int64_t directions, Array<const double> outputs,
-           const std::vector<std::optional<Array<double>>>& gradients, Array<bool> degenerate, int threads) const {
+  void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<const double>& tape,
+           std::int64_t directions, const Array<const double>& outputs, const std::vector<std::optional<Array<double>>>& gradients,
+           const Array<bool>& degenerate, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
-    const auto B = static_cast<std::size_t>(batch.size());
-    const cvxl::VjpRequest request = pull(tape(B, x, z, s, status), directions, outputs, gradients, degenerate);
+    const cvxl::VjpRequest request = pull(points(tape, batch), directions, outputs, gradients, degenerate);
     run([&] { return engine_->vjp(batch, request, threads, interrupted); });
   }
 
-  void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
-           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, std::int64_t directions,
-           const std::vector<std::optional<Parameter>>& tangents, Array<double> outputs, Array<bool> degenerate, int threads) const {
+  void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<const double>& tape,
+           std::int64_t directions, const std::vector<std::optional<Parameter>>& tangents, const Array<double>& outputs,
+           const Array<bool>& degenerate, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
-    cvxl::JvpRequest request{tape(B, x, z, s, status),
+    cvxl::JvpRequest request{points(tape, batch),
                              view(tangents, outer(directions, shape), sizes()),
                              {outputs.data(), outputs.size()},
                              {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
@@ -179,23 +176,19 @@ class Kernel {
     cvxl::publish(key, engine_, std::move(copies), std::make_from_tuple<cvxl::Tolerances>(tolerances));
   }
 
-  void hvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<const double> x,
-           Array<const double> z, Array<const double> s, Array<const std::int8_t> status, std::int64_t directions, Array<const double> outputs,
-           const std::vector<std::optional<Parameter>>& tangents, const std::vector<std::optional<Array<double>>>& gradients,
-           Array<bool> degenerate, int threads) const {
+  void hvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<const double>& tape,
+           std::int64_t directions, const Array<const double>& outputs, const std::vector<std::optional<Parameter>>& tangents,
+           const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
-    const auto B = static_cast<std::size_t>(batch.size());
-    const cvxl::HvpRequest request{pull(tape(B, x, z, s, status), directions, outputs, gradients, degenerate),
+    const cvxl::HvpRequest request{pull(points(tape, batch), directions, outputs, gradients, degenerate),
                                    view(tangents, outer(directions, shape), sizes())};
     run([&] { return engine_->hvp(batch, request, threads, interrupted); });
   }
 
-  void centre(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Array<double> x,
-              Array<double> z, Array<double> s, Array<const std::int8_t> status, double smoothing, int threads) const {
+  void centre(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<double>& tape,
+              double smoothing, int threads) const {
     const cvxl::BatchView batch = view(parameters, shape, sizes());
-    const cvxl::CentreRequest request{{x.data(), x.size()}, {z.data(), z.size()}, {s.data(), s.size()}, {status.data(), status.size()}};
-    check_tape({request.x, request.z, request.s, request.status}, static_cast<std::size_t>(batch.size()));
-    run([&] { return engine_->centre(batch, request, smoothing, threads, interrupted); });
+    run([&, at = points(tape, batch)] { return engine_->centre(batch, at, smoothing, threads, interrupted); });
   }
 
   nb::dict describe() const {
@@ -222,9 +215,9 @@ class Kernel {
     return shape;
   }
 
-  cvxl::VjpRequest pull(const cvxl::TapeView& tape, std::int64_t directions, const Array<const double>& outputs,
+  cvxl::VjpRequest pull(std::span<const double> tape, std::int64_t directions, const Array<const double>& outputs,
                         const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate) const {
-    const std::size_t K = static_cast<std::size_t>(directions), B = tape.status.size();
+    const std::size_t K = static_cast<std::size_t>(directions), B = tape.size() / point();
     cvxl::VjpRequest request{tape, directions, {outputs.data(), outputs.size()}, {}, {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
     check(request.outputs, K * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
     check(request.degenerate, B, false, "degenerate must be (B,)");
@@ -238,19 +231,14 @@ class Kernel {
     return request;
   }
 
-  cvxl::TapeView tape(std::size_t B, const Array<const double>& x, const Array<const double>& z, const Array<const double>& s,
-                      const Array<const std::int8_t>& status) const {
-    const cvxl::TapeView t{{x.data(), x.size()}, {z.data(), z.size()}, {s.data(), s.size()}, {status.data(), status.size()}};
-    check_tape(t, B);
-    return t;
-  }
+  // Numbers of a point (x, z, s).
+  std::size_t point() const { return static_cast<std::size_t>(engine_->problem().structure.n) + 2 * static_cast<std::size_t>(engine_->problem().structure.m); }
 
-  void check_tape(const cvxl::TapeView& t, std::size_t B) const {
-    const auto& structure = engine_->problem().structure;
-    check(t.x, B * static_cast<std::size_t>(structure.n), false, "x must be (B, n)");
-    check(t.z, B * static_cast<std::size_t>(structure.m), false, "z must be (B, m)");
-    check(t.s, B * static_cast<std::size_t>(structure.m), false, "s must be (B, m)");
-    check(t.status, B, false, "status must be (B,)");
+  template <class T>
+  std::span<T> points(const Array<T>& tape, const cvxl::BatchView& batch) const {
+    const std::span<T> all(tape.data(), tape.size());
+    check(all, static_cast<std::size_t>(batch.size()) * point(), false, "a tape must be (B, n + 2 m)");
+    return all;
   }
 
   static std::vector<cvxl::Cone> blocks(const std::vector<ConeTuple>& cones) {
@@ -262,16 +250,6 @@ class Kernel {
     return result;
   }
 
-  static cvxl::Settings parse(const nb::dict& options) {
-    cvxl::Settings settings;
-    const auto read = [&](const char* name, auto& value) {
-      if (options.contains(name)) value = nb::cast<std::decay_t<decltype(value)>>(options[name]);
-    };
-    cvxl::each_option(settings, read);
-    read("rounding", settings.rounding);
-    return settings;
-  }
-
   std::shared_ptr<const cvxl::Engine> engine_;  // XLA programs look for it
 };
 
@@ -280,6 +258,8 @@ class Kernel {
 NB_MODULE(_core, m) {
   nb::set_leak_warnings(false);  // a tensor alive at exit keeps its kernel, which is no leak
   m.doc() = "Native engine: batches of cone programs of one structure, solved and differentiated in SIMD lanes.";
+  nb::class_<cvxl::Settings>(m, "Settings", "The options of a solve, read once.")
+      .def("__init__", [](cvxl::Settings* self, const nb::dict& options) { new (self) cvxl::Settings(settings(options)); }, "options"_a);
   nb::class_<Kernel>(m, "Kernel", "One compiled problem; immutable, usable from several threads.")
       .def(nb::init<cvxl::Index, cvxl::Index, cvxl::Index, const std::vector<Kernel::ConeTuple>&, std::vector<cvxl::Index>, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
                     const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&, const Vector<cvxl::Index>&,
@@ -287,17 +267,14 @@ NB_MODULE(_core, m) {
                     bool, int>(),
            "n"_a, "m"_a, "zero"_a, "cones"_a, "parameter_sizes"_a, "P_indptr"_a, "P_indices"_a, "A_indptr"_a, "A_indices"_a, "M_indptr"_a,
            "M_indices"_a, "M_data"_a, "R_indptr"_a, "R_indices"_a, "R_data"_a, "check_convexity"_a, "objective_sign"_a, "smoothed"_a = false, "lane_width"_a = 0)
-      .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "options"_a, "invalid"_a.none(), "outputs"_a, "x"_a.none(), "z"_a.none(),
-           "s"_a.none(), "status"_a, "iterations"_a, "residuals"_a, "margin"_a, "warm_x"_a.none() = nb::none(),
-           "warm_z"_a.none() = nb::none(), "warm_s"_a.none() = nb::none(), "infinite"_a = false)
-      .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
-           "threads"_a = 0)
-      .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
-           "threads"_a = 0)
+      .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "settings"_a, "rounding"_a, "invalid"_a.none(), "infinite"_a, "start"_a.none(),
+           "outputs"_a, "tape"_a.none(), "status"_a, "iterations"_a, "residuals"_a, "margin"_a)
+      .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a, "threads"_a = 0)
+      .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a, "threads"_a = 0)
       .def("publish", &Kernel::publish, "key"_a, "domains"_a, "tolerances"_a)
-      .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "directions"_a, "outputs"_a, "tangents"_a,
-           "gradients"_a, "degenerate"_a, "threads"_a = 0)
-      .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "x"_a, "z"_a, "s"_a, "status"_a, "smoothing"_a, "threads"_a = 0)
+      .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "outputs"_a, "tangents"_a, "gradients"_a, "degenerate"_a,
+           "threads"_a = 0)
+      .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "tape"_a, "smoothing"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
   m.def(
       "defaults",

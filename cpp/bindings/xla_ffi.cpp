@@ -1,13 +1,13 @@
 // XLA custom calls: buffers become spans, single precision becomes double, and back. No Python, no GIL.
 //
-// Operands, with parameters θ_i (*batch_i, size_i) in float32 or float64, and tapes x, z, s (*batch, 2·width), doubles as pairs of
-// uint32, which exist whether or not JAX's x64 mode is on:
-//   solve  θ… [, x, z, s]                 → outputs (*batch, outputs), status, iterations, residuals (*batch, 4), margin [, x, z, s]
-//   jvp    θ…, x, z, s, status, tangents… → outputs ([K,] *batch, outputs)
-//   vjp    θ…, x, z, s, status, outputs   → gradients ([K,] *batch, size_i) or, summed over the batch, ([K,] size_i) …, degenerate
-//   hvp    θ…, x, z, s, status, outputs, tangents…  → as vjp
-// A solve may start from the tape of another. Only the tangents marked `given` are passed, only the gradients marked `wanted` are returned. `directions` says that there is an
-// axis K: all directions are taken at one factorization.
+// Operands, with parameters θ_i (*batch_i, size_i) in float32 or float64, and tapes of points (*batch, 2·(n + 2m)), doubles as pairs
+// of uint32, which exist whether or not JAX's x64 mode is on:
+//   solve  θ… [, tape]                → outputs (*batch, outputs), status, iterations, residuals (*batch, 4), margin [, tape]
+//   jvp    θ…, tape, tangents…        → outputs ([K,] *batch, outputs)
+//   vjp    θ…, tape, outputs          → gradients ([K,] *batch, size_i) or, summed over the batch, ([K,] size_i) …, degenerate
+//   hvp    θ…, tape, outputs, tangents…  → as vjp
+// A solve may start from the tape of another. Only the tangents marked `given` are passed, only the gradients marked `wanted` are
+// returned. `directions` says that there is an axis K: all directions are taken at one factorization.
 
 #include "xla_ffi.hpp"
 
@@ -262,7 +262,7 @@ Settings settings(const Call& call) {
 void solve(const Call& call) {
   const auto [engine, program] = find(call.integer("key"));
   const auto& sizes = engine->problem().parameter_sizes;
-  const bool warm = call.arguments() == sizes.size() + 3, tape = call.results() == 8;
+  const bool warm = call.arguments() == sizes.size() + 1, tape = call.results() == 6;
   require((warm || call.arguments() == sizes.size()) && (tape || call.results() == 5), "solve: wrong number of operands");
   std::vector<Doubles> arrays = parameters(call, sizes.size());
   bool infinite = false;
@@ -274,18 +274,10 @@ void solve(const Call& call) {
   const std::vector<std::uint8_t> invalid = screen(arrays, batch, *program, sizes, rounding);
   Room outputs(call.result(0)), residuals(call.result(3)), margin(call.result(4));
   const std::span<std::int8_t> status = entries<std::int8_t>(call.result(1));
-  SolveRequest request{invalid, outputs.span(), {}, {}, {}, status, entries<Index>(call.result(2)), residuals.span(), margin.span()};
+  SolveRequest request{invalid, outputs.span(), {}, status, entries<Index>(call.result(2)), residuals.span(), margin.span()};
   request.infinite = infinite;
-  if (tape) {
-    request.x = pairs(call.result(5));
-    request.z = pairs(call.result(6));
-    request.s = pairs(call.result(7));
-  }
-  if (warm) {
-    request.warm_x = pairs(call.argument(sizes.size()));
-    request.warm_z = pairs(call.argument(sizes.size() + 1));
-    request.warm_s = pairs(call.argument(sizes.size() + 2));
-  }
+  if (tape) request.tape = pairs(call.result(5));
+  if (warm) request.start = pairs(call.argument(sizes.size()));
   Settings how = settings(call);
   for (const double r : rounding) how.rounding = std::max(how.rounding, r);
   engine->solve(batch, how, request);
@@ -305,7 +297,7 @@ struct Linearization {
   std::shared_ptr<const Engine> engine;
   const std::vector<Index>& sizes;
   std::vector<Doubles> arrays;
-  TapeView tape;
+  std::span<const double> tape;
   BatchView batch;
   bool directions;
   std::size_t rest;  // index of the first operand after these
@@ -315,11 +307,12 @@ struct Linearization {
         sizes(engine->problem().parameter_sizes),
         arrays(parameters(call, sizes.size())),
         directions(call.flag("directions")),
-        rest(sizes.size() + 4) {
-    const std::size_t first = sizes.size();
-    const Buffer status = call.argument(first + 3);
-    tape = {pairs(call.argument(first)), pairs(call.argument(first + 1)), pairs(call.argument(first + 2)), entries<const std::int8_t>(status)};
-    batch = view(arrays, shape(status), sizes);
+        rest(sizes.size() + 1) {
+    const Buffer points = call.argument(sizes.size());
+    Shape axes = shape(points);
+    axes.pop_back();
+    tape = pairs(points);
+    batch = view(arrays, axes, sizes);
   }
 
   Shape outer(std::int64_t K) const {

@@ -51,24 +51,24 @@ inline BatchView batch_of(std::int64_t B, std::initializer_list<std::pair<const 
 
 struct Answer {
   bool completed = false;
-  std::vector<double> outputs, x, z, s, residuals;
+  Index n, m;
+  std::vector<double> outputs, tape, residuals;
   std::vector<std::int8_t> status;
   std::vector<Index> iterations;
 
-  Answer(const Engine& engine, std::int64_t B) {
-    const auto count = static_cast<std::size_t>(B), n = static_cast<std::size_t>(engine.problem().structure.n),
-               m = static_cast<std::size_t>(engine.problem().structure.m);
+  Answer(const Engine& engine, std::int64_t B) : n(engine.problem().structure.n), m(engine.problem().structure.m) {
+    const auto count = static_cast<std::size_t>(B);
     outputs.resize(count * static_cast<std::size_t>(engine.problem().R.pattern.rows()));
-    x.resize(count * n);
-    z.resize(count * m);
-    s.resize(count * m);
+    tape.resize(count * static_cast<std::size_t>(n + 2 * m));
     residuals.resize(count * 4);
     status.resize(count, -1);
     iterations.resize(count);
   }
 
-  SolveRequest request() { return {{}, outputs, x, z, s, status, iterations, residuals}; }
-  TapeView tape() const { return {x, z, s, status}; }
+  SolveRequest request() { return {{}, outputs, tape, status, iterations, residuals}; }
+  const double* x(std::int64_t i) const { return tape.data() + i * (n + 2 * m); }
+  const double* z(std::int64_t i) const { return x(i) + n; }
+  const double* s(std::int64_t i) const { return z(i) + m; }
   Status outcome(std::size_t i) const { return static_cast<Status>(status[i]); }
 };
 
@@ -92,7 +92,7 @@ struct Gradients {
 };
 
 // Cotangent `outputs`; parameter p gets a sum over the batch where summed[p], a row an instance elsewhere.
-inline Gradients vjp(const Engine& engine, const BatchView& batch, const TapeView& tape, const std::vector<double>& outputs,
+inline Gradients vjp(const Engine& engine, const BatchView& batch, std::span<const double> tape, const std::vector<double>& outputs,
                      const std::vector<bool>& summed, int threads = 0) {
   Gradients g;
   const auto B = static_cast<std::size_t>(batch.size());
@@ -118,7 +118,7 @@ inline BatchView one_direction(BatchView tangents) {
   return tangents;
 }
 
-inline Tangents jvp(const Engine& engine, const BatchView& batch, const TapeView& tape, const BatchView& tangents, int threads = 0) {
+inline Tangents jvp(const Engine& engine, const BatchView& batch, std::span<const double> tape, const BatchView& tangents, int threads = 0) {
   Tangents t;
   const auto B = static_cast<std::size_t>(batch.size());
   t.outputs.resize(B * static_cast<std::size_t>(engine.problem().R.pattern.rows()));
@@ -154,8 +154,7 @@ bool identical(const std::vector<T>& a, const std::vector<T>& b) {
 }
 
 inline bool identical(const Answer& a, const Answer& b) {
-  return identical(a.outputs, b.outputs) && identical(a.x, b.x) && identical(a.z, b.z) && identical(a.s, b.s) &&
-         identical(a.residuals, b.residuals) && identical(a.status, b.status) && identical(a.iterations, b.iterations);
+  return identical(a.outputs, b.outputs) && identical(a.tape, b.tape) && identical(a.residuals, b.residuals) && identical(a.status, b.status) && identical(a.iterations, b.iterations);
 }
 
 // Whether instance i of a equals instance j of b, bit by bit.
@@ -164,8 +163,7 @@ inline bool identical(const Answer& a, std::size_t i, const Answer& b, std::size
     const std::size_t width = u.size() / a.status.size();
     return width == v.size() / b.status.size() && (!width || !std::memcmp(&u[i * width], &v[j * width], width * sizeof(u[0])));
   };
-  return same(a.outputs, b.outputs) && same(a.x, b.x) && same(a.z, b.z) && same(a.s, b.s) && same(a.residuals, b.residuals) &&
-         same(a.status, b.status) && same(a.iterations, b.iterations);
+  return same(a.outputs, b.outputs) && same(a.tape, b.tape) && same(a.residuals, b.residuals) && same(a.status, b.status) && same(a.iterations, b.iterations);
 }
 
 }  // namespace cvxl::testing

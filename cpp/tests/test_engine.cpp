@@ -65,10 +65,11 @@ void check_program(const Program& p, const Engine& engine, double tolerance) {
   const Answer answer = solve(engine, batch_of(1, {{values.data(), 0}}));
   CHECK(answer.outcome(0) == p.status);
   if (answer.outcome(0) == p.status && p.status == Status::solved) {
-    for (std::size_t j = 0; j < p.x.size(); ++j) CHECK_NEAR(answer.x[j], p.x[j], tolerance);
-    for (std::size_t i = 0; i < p.z.size(); ++i) CHECK_NEAR(answer.z[i], p.z[i], tolerance);
+    for (std::size_t j = 0; j < p.x.size(); ++j) CHECK_NEAR(answer.x(0)[j], p.x[j], tolerance);
+    for (std::size_t i = 0; i < p.z.size(); ++i) CHECK_NEAR(answer.z(0)[i], p.z[i], tolerance);
     CHECK_NEAR(answer.residuals[3], p.objective, tolerance);
-    for (std::size_t i = 0; i < answer.z.size(); ++i) CHECK(static_cast<Index>(i) < p.zero ? answer.s[i] == 0.0 : answer.s[i] >= 0.0 && answer.z[i] >= 0.0);
+    const double *z = answer.z(0), *slack = answer.s(0);
+    for (Index i = 0; i < answer.m; ++i) CHECK(i < p.zero ? slack[i] == 0.0 : slack[i] >= 0.0 && z[i] >= 0.0);
   }
   if (failures != before) std::fprintf(stderr, "  in %s (%s), status %d\n", p.name, engine.describe().isa.c_str(), answer.status[0]);
 }
@@ -137,12 +138,13 @@ TEST(random_programs_reach_their_solution_on_every_instruction_set) {
         CHECK_NEAR(answer.residuals[4 * i + 3], objective, 1e-8 * scale * std::max(1.0, std::abs(objective)));
         // x is unique where P is positive definite
         if (s.P.nnz() >= s.n)
-          for (Index j = 0; j < s.n; ++j) CHECK_NEAR(answer.x[i * s.n + j], numbers[i].x[j], 1e-7);
+          for (Index j = 0; j < s.n; ++j) CHECK_NEAR(answer.x(i)[j], numbers[i].x[j], 1e-7);
       }
       if (!first) first = answer;
       CHECK(identical(answer.status, first->status));
       if (s.P.nnz() >= s.n)
-        for (std::size_t k = 0; k < answer.x.size(); ++k) CHECK_NEAR(answer.x[k], first->x[k], 1e-9);
+        for (Index i = 0; i < B; ++i)
+          for (Index j = 0; j < s.n; ++j) CHECK_NEAR(answer.x(i)[j], first->x(i)[j], 1e-9);
     });
     if (failures != before) std::fprintf(stderr, "  in %s\n", name.c_str());
   }
@@ -210,7 +212,7 @@ TEST(marked_instances_are_not_solved) {
   CHECK(engine.solve(batch, {}, request));
   for (Index i = 0; i < B; ++i)
     if (invalid[i])
-      CHECK(some.outcome(i) == Status::invalid_input && std::isnan(some.x[i * s.n]) && std::isnan(some.residuals[4 * i]));
+      CHECK(some.outcome(i) == Status::invalid_input && std::isnan(*some.x(i)) && std::isnan(some.residuals[4 * i]));
     else
       CHECK(identical(some, i, all, i));
 }
@@ -223,9 +225,9 @@ TEST(an_empty_batch_is_nothing) {
     const BatchView batch{shape, {{one.data(), std::vector<std::int64_t>(shape.size())}, {one.data(), std::vector<std::int64_t>(shape.size())}}};
     const Answer answer = solve(engine, batch);
     CHECK(answer.completed && answer.status.empty());
-    const Gradients g = vjp(engine, batch, answer.tape(), {}, {true, false});
+    const Gradients g = vjp(engine, batch, answer.tape, {}, {true, false});
     CHECK(g.completed && g.arrays[0] == std::vector<double>(size) && g.arrays[1].empty());
-    CHECK(jvp(engine, batch, answer.tape(), batch).completed);
+    CHECK(jvp(engine, batch, answer.tape, batch).completed);
   }
 }
 
@@ -250,15 +252,12 @@ TEST(vjp_is_the_adjoint_of_jvp) {
     const std::vector<double> shared = solvable_rows(s, 1, 30);
     const long before = failures;
     each_engine(mixed_problem(s), [&](const Engine& engine) {
-      Answer tape(engine, B);
-      std::vector<double> rows, tangent_rows, tangent_shared, cotangent;
+      std::vector<double> tape, rows, tangent_rows, tangent_shared, cotangent;
       for (Index i = 0; i < B; ++i) {
         const Numbers numbers = solvable(s, random);
         for (Index k = 0; k < size; ++k) rows.push_back((numbers.values[k] - 0.01 - 0.7 * shared[k]) / 0.3);
-        std::copy(numbers.x.begin(), numbers.x.end(), tape.x.begin() + i * s.n);
-        std::copy(numbers.z.begin(), numbers.z.end(), tape.z.begin() + i * s.m);
-        std::copy(numbers.s.begin(), numbers.s.end(), tape.s.begin() + i * s.m);
-        tape.status[i] = static_cast<std::int8_t>(i == 4 ? Status::primal_infeasible : Status::solved);
+        for (const auto& part : {numbers.x, numbers.z, numbers.s}) tape.insert(tape.end(), part.begin(), part.end());
+        if (i == 4) std::fill(tape.end() - (s.n + 2 * s.m), tape.end(), std::numeric_limits<double>::quiet_NaN());
       }
       for (Index k = 0; k < B * size; ++k) tangent_rows.push_back(random.uniform());
       for (Index k = 0; k < size; ++k) tangent_shared.push_back(random.uniform());
@@ -266,9 +265,9 @@ TEST(vjp_is_the_adjoint_of_jvp) {
       const BatchView batch = batch_of(B, {{rows.data(), size}, {shared.data(), 0}});
       const BatchView tangents = batch_of(B, {{tangent_rows.data(), size}, {tangent_shared.data(), 0}});
 
-      const Tangents t = jvp(engine, batch, tape.tape(), tangents);
-      const Gradients per_row = vjp(engine, batch, tape.tape(), cotangent, {false, false});
-      const Gradients summed = vjp(engine, batch, tape.tape(), cotangent, {false, true});
+      const Tangents t = jvp(engine, batch, tape, tangents);
+      const Gradients per_row = vjp(engine, batch, tape, cotangent, {false, false});
+      const Gradients summed = vjp(engine, batch, tape, cotangent, {false, true});
       CHECK(t.completed && per_row.completed && summed.completed && identical(per_row.arrays[0], summed.arrays[0]));
       for (Index i = 0; i < B; ++i) {
         double left = 0.0, right = 0.0, scale = 0.0;
@@ -294,8 +293,8 @@ TEST(vjp_is_the_adjoint_of_jvp) {
         CHECK_NEAR(summed.arrays[1][k], sum, 1e-14 * scale);
       }
       for (int threads : {1, 2, 4}) {
-        CHECK(identical(vjp(engine, batch, tape.tape(), cotangent, {false, true}, threads).arrays[1], summed.arrays[1]));
-        CHECK(identical(jvp(engine, batch, tape.tape(), tangents, threads).outputs, t.outputs));
+        CHECK(identical(vjp(engine, batch, tape, cotangent, {false, true}, threads).arrays[1], summed.arrays[1]));
+        CHECK(identical(jvp(engine, batch, tape, tangents, threads).outputs, t.outputs));
       }
     });
     if (failures != before) std::fprintf(stderr, "  in %s\n", name.c_str());
@@ -313,7 +312,7 @@ TEST(derivatives_of_a_projection) {
     cotangent[0] = 2;
     cotangent[1] = 3;
     cotangent[2] = 5;
-    const Gradients g = vjp(engine, batch, answer.tape(), cotangent, {false});
+    const Gradients g = vjp(engine, batch, answer.tape, cotangent, {false});
     const double* q = &g.arrays[0][s.q_offset()];
     const double* b = &g.arrays[0][s.b_offset()];
     const double expected_q[] = {0, -3, 0}, expected_b[] = {2, 0, 0, 0, 0, -5};
@@ -344,9 +343,9 @@ TEST(working_memory_is_written_before_it_is_read) {
         fill(byte);
         Answer answer = solve(engine, batch, with_threads(1));
         fill(byte);
-        Gradients g = vjp(engine, batch, answer.tape(), cotangent, {false, true}, 1);
+        Gradients g = vjp(engine, batch, answer.tape, cotangent, {false, true}, 1);
         fill(byte);
-        Tangents t = jvp(engine, batch, answer.tape(), batch, 1);
+        Tangents t = jvp(engine, batch, answer.tape, batch, 1);
         return std::tuple{std::move(answer), std::move(g), std::move(t)};
       };
       const auto [answer, g, t] = run(0);
@@ -374,7 +373,7 @@ TEST(an_interrupt_stops_a_long_batch) {
   for (int threads : {1, 4}) {
     int asked = 0;
     const auto start = Clock::now();
-    const bool completed = engine.solve(batch, with_threads(threads), {{}, outputs, {}, {}, {}, status, iterations, residuals},
+    const bool completed = engine.solve(batch, with_threads(threads), {{}, outputs, {}, status, iterations, residuals},
                                         [&] { return ++asked == 2; });
     CHECK(!completed);
     CHECK(asked == 2);

@@ -77,9 +77,9 @@ def _self_check() -> Iterator[tuple[str, str, bool]]:
 
     layer.solve(point)
     began = time.perf_counter()
-    (found,), info, tape = layer.solve(point, tape=True)
-    assert tape is not None
-    gradients = layer.vjp(layer.batch(point), tape, info, [cotangent], [True, True])
+    call = layer.solve(point, tape=True)
+    (found,), info = call.outputs, call.info
+    gradients = layer.vjp(call.point, [cotangent], [True, True])
     rate = _BATCH / (time.perf_counter() - began)
     yield "solved", f"{int(info.solved.sum())} of {_BATCH}, {int(info.fallback.sum())} by fallback", bool(info.solved.all())
 

@@ -5,11 +5,17 @@ from typing import Any
 
 from cvxpylayers._typing import Bool, Float64, Int8, Int32
 
+class Settings:
+    """The options of a solve, read once from those that ``defaults`` names; others are ignored."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None: ...
+
 class Kernel:
     """One compiled problem; immutable, usable from several threads.
 
     Parameters are arrays (*batch_i, size_i) that broadcast to ``shape``; B is its product. The methods write into their last
     arguments; None stands for what is not wanted (for a tangent: zero).
+    A tape (B, n + 2 m) holds a point (x, z, s) of every instance that has a solution, NaN for the others.
     """
 
     def __init__(
@@ -38,29 +44,23 @@ class Kernel:
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        options: Mapping[str, Any],
+        settings: Settings,
+        rounding: float,
         invalid: Bool | None,
+        infinite: bool,
+        start: Float64 | None,
         outputs: Float64,
-        x: Float64 | None,
-        z: Float64 | None,
-        s: Float64 | None,
+        tape: Float64 | None,
         status: Int8,
         iterations: Int32,
         residuals: Float64,
         margin: Float64,
-        warm_x: Float64 | None = ...,
-        warm_z: Float64 | None = ...,
-        warm_s: Float64 | None = ...,
-        infinite: bool = ...,
-    ) -> None: ...
+    ) -> int: ...  # the worst status, -1 of an empty batch
     def vjp(
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        x: Float64,
-        z: Float64,
-        s: Float64,
-        status: Int8,
+        tape: Float64,
         directions: int,
         outputs: Float64,
         gradients: Sequence[Float64 | None],
@@ -71,10 +71,7 @@ class Kernel:
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        x: Float64,
-        z: Float64,
-        s: Float64,
-        status: Int8,
+        tape: Float64,
         directions: int,
         tangents: Sequence[Float64 | None],
         outputs: Float64,
@@ -86,10 +83,7 @@ class Kernel:
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        x: Float64,
-        z: Float64,
-        s: Float64,
-        status: Int8,
+        tape: Float64,
         directions: int,
         outputs: Float64,
         tangents: Sequence[Float64 | None],
@@ -101,10 +95,7 @@ class Kernel:
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        x: Float64,
-        z: Float64,
-        s: Float64,
-        status: Int8,
+        tape: Float64,
         smoothing: float,
         threads: int = 0,
     ) -> None: ...

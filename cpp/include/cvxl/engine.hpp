@@ -27,28 +27,25 @@ struct BatchView {
 // Where a solve writes. Every span is row-major over instances and either full or empty (not wanted), but for `outputs`,
 // `status` and `iterations`, which are always full. `invalid` marks instances not to be solved. `infinite` says that b may be infinite on
 // nonnegative rows: +∞ switches a row off (its multiplier is 0, its slack ∞), -∞ makes the instance infeasible.
+//
+// Points are rows (x, z, s) of n + 2m numbers, NaN where there is none: a tape has one for every instance with a solution, which is
+// all that a derivative needs of a solve.
 struct SolveRequest {
   std::span<const std::uint8_t> invalid;
   std::span<double> outputs;            // B × outputs
-  std::span<double> x, z, s;            // B × n, B × m, B × m
+  std::span<double> tape;               // B points
   std::span<std::int8_t> status;        // B
   std::span<Index> iterations;          // B
   std::span<double> residuals;          // B × 4: primal, dual, gap, objective
   std::span<double> margin = {};        // B: of strict complementarity (cones/margin.hpp), in the user's units
-  // Points to start from, B × n, B × m, B × m, or empty: polyhedral instances try their active sets first. NaN in x: a cold start.
-  std::span<const double> warm_x{}, warm_z{}, warm_s{};
+  std::span<const double> start = {};   // B points: polyhedral instances try their active sets first
   bool infinite = false;
 };
 
-struct TapeView {
-  std::span<const double> x, z, s;
-  std::span<const std::int8_t> status;
-};
-
 // Derivatives take K directions at once: each instance is factored once and solved K times. `gradients[i]` is empty (not wanted),
-// K × B × size (one row per instance), or K × size: sums over the batch.
+// K × B × size (one row per instance), or K × size: sums over the batch. Instances without a point on the tape contribute zero.
 struct VjpRequest {
-  TapeView tape;
+  std::span<const double> tape;         // B points
   std::int64_t directions;              // K
   std::span<const double> outputs;      // cotangents, K × B × outputs
   std::vector<std::span<double>> gradients;
@@ -57,7 +54,7 @@ struct VjpRequest {
 
 // The shape of `tangents` is that of the batch with one more leading axis, K.
 struct JvpRequest {
-  TapeView tape;
+  std::span<const double> tape;         // B points
   BatchView tangents;
   std::span<double> outputs;            // tangents, K × B × outputs
   std::span<std::uint8_t> degenerate;   // B
@@ -67,12 +64,6 @@ struct JvpRequest {
 struct HvpRequest {
   VjpRequest pull;
   BatchView tangents;
-};
-
-// Solved instances move, in place, from their solution to the point of the central path s∘z = μe, in the user's units.
-struct CentreRequest {
-  std::span<double> x, z, s;            // B × n, B × m, B × m
-  std::span<const std::int8_t> status;  // B
 };
 
 struct Description {
@@ -100,14 +91,15 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Each returns false if it was interrupted. Where the problem is smoothed, x, z, s of a solve are points of the central path at
-  // `settings.smoothing` (the outputs are exact), and derivatives those of such points.
+  // Each returns false if it was interrupted. Where the problem is smoothed, the tape of a solve holds points of the central path at
+  // `settings.smoothing` (the outputs are exact), and derivatives are those of such points.
   bool solve(const BatchView&, const Settings&, const SolveRequest&, const Interrupt& = {}) const;
   bool vjp(const BatchView&, const VjpRequest&, int threads, const Interrupt& = {}) const;
   bool jvp(const BatchView&, const JvpRequest&, int threads, const Interrupt& = {}) const;
   bool hvp(const BatchView&, const HvpRequest&, int threads, const Interrupt& = {}) const;
 
-  bool centre(const BatchView&, const CentreRequest&, double smoothing, int threads, const Interrupt& = {}) const;
+  // Moves the points of a tape from solutions to the point of the central path s∘z = μe, μ = `smoothing` in the user's units.
+  bool centre(const BatchView&, std::span<double> tape, double smoothing, int threads, const Interrupt& = {}) const;
 
   const Problem& problem() const;
   Description describe() const;

@@ -29,7 +29,7 @@ class Centring {
     Mask<W> solved{};
     for (int lane = 0; lane < W; ++lane) {
       const std::int64_t i = first + std::min(lane, count - 1);
-      solved[lane] = job_.request.status[i] <= static_cast<std::int8_t>(Status::almost_solved) ? -1 : 0;
+      solved[lane] = TapeRow(job_.tape, plan_, i).missing() ? 0 : -1;
       load(lane, i);
     }
     if (!any(solved)) return;
@@ -41,19 +41,20 @@ class Centring {
  private:
   void load(int lane, std::int64_t i) {
     const Structure& structure = job_.compiled.problem.structure;
+    const TapeRow at(job_.tape, plan_, i);
     job_.locator.locate(i, memory_.stage.pointers);
     const auto value = [&](Index v) { return v < 0 ? 0.0 : job_.compiled.values(v, memory_.stage.pointers); };
     for (Index k = 0; k < plan_.P.nnz(); ++k) lane_of(centre_.program.P, k, lane) = value(plan_.P_source[k]);
     for (Index k = 0; k < plan_.A.nnz(); ++k) lane_of(centre_.program.A, k, lane) = value(plan_.A_source[k]);
     for (Index j = 0; j < plan_.n; ++j) {
       lane_of(centre_.program.q, j, lane) = value(structure.q_offset() + plan_.variable_of[j]);
-      lane_of(centre_.x, j, lane) = job_.request.x[i * plan_.n + plan_.variable_of[j]];
+      lane_of(centre_.x, j, lane) = at.x[plan_.variable_of[j]];
     }
     for (Index r = 0; r < plan_.m; ++r) {
       lane_of(centre_.program.b, r, lane) = value(structure.b_offset() + r);
-      lane_of(centre_.z, r, lane) = job_.request.z[i * plan_.m + r];
-      lane_of(centre_.s, r, lane) = job_.request.s[i * plan_.m + r];
-      if (std::isinf(job_.request.s[i * plan_.m + r])) {  // off: on the path are s = 1, z = μ
+      lane_of(centre_.z, r, lane) = at.z[r];
+      lane_of(centre_.s, r, lane) = at.s[r];
+      if (std::isinf(at.s[r])) {  // off: on the path are s = 1, z = μ
         switch_off(plan_, centre_.program.A, centre_.program.b, r, lane);
         lane_of(centre_.s, r, lane) = 1.0;
       }
@@ -61,11 +62,11 @@ class Centring {
   }
 
   void store(int lane, std::int64_t i) {
-    for (Index j = 0; j < plan_.n; ++j) job_.request.x[i * plan_.n + plan_.variable_of[j]] = lane_of(centre_.x, j, lane);
+    const TapeRow to(job_.tape, plan_, i);
+    for (Index j = 0; j < plan_.n; ++j) to.x[plan_.variable_of[j]] = lane_of(centre_.x, j, lane);
     for (Index r = 0; r < plan_.m; ++r) {
-      job_.request.z[i * plan_.m + r] = lane_of(centre_.z, r, lane);
-      double& s = job_.request.s[i * plan_.m + r];
-      if (!std::isinf(s)) s = lane_of(centre_.s, r, lane);
+      to.z[r] = lane_of(centre_.z, r, lane);
+      if (!std::isinf(to.s[r])) to.s[r] = lane_of(centre_.s, r, lane);
     }
   }
 

@@ -281,12 +281,12 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
       completed = run(impl_->kernels->solve_arena(compiled, true));
     }
   }
-  if (!completed || !compiled.problem.smoothed || request.x.empty()) return completed;
-  return centre(batch, {request.x, request.z, request.s, request.status}, settings.smoothing, settings.threads, interrupt);
+  if (!completed || !compiled.problem.smoothed || request.tape.empty()) return completed;
+  return centre(batch, request.tape, settings.smoothing, settings.threads, interrupt);
 }
 
-bool Engine::centre(const BatchView& batch, const CentreRequest& request, double smoothing, int threads, const Interrupt& interrupt) const {
-  CentreJob job{impl_->compiled, request, Locator(impl_->compiled, batch, 1.0), smoothing, {}};
+bool Engine::centre(const BatchView& batch, std::span<double> tape, double smoothing, int threads, const Interrupt& interrupt) const {
+  CentreJob job{impl_->compiled, tape, Locator(impl_->compiled, batch, 1.0), smoothing, {}};
   if (job.locator.size() == 0) return true;
   const Kernels& kernels = *impl_->kernels;
   return impl_->execute(job, kernels.centre_arena(impl_->compiled), impl_->threads(job.locator.size(), threads, 12), interrupt, kernels.centre);

@@ -59,11 +59,7 @@ class Feed {
           stage_.xz[n + r] = 0.0;
           stage_.s[r] = std::numeric_limits<double>::infinity();
         }
-    if (!out.x.empty()) {
-      std::copy(stage_.xz, stage_.xz + n, out.x.data() + i * n);
-      std::copy(stage_.xz + n, stage_.xz + n + m, out.z.data() + i * m);
-      std::copy(stage_.s, stage_.s + m, out.s.data() + i * m);
-    }
+    if (!out.tape.empty()) record(i, status);
     if (!out.margin.empty()) out.margin[i] = margin(plan_, stage_.s, stage_.xz + n, stage_.square);
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
@@ -119,30 +115,38 @@ class Feed {
   // The point to start from, if there is one, for loops that can use it.
   void offer_point(int lane, std::int64_t i) {
     if constexpr (requires { state_.given; }) {
-      const SolveRequest& from = job_.request;
-      if (from.warm_x.empty() || std::isnan(from.warm_x[i * plan_.n])) return;
-      for (Index j = 0; j < plan_.n; ++j) lane_of(state_.saved_x, j, lane) = from.warm_x[i * plan_.n + plan_.variable_of[j]];
+      if (job_.request.start.empty()) return;
+      const TapeRow from(job_.request.start, plan_, i);
+      if (from.missing()) return;
+      for (Index j = 0; j < plan_.n; ++j) lane_of(state_.saved_x, j, lane) = from.x[plan_.variable_of[j]];
       for (Index r = 0; r < plan_.m; ++r) {
         // A row that is off, or was, is not active.
-        const bool off = std::isinf(from.warm_s[i * plan_.m + r]) || (job_.request.infinite && r >= plan_.zero && r < plan_.orthant_end && is_off(r, lane));
-        lane_of(state_.saved_z, r, lane) = off ? 0.0 : from.warm_z[i * plan_.m + r];
-        lane_of(state_.saved_s, r, lane) = off ? 1.0 : from.warm_s[i * plan_.m + r];
+        const bool off = std::isinf(from.s[r]) || (job_.request.infinite && r >= plan_.zero && r < plan_.orthant_end && is_off(r, lane));
+        lane_of(state_.saved_z, r, lane) = off ? 0.0 : from.z[r];
+        lane_of(state_.saved_s, r, lane) = off ? 1.0 : from.s[r];
       }
       state_.given[lane] = -1;
     }
+  }
+
+  // The staged point, if the instance has a solution.
+  void record(std::int64_t i, Status status) {
+    const TapeRow to(job_.request.tape, plan_, i);
+    if (status > Status::almost_solved) {
+      std::fill(to.x, to.s + plan_.m, std::numeric_limits<double>::quiet_NaN());
+      return;
+    }
+    std::copy(stage_.xz, stage_.xz + plan_.n + plan_.m, to.x);
+    std::copy(stage_.s, stage_.s + plan_.m, to.s);
   }
 
   void reject(int lane, Status status) {
     constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     const SolveRequest& out = job_.request;
     const std::int64_t i = instance_[lane];
-    const auto blank = [&](std::span<double> span, Index width) {
-      if (!span.empty()) std::fill_n(span.data() + i * width, width, nan);
-    };
-    blank(out.x, plan_.n);
-    blank(out.z, plan_.m);
-    blank(out.s, plan_.m);
-    blank(out.outputs, job_.compiled.problem.R.pattern.rows());
+    const Index outputs = job_.compiled.problem.R.pattern.rows();
+    std::fill_n(out.outputs.data() + i * outputs, outputs, nan);
+    if (!out.tape.empty()) record(i, status);
     if (!out.margin.empty()) out.margin[i] = nan;
     write_outcome(i, status, 0, {nan, nan, nan, nan});
   }

@@ -114,7 +114,7 @@ struct SolveJob {
 
 struct CentreJob {
   const Compiled& compiled;
-  const CentreRequest& request;
+  std::span<double> tape;
   Locator locator;
   double smoothing;
   mutable Progress progress;
@@ -125,7 +125,7 @@ struct CentreJob {
 struct AdjointJob {
   const Compiled& compiled;
   Locator locator;
-  TapeView tape;
+  std::span<const double> tape;
   std::int64_t directions;
   std::span<std::uint8_t> degenerate;
   std::int64_t block_size = 0, blocks = 0;
@@ -140,7 +140,7 @@ struct AdjointJob {
   std::span<double> tangent_outputs;
   mutable Progress progress;
 
-  AdjointJob(const Compiled& c, const BatchView& batch, const TapeView& t, std::int64_t k, std::span<std::uint8_t> flags)
+  AdjointJob(const Compiled& c, const BatchView& batch, std::span<const double> t, std::int64_t k, std::span<std::uint8_t> flags)
       : compiled(c), locator(c, batch, 1.0), tape(t), directions(k), degenerate(flags) {}
 
   double* partial_sums(std::int64_t block, std::int64_t direction) {

@@ -2,6 +2,8 @@
 // Single instances between the caller's arrays and the lanes.
 
 #include <algorithm>
+#include <cmath>
+#include <span>
 
 #include "batch/job.hpp"
 #include "lanes/arena.hpp"
@@ -37,6 +39,17 @@ class Stage {
   double* s;                // its slack
   std::uint8_t* off;        // per row and lane: whether it is switched off
   double* square;           // room for the largest semidefinite matrix
+};
+
+// The parts of one point (x, z, s) of a tape.
+template <class T>
+struct TapeRow {
+  T *x, *z, *s;
+
+  TapeRow(std::span<T> points, const Plan& plan, std::int64_t i)
+      : x(points.data() + i * (plan.n + 2 * static_cast<std::int64_t>(plan.m))), z(x + plan.n), s(z + plan.m) {}
+
+  bool missing() const { return std::isnan(*x); }
 };
 
 // Turns row r of one lane into 0·x + s = 1, which says nothing: what a row with an infinite bound is replaced by.

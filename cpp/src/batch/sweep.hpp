@@ -51,15 +51,16 @@ class Sweep {
     valid_ = M{};
     for (int lane = 0; lane < W; ++lane) {
       const std::int64_t i = instance(lane);
-      valid_[lane] = job_.tape.status[i] <= static_cast<std::int8_t>(Status::almost_solved) ? -1 : 0;
+      const TapeRow at(job_.tape, plan_, i);
+      valid_[lane] = at.missing() ? 0 : -1;
       job_.locator.locate(i, stage_.pointers);
       const auto put = [&](V* to, Index k, Index v) { lane_of(to, k, lane) = v < 0 ? 0.0 : job_.compiled.values(v, stage_.pointers); };
       for (Index k = 0; k < plan_.P.nnz(); ++k) put(adjoint_.program.P, k, plan_.P_source[k]);
       for (Index k = 0; k < plan_.A.nnz(); ++k) put(adjoint_.program.A, k, plan_.A_source[k]);
-      for (Index j = 0; j < plan_.n; ++j) lane_of(adjoint_.x, j, lane) = job_.tape.x[i * plan_.n + plan_.variable_of[j]];
+      for (Index j = 0; j < plan_.n; ++j) lane_of(adjoint_.x, j, lane) = at.x[plan_.variable_of[j]];
       for (Index r = 0; r < plan_.m; ++r) {
-        lane_of(adjoint_.z, r, lane) = job_.tape.z[i * plan_.m + r];
-        lane_of(adjoint_.s, r, lane) = job_.tape.s[i * plan_.m + r];
+        lane_of(adjoint_.z, r, lane) = at.z[r];
+        lane_of(adjoint_.s, r, lane) = at.s[r];
       }
     }
     for (Index r = 0; r < plan_.m; ++r) leave_out(r, abs(adjoint_.s[r]) == __builtin_inf());

@@ -70,7 +70,7 @@ class Engine(abc.ABC):
 
     * An instance's result does not depend on its neighbours, its position or the number of threads.
     * ``vjp`` and ``jvp`` depend on (batch, tape) alone, and are adjoint to each other.
-    * Instances whose status is not solved contribute zero to every derivative.
+    * Instances without a point on the tape contribute zero to every derivative, also where their cotangents are NaN.
     """
 
     name: ClassVar[str]

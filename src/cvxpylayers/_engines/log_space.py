@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cvxpylayers._engines.engine import Engine
-from cvxpylayers._program import USABLE, Batch, CompiledProblem, Form, ParameterSpec, Solution, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Form, ParameterSpec, Solution, Tape
 from cvxpylayers._program.batch import compact
 from cvxpylayers._typing import Bool, Float64, Shaped
 
@@ -128,7 +128,7 @@ class LogSpaceEngine(Engine):
         """∂y/∂u: y for outputs that are exponentials, 1 for others; 1 where there is no solution, so that nothing overflows."""
         u: Float64 = (self.compiled.R @ np.concatenate([tape.x, tape.z], axis=1).T).T
         scale = np.ones(u.shape)
-        np.exp(u, out=scale, where=self._exp & (tape.status <= USABLE)[:, None])
+        np.exp(u, out=scale, where=self._exp & tape.solved[:, None])
         return scale
 
     def _tangents(self, batch: Batch, arrays: Sequence[Float64 | None], directions: int | None) -> list[Float64 | None]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cvxpylayers._program import USABLE, Solution, Status
 from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
+from cvxpylayers.errors import InputError
 
 
 class Statuses:
@@ -68,26 +69,31 @@ class WarmStart:
     def of(cls, solution: Solution, shape: tuple[int, ...]) -> WarmStart:
         """The points that a solve has found; none where it failed."""
         assert solution.tape is not None
-        tape, failed = solution.tape, solution.status > USABLE
-        points = [np.where(failed[:, None], np.nan, a).reshape(*shape, a.shape[-1]) for a in (tape.x, tape.z, tape.s)]
-        return cls(*points)
+        tape = solution.tape
+        return cls(*(part.reshape(*shape, part.shape[-1]) for part in (tape.x, tape.z, tape.s)))
 
-    def points(self, count: int) -> tuple[Float64, Float64, Float64] | None:
-        """x, z, s with one row for each of ``count`` instances."""
+    def points(self, count: int, n: int, m: int) -> Shaped[Float64, "B point"] | None:
+        """A point (x, z, s) for each of ``count`` instances of a problem with n variables and m rows; None if there is none.
+
+        Raises:
+            InputError: the points are those of another problem.
+        """
         if self.x is None or self.z is None or self.s is None:
             return None
-        return _rows(self.x, count), _rows(self.z, count), _rows(self.s, count)
+        if [part.shape[-1] for part in (self.x, self.z, self.s)] != [n, m, m]:
+            raise InputError("This WarmStart belongs to another problem: start again with cvxpylayers.WarmStart().")
+        return np.concatenate([_rows(part, count) for part in (self.x, self.z, self.s)], axis=1)
 
 
 def _rows(points: Float64, count: int) -> Float64:
     flat = points.reshape(-1, points.shape[-1])
     if len(flat) == 1:
-        return np.ascontiguousarray(np.broadcast_to(flat, (count, flat.shape[-1])))
+        return np.broadcast_to(flat, (count, flat.shape[-1]))
     missing = np.full((max(count - len(flat), 0), flat.shape[-1]), np.nan)
-    return np.ascontiguousarray(np.concatenate([flat[:count], missing]))
+    return np.concatenate([flat[:count], missing])
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class SolveInfo:
     """Outcome of a batch; every array has the batch shape.
 
@@ -115,16 +121,16 @@ class SolveInfo:
     def of(cls, solution: Solution, shape: tuple[int, ...], *, warm_start: bool = False) -> SolveInfo:
         """Give the flat arrays of ``solution`` the batch shape."""
         return cls(
-            codes=solution.status.reshape(shape),
-            iterations=solution.iterations.reshape(shape),
-            primal_residual=solution.primal_residual.reshape(shape),
-            dual_residual=solution.dual_residual.reshape(shape),
-            gap=solution.gap.reshape(shape),
-            objective=solution.objective.reshape(shape),
-            fallback=solution.fallback.reshape(shape),
-            degenerate=np.zeros(shape, dtype=np.bool_),
-            margin=solution.margin.reshape(shape),
-            warm_start=WarmStart.of(solution, shape) if warm_start else None,
+            solution.status.reshape(shape),
+            solution.iterations.reshape(shape),
+            solution.primal_residual.reshape(shape),
+            solution.dual_residual.reshape(shape),
+            solution.gap.reshape(shape),
+            solution.objective.reshape(shape),
+            solution.fallback.reshape(shape),
+            np.zeros(shape, dtype=np.bool_),
+            solution.margin.reshape(shape),
+            WarmStart.of(solution, shape) if warm_start else None,
         )
 
     @property

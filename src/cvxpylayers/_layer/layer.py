@@ -22,14 +22,22 @@ from cvxpylayers._layer.options import COMMON, normalize, split_solver
 from cvxpylayers._layer.outputs import Outputs
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._typing import Bool, Float64, NDArray
-from cvxpylayers.errors import InputError, SolverError
+from cvxpylayers.errors import SolverError
 
 if TYPE_CHECKING:
     import cvxpy as cp
 
-__all__ = ["Call", "Layer", "OnFailure"]
+__all__ = ["Call", "Layer", "OnFailure", "Point"]
 
 T = TypeVar("T")
+
+
+class Point(NamedTuple):
+    """Where derivatives are taken: at parameters and what a solve found for them; their flags go to ``info``."""
+
+    batch: Batch
+    tape: Tape
+    info: SolveInfo | None = None
 
 
 class Call(NamedTuple):
@@ -37,7 +45,14 @@ class Call(NamedTuple):
 
     outputs: tuple[Float64, ...]
     info: SolveInfo
+    batch: Batch
     tape: Tape | None
+
+    @property
+    def point(self) -> Point:
+        """Where its derivatives are taken, if one was asked for."""
+        assert self.tape is not None
+        return Point(self.batch, self.tape, self.info)
 
 
 class Layer:
@@ -163,7 +178,7 @@ class Layer:
             if mode == "raise":
                 raise SolverError(message, info, outputs)
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return Call(outputs, info, solution.tape)
+        return Call(outputs, info, batch, solution.tape)
 
     def call_options(
         self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
@@ -192,52 +207,34 @@ class Layer:
     ) -> tuple[Batch, Solution]:
         """Solve every instance, and leave failures in place."""
         batch = screen(self.compiled.parameters, self.batch(arrays))
-        points = None if start is None else start.points(batch.size)
-        if points is not None and [p.shape[-1] for p in points] != [self.compiled.structure.n, *[self.compiled.structure.m] * 2]:
-            raise InputError("This WarmStart belongs to another problem: start again with cvxpylayers.WarmStart().")
-        if points is not None:
-            batch = replace(batch, start=points)
+        if start is not None:
+            batch = replace(batch, start=start.points(batch.size, self.compiled.structure.n, self.compiled.structure.m))
         return batch, self.engine.solve(batch, options, tape=tape)
 
     def vjp(
-        self,
-        batch: Batch,
-        tape: Tape,
-        info: SolveInfo | None,
-        cotangents: Sequence[Float64 | None],
-        wanted: Sequence[bool],
-        *,
-        directions: int | None = None,
+        self, at: Point, cotangents: Sequence[Float64 | None], wanted: Sequence[bool], *, directions: int | None = None
     ) -> list[Float64 | None]:
         """Pull one cotangent per output (*batch, *shape; None for zero) back to the wanted parameters.
 
         Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
-        With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis. Flags go to ``info``.
+        With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis.
         """
-        rows = self._outputs.stack(cotangents, tape, directions)
-        return _noted(info, self.engine.vjp(batch, tape, rows, wanted))
+        rows = self._outputs.stack(cotangents, at.batch.size, directions)
+        return _noted(at.info, self.engine.vjp(at.batch, at.tape, rows, wanted))
 
     def jvp(
-        self,
-        batch: Batch,
-        tape: Tape,
-        info: SolveInfo | None,
-        tangents: Sequence[NDArray[np.generic] | None],
-        *,
-        directions: int | None = None,
+        self, at: Point, tangents: Sequence[NDArray[np.generic] | None], *, directions: int | None = None
     ) -> tuple[Float64, ...]:
         """Push one tangent per parameter (shaped like its array; None for zero) to the outputs.
 
         With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
         """
-        outputs = _noted(info, self.engine.jvp(batch, tape, self._flat(tangents), directions=directions))
-        return self._outputs.split(outputs, batch.shape)
+        outputs = _noted(at.info, self.engine.jvp(at.batch, at.tape, self._flat(tangents), directions=directions))
+        return self._outputs.split(outputs, at.batch.shape)
 
     def hvp(
         self,
-        batch: Batch,
-        tape: Tape,
-        info: SolveInfo | None,
+        at: Point,
         cotangents: Sequence[Float64 | None],
         tangents: Sequence[NDArray[np.generic] | None],
         wanted: Sequence[bool],
@@ -249,15 +246,14 @@ class Layer:
         Raises:
             DerivativeError: the engine has no second derivatives.
         """
-        rows = self._outputs.stack(cotangents, tape, directions)
-        return _noted(info, self.engine.hvp(batch, tape, rows, self._flat(tangents), wanted, directions=directions))
+        rows = self._outputs.stack(cotangents, at.batch.size, directions)
+        return _noted(at.info, self.engine.hvp(at.batch, at.tape, rows, self._flat(tangents), wanted, directions=directions))
 
-    def jacobian(self, batch: Batch, tape: Tape, info: SolveInfo) -> list[list[Float64]]:
+    def jacobian(self, at: Point) -> list[list[Float64]]:
         """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
-        specs, total = self.compiled.parameters, self._outputs.total
+        specs, total, batch = self.compiled.parameters, self._outputs.total, at.batch
         units = np.tile(np.eye(total)[:, None], (1, batch.size, 1))
-        self._outputs.zero_failed(units, tape)
-        gradients = _noted(info, self.engine.vjp(batch.per_instance(), tape, units, [True] * len(specs)))
+        gradients = _noted(at.info, self.engine.vjp(batch.per_instance(), at.tape, units, [True] * len(specs)))
         # (outputs, *batch, size_j) → (B, outputs, size_j)
         parts = [g.reshape(total, batch.size, g.shape[-1]).swapaxes(0, 1) for g in gradients if g is not None]
         return [

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from cvxpylayers._program import USABLE, OutputSpec, Tape
+from cvxpylayers._program import OutputSpec
 from cvxpylayers._typing import Float64
 
 
@@ -24,17 +24,11 @@ class Outputs:
         lead = rows.shape[:-2] + shape
         return tuple(np.ascontiguousarray(rows[..., columns]).reshape(lead + own) for columns, own in self.parts)
 
-    def stack(self, cotangents: Sequence[Float64 | None], tape: Tape, directions: int | None) -> Float64:
+    def stack(self, cotangents: Sequence[Float64 | None], size: int, directions: int | None) -> Float64:
         """One cotangent ([K,] *batch, *shape) per output, K = 1 for all of them, None for zero → rows (*K, B, outputs)."""
-        lead, size = () if directions is None else (directions,), len(tape.status)
+        lead = () if directions is None else (directions,)
         rows = np.zeros((*lead, size, self.total))
         for cotangent, (columns, _) in zip(cotangents, self.parts, strict=True):
             if cotangent is not None:
                 rows[..., columns] = cotangent.reshape(*cotangent.shape[: len(lead)], size, columns.stop - columns.start)
-        self.zero_failed(rows, tape)
         return rows
-
-    @staticmethod
-    def zero_failed(rows: Float64, tape: Tape) -> None:
-        """Drop the cotangents of failed instances: 0 · NaN is NaN, and must not reach the gradient of a shared parameter."""
-        rows[..., tape.status > USABLE, :] = 0.0

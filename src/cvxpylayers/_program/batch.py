@@ -21,8 +21,8 @@ class Batch:
 
     ``arrays[i]`` is float64 of shape (*batch_i, parameters[i].size), its last axis contiguous; the batch_i broadcast to
     ``shape`` as in NumPy. A shared parameter has no batch axes (or axes of length or stride 0) and is never copied.
-    ``invalid`` marks instances, flattened in C order, that are known to violate a declared domain. ``start`` holds points x, z, s
-    to start from, (B, n), (B, m), (B, m), NaN where there is none; engines may ignore it. ``rounding`` is the relative error that
+    ``invalid`` marks instances, flattened in C order, that are known to violate a declared domain. ``start`` holds points to start
+    from, as a ``Tape`` does; engines may ignore it. ``rounding`` is the relative error that
     the entries of each array may have because of the dtype in which they came; none if empty. ``infinite`` says that there are
     infinite ones: nonnegative rows with b = inf are then switched off, and an instance with b = -inf is infeasible.
     """
@@ -30,7 +30,7 @@ class Batch:
     arrays: tuple[Float64, ...]
     shape: tuple[int, ...]
     invalid: Bool | None = None
-    start: tuple[Float64, Float64, Float64] | None = None
+    start: Shaped[Float64, "B point"] | None = None
     rounding: tuple[float, ...] = ()
     infinite: bool = False
 
@@ -97,15 +97,40 @@ def compact(array: NDArray[Entry], rank: int) -> NDArray[Entry]:
 
 @dataclass(frozen=True)
 class Tape:
-    """What a derivative needs of a solve: primal, dual, slack, and the status codes."""
+    """What a derivative needs of a solve: a point (x, z, s), n + 2 m numbers, of every instance; NaN where there is none."""
 
-    x: Shaped[Float64, "B n"]
-    z: Shaped[Float64, "B m"]
-    s: Shaped[Float64, "B m"]
-    status: Shaped[Int8, " B"]
+    points: Shaped[Float64, "B point"]
+    n: int
+
+    @classmethod
+    def of(
+        cls, x: Shaped[Float64, "B n"], z: Shaped[Float64, "B m"], s: Shaped[Float64, "B m"], solved: Shaped[Bool, " B"]
+    ) -> Tape:
+        """The tape of these primal, dual and slack variables, where they are ``solved``."""
+        return cls(np.where(solved[:, None], np.concatenate([x, z, s], axis=1), np.nan), x.shape[1])
+
+    @property
+    def x(self) -> Shaped[Float64, "B n"]:
+        """The primal variables, a view."""
+        return self.points[:, : self.n]
+
+    @property
+    def z(self) -> Shaped[Float64, "B m"]:
+        """The dual variables, a view."""
+        return self.points[:, self.n : (self.n + self.points.shape[1]) // 2]
+
+    @property
+    def s(self) -> Shaped[Float64, "B m"]:
+        """The slacks, a view; infinite where a bound is."""
+        return self.points[:, (self.n + self.points.shape[1]) // 2 :]
+
+    @property
+    def solved(self) -> Shaped[Bool, " B"]:
+        """Which instances have a solution."""
+        return ~np.isnan(self.points[:, 0])
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Solution:
     """Everything a solve returns, the batch flattened to one axis of length B.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from cvxpylayers._layer.layer import Layer
+from cvxpylayers._layer.layer import Call, Layer
 from cvxpylayers._program import codec
 from cvxpylayers._tables.arrow import STATUS, Lists, check, column, field_type, numbers, words
 from cvxpylayers._tables.signature import Signature
@@ -177,9 +177,9 @@ class TableSolver:
         for name in self.report:
             values = getattr(call.info, name)
             found.append(pa.array(values, mask=failed if name == "objective" and failed.any() else None))
-        return found + (self._gradients(table, arrays, call, failed) if self.cotangents else [])
+        return found + (self._gradients(table, call, failed) if self.cotangents else [])
 
-    def _gradients(self, table: pa.Table, arrays: list[NDArray[Any]], call: Any, failed: Bool) -> list[Any]:
+    def _gradients(self, table: pa.Table, call: Call, failed: Bool) -> list[Any]:
         """One gradient per parameter and row, also of shared ones, whose own gradient is the sum of the column; and the flags."""
         shapes = self.signature.outputs
         given: list[Float64 | None] = [None] * len(shapes)
@@ -189,8 +189,8 @@ class TableSolver:
                 wrong = ~np.isfinite(cotangent.reshape(len(failed), -1)).all(axis=1)
                 cotangent[wrong], failed = 0.0, failed | wrong
         specs = self.layer.compiled.parameters
-        apart = [np.broadcast_to(a, (len(failed), *spec.shape)) for a, spec in zip(arrays, specs, strict=True)]
-        found = self.layer.vjp(self.layer.batch(apart), call.tape, call.info, given, [True] * len(specs))
+        at = call.point._replace(batch=call.point.batch.per_instance())
+        found = self.layer.vjp(at, given, [True] * len(specs))
         columns = [
             column(np.ascontiguousarray(g).reshape(len(failed), *spec.shape), failed, self.lists)
             for g, spec in zip(found, specs, strict=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import batching
 
-from cvxpylayers.jax._primitives import TAPE, hvp_p, jvp2_p, jvp_p, solve_p, vjp_p
+from cvxpylayers.jax._primitives import hvp_p, jvp2_p, jvp_p, solve_p, vjp_p
 from cvxpylayers.jax._program import Program
 
 
@@ -33,7 +33,7 @@ def _derivative(
 ) -> tuple[Any, Any]:
     """``full`` of the operands after the tape have all batch axes (cotangents), those of the others (tangents) broadcast."""
     size = next(a.shape[d] for a, d in zip(arrays, dims, strict=True) if d is not None)
-    fixed, moving = arrays[: program.count + TAPE], arrays[program.count + TAPE :]
+    fixed, moving = arrays[: program.count + 1], arrays[program.count + 1 :]
     fixed_dims, moving_dims = dims[: len(fixed)], dims[len(fixed) :]
     if all(d is None for d in fixed_dims):
         return _more_directions(primitive, fixed, moving, moving_dims, size, program=program, **params)
@@ -77,15 +77,15 @@ def _more_instances(
     directions: bool,
     **params: Any,
 ) -> tuple[Any, Any]:
-    lead, rank = int(directions), fixed[-1].ndim - (fixed_dims[-1] is not None)
-    theta = [_front(a, d, rank + 2) for a, d in zip(fixed[:-TAPE], fixed_dims[:-TAPE], strict=True)]
-    tape = [_whole(a, d, size, 0) for a, d in zip(fixed[-TAPE:], fixed_dims[-TAPE:], strict=True)]
+    lead, rank = int(directions), fixed[-1].ndim - 1 - (fixed_dims[-1] is not None)
+    theta = [_front(a, d, rank + 2) for a, d in zip(fixed[:-1], fixed_dims[:-1], strict=True)]
+    tape = _whole(fixed[-1], fixed_dims[-1], size, 0)
     cotangents = [_whole(a, d, size, lead) for a, d in zip(moving[:full], moving_dims[:full], strict=True)]
     tangents = [_front(a, d, rank + 2 + lead, lead) for a, d in zip(moving[full:], moving_dims[full:], strict=True)]
     summed = params.get("summed", ())
     if summed:  # over the old axes alone now, which the kernel cannot do
         params["summed"] = (False,) * len(summed)
-    out = primitive.bind(*theta, *tape, *cotangents, *tangents, directions=directions, **params)
+    out = primitive.bind(*theta, tape, *cotangents, *tangents, directions=directions, **params)
     if not primitive.multiple_results:
         return out, lead
     *gradients, flags = out

@@ -14,13 +14,11 @@ from cvxpylayers._program import USABLE
 class WarmStart(NamedTuple):
     """Points to start from, one per instance; a pytree without tangents, fit to be carried by ``scan``.
 
-    Doubles are kept as pairs of uint32, which exist whether or not x64 is enabled: x (*batch, 2 n), z and s (*batch, 2 m). A point
+    Doubles are kept as pairs of uint32, which exist whether or not x64 is enabled: points (x, z, s), (*batch, 2 (n + 2 m)). A point
     never changes which solution is found, only how soon. Where it is NaN the solve starts cold: ``layer.cold_start`` makes such.
     """
 
-    x: jax.Array
-    z: jax.Array
-    s: jax.Array
+    points: jax.Array
 
 
 class SolveInfo(NamedTuple):

@@ -158,12 +158,12 @@ class CvxpyLayer(Filed):
 
     def cold_start(self, *batch: int) -> WarmStart:
         """What begins a chain of warm starts, for a batch of this shape: ``info.warm_start`` is the next one."""
-        return WarmStart(*(jnp.full((*batch, 2 * width), _NAN_BITS) for width in self._program.widths))
+        return WarmStart(jnp.full((*batch, 2 * self._program.point), _NAN_BITS))
 
     def _points(self, start: WarmStart) -> WarmStart:
         if not isinstance(start, WarmStart):
             raise InputTypeError(f"warm_start must be a cvxpylayers.jax.WarmStart, as of layer.cold_start(); got {type(start)}.")
-        if tuple(a.shape[-1] // 2 for a in start) != self._program.widths:
+        if start.points.shape[-1] != 2 * self._program.point:
             raise InputError("This WarmStart belongs to another problem: begin with layer.cold_start().")
         return start
 
@@ -210,9 +210,9 @@ def _solve(
     objective = jnp.exp(objective) if program.layer.compiled.log_space else objective
     info = SolveInfo(status, iterations, primal, dual, gap, objective, margin)
     if degeneracy:
-        info = info._replace(degenerate=_degenerate(program, operands[: program.count], (*results[FACTS:], status)))
+        info = info._replace(degenerate=_degenerate(program, operands[: program.count], results[FACTS]))
     if start is not None:
-        info = info._replace(warm_start=WarmStart(*(jnp.where(info.solved[..., None], a, _NAN_BITS) for a in results[FACTS:])))
+        info = info._replace(warm_start=WarmStart(results[FACTS]))
     pieces = jnp.split(found.astype(dtype), np.cumsum([o.size for o in outputs])[:-1], axis=-1)
     pairs = zip(pieces, outputs, strict=True)
     return tuple((jnp.exp(piece) if o.exp else piece).reshape(*batch, *o.shape) for piece, o in pairs), info
@@ -226,14 +226,14 @@ def _spread(points: Sequence[jax.Array], batch: tuple[int, ...]) -> list[jax.Arr
         raise InputError(f"The batch has shape {batch}, but the points to start from {points[0].shape[:-1]}.") from None
 
 
-def _degenerate(program: Program, theta: Sequence[jax.Array], tape: Sequence[jax.Array]) -> jax.Array:
+def _degenerate(program: Program, theta: Sequence[jax.Array], tape: jax.Array) -> jax.Array:
     """Flags of a derivative towards no parameter, of outputs weighted without any symmetry."""
     generic = jnp.cos(jnp.arange(1, program.outputs + 1, dtype=jnp.float32)).astype(theta[0].dtype)
-    cotangent = jnp.broadcast_to(generic, (*tape[-1].shape, program.outputs))
+    cotangent = jnp.broadcast_to(generic, (*tape.shape[:-1], program.outputs))
     nothing = (False,) * program.count
     flags: jax.Array
     (flags,) = vjp_p.bind(
-        *map(jax.lax.stop_gradient, theta), *tape, cotangent, program=program, wanted=nothing, summed=nothing, directions=False
+        *map(jax.lax.stop_gradient, theta), tape, cotangent, program=program, wanted=nothing, summed=nothing, directions=False
     )
     return flags
 

@@ -60,13 +60,13 @@ def _about(program: Program, directions: bool, **masks: Mask) -> dict[str, Any]:
 
 def _jvp2(*operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> Any:
     """D²[dθ, dθ'] by one hvp an output, all at one factorization: its entry o is ⟨dθ, ⟨e_o, D²[·, dθ']⟩⟩."""
-    theta, (*xzs, status), moving = split(program, operands)
+    theta, tape, moving = split(program, operands)
     first, second = moving[: sum(given)], moving[sum(given) :]
     how = {"given": along, "wanted": given, "summed": (False,) * program.count, "directions": directions}
 
     def entry(unit: Any) -> Any:
-        weight = jnp.broadcast_to(unit, ((1,) if directions else ()) + status.shape + unit.shape)
-        *gradients, _ = hvp_p.bind(*theta, *xzs, status, weight, *second, program=program, **how)
+        weight = jnp.broadcast_to(unit, ((1,) if directions else ()) + tape.shape[:-1] + unit.shape)
+        *gradients, _ = hvp_p.bind(*theta, tape, weight, *second, program=program, **how)
         return sum(jnp.sum(g * _aligned(t, g.ndim, directions), axis=-1) for g, t in zip(gradients, first, strict=True))
 
     return jax.vmap(entry, out_axes=-1)(jnp.eye(program.outputs, dtype=theta[0].dtype))

@@ -23,7 +23,7 @@ from jax.interpreters import mlir
 from jax.sharding import Mesh
 
 from cvxpylayers._typing import NDArray
-from cvxpylayers.jax._primitives import TAPE, jvp_p, solve_p
+from cvxpylayers.jax._primitives import jvp_p, solve_p
 
 Devices = NDArray[np.int64]
 _AXIS = "devices"
@@ -61,11 +61,10 @@ class _Call(NamedTuple):
 
 def describe(primitive: Primitive, params: dict[str, Any], avals_in: Sequence[Any], avals_out: Sequence[Any]) -> _Call:
     """What the partitioners have to know of a call."""
-    lead, fixed = int(params.get("directions", False)), params["program"].count + TAPE
-    status = None if primitive is solve_p else fixed - 1
-    operands = [_Axes(a.shape, lead if status is not None and i >= fixed else 0, int(i != status)) for i, a in enumerate(avals_in)]
+    lead, fixed = int(params.get("directions", False)), params["program"].count + 1
+    operands = [_Axes(a.shape, lead if i >= fixed else 0, 1) for i, a in enumerate(avals_in)]
     if primitive is solve_p:
-        own = [1, 0, 0, 1, 0, 1, 1, 1]  # outputs, status, iterations, residuals, margin, x, z, s
+        own = [1, 0, 0, 1, 0, 1]  # outputs, status, iterations, residuals, margin, tape
         results = [_Axes(a.shape, 0, k) for a, k in zip(avals_out, own, strict=False)]
     else:
         results = [_Axes(a.shape, lead, 1) for a in avals_out]

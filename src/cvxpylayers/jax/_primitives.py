@@ -1,15 +1,16 @@
 """The solve and its derivatives as JAX primitives.
 
-    solve   θ… [, x, z, s]                    → outputs, status, iterations, residuals, margin [, x, z, s]
-    jvp     θ…, x, z, s, status, dθ…          → outputs      J dθ
-    vjp     θ…, x, z, s, status, y            → gradients…   Jᵀ y
-    jvp2    θ…, x, z, s, status, dθ…, dθ'…    → outputs      D²[dθ, dθ']
-    hvp     θ…, x, z, s, status, y, dθ…       → gradients…   ⟨y, D²[dθ, ·]⟩
+    solve   θ… [, tape]              → outputs, status, iterations, residuals, margin [, tape]
+    jvp     θ…, tape, dθ…            → outputs      J dθ
+    vjp     θ…, tape, y              → gradients…   Jᵀ y
+    jvp2    θ…, tape, dθ…, dθ'…      → outputs      D²[dθ, dθ']
+    hvp     θ…, tape, y, dθ…         → gradients…   ⟨y, D²[dθ, ·]⟩
 
-Parameters θ_i have shape (*batch_i, size_i), their batch axes broadcast; status and the tape x, z, s (doubles as pairs of uint32,
-which exist in either x64 mode) have all batch axes. ``given``, ``along`` and ``wanted`` say for which parameters there are tangents
-and gradients; the latter are per instance or ``summed`` over the batch, and followed by degeneracy flags. ``directions`` puts an
-axis K in front of tangents (length K or 1), outputs and gradients: several directions at one linearization, which is factored once.
+Parameters θ_i have shape (*batch_i, size_i), their batch axes broadcast; the tape, points (x, z, s) as doubles in pairs of uint32,
+which exist in either x64 mode, has all batch axes, and is NaN where there is no solution. ``given``, ``along`` and ``wanted`` say
+for which parameters there are tangents and gradients; the latter are per instance or ``summed`` over the batch, and followed by
+degeneracy flags. ``directions`` puts an axis K in front of tangents (length K or 1), outputs and gradients: several directions at
+one linearization, which is factored once.
 A solve may be given the tape of another to start from.
 
 Each derivative is linear in what it is applied to, and the transpose of another: jvp of vjp; hvp of jvp2 in either tangent, and of
@@ -34,15 +35,20 @@ vjp_p = Primitive("cvxpylayers_vjp")
 jvp2_p = Primitive("cvxpylayers_jvp2")
 hvp_p = Primitive("cvxpylayers_hvp")
 solve_p.multiple_results = vjp_p.multiple_results = hvp_p.multiple_results = True
-TAPE = 4  # x, z, s, status
-FACTS = 5  # results of a solve in front of x, z, s
+FACTS = 5  # results of a solve in front of the tape
 Mask = tuple[bool, ...]
 
 
-def split(program: Program, operands: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
-    """Parameters, tape with status, and what the derivative is applied to."""
+def split(program: Program, operands: Sequence[Any]) -> tuple[Sequence[Any], Any, Sequence[Any]]:
+    """Parameters, tape, and what the derivative is applied to."""
     p = program.count
-    return operands[:p], operands[p : p + TAPE], operands[p + TAPE :]
+    return operands[:p], operands[p], operands[p + 1 :]
+
+
+def solved(tape: Any) -> Any:
+    """Which instances (*batch) have a point, by the half of its first number that holds the exponent."""
+    exponent = jnp.uint32(0x7FF00000)
+    return (tape[..., 1] & exponent) != exponent
 
 
 # ---- shapes ----
@@ -88,22 +94,23 @@ def _(*operands: Any, program: Program, tape: bool, **_: Any) -> list[ShapedArra
     dtype = _dtype(operands[: program.count])
     rows: list[Row] = [((), batch, (program.outputs,), dtype), ((), batch, (), jnp.int8), ((), batch, (), jnp.int32)]
     rows += [((), batch, (4,), dtype), ((), batch, (), dtype)]
-    rows += [((), batch, (2 * width,), jnp.uint32) for width in (program.widths if tape else ())]
+    rows += [((), batch, (2 * program.point,), jnp.uint32)] * tape
     return _avals(operands, _batch_spec(operands, batch), *rows)
 
 
 def _outputs_aval(*operands: Any, program: Program, directions: bool, **_: Any) -> ShapedArray:
-    theta, (*_xzs, status), moving = split(program, operands)
+    theta, tape, moving = split(program, operands)
     lead = (max(t.shape[0] for t in moving),) if directions else ()
-    return _avals(theta, status.sharding.spec, (lead, status.shape, (program.outputs,), _dtype(theta)))[0]
+    return _avals(theta, tape.sharding.spec[:-1], (lead, tape.shape[:-1], (program.outputs,), _dtype(theta)))[0]
 
 
 def _gradient_avals(*operands: Any, program: Program, wanted: Mask, summed: Mask, directions: bool, **_: Any) -> list[ShapedArray]:
-    theta, (*_xzs, status), moving = split(program, operands)
+    theta, tape, moving = split(program, operands)
+    batch, spec = tape.shape[:-1], tape.sharding.spec[:-1]
     lead, dtype = (max(t.shape[0] for t in moving),) if directions else (), _dtype(theta)
     pairs = [(t, s) for t, w, s in zip(theta, wanted, summed, strict=True) if w]
-    rows = [(lead, () if s else status.shape, t.shape[-1:], dtype) for t, s in pairs]
-    return _avals(theta, status.sharding.spec, *rows, ((), status.shape, (), jnp.bool_))
+    rows = [(lead, () if s else batch, t.shape[-1:], dtype) for t, s in pairs]
+    return _avals(theta, spec, *rows, ((), batch, (), jnp.bool_))
 
 
 jvp_p.def_abstract_eval(_outputs_aval)

@@ -42,7 +42,7 @@ class Program:
         self.count = len(self.compiled.parameters)
         self.outputs = self.compiled.R.shape[0]
         structure = self.compiled.structure
-        self.widths = (structure.n, structure.m, structure.m)  # of x, z, s
+        self.point = structure.n + 2 * structure.m  # numbers of (x, z, s)
         self.options: Options = tuple(sorted(self.engine.options.items()))
         self._identity = (layer.compiled.fingerprint, type(self.engine), repr(self.options), self.key)
         self._hash = hash(self._identity)
@@ -75,8 +75,8 @@ class Program:
         theta, start = arrays[: self.count], arrays[self.count :]
         batch = self._batch(theta)
         if start:
-            batch = replace(batch, shape=np.broadcast_shapes(batch.shape, *(a.shape[:-1] for a in start)))
-        points = _points(start, batch.size) if start else None
+            batch = replace(batch, shape=np.broadcast_shapes(batch.shape, start[0].shape[:-1]))
+        points = self._points(start[0], batch.size) if start else None
         batch = screen(self.compiled.parameters, replace(batch, rounding=rounding, start=points))
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
@@ -84,7 +84,7 @@ class Program:
         residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=-1)
         results: list[Array] = [found.outputs, found.status, found.iterations, residuals, found.margin]
         if found.tape is not None:
-            results += [np.ascontiguousarray(a).view(np.uint32) for a in (found.tape.x, found.tape.z, found.tape.s)]
+            results.append(found.tape.points.view(np.uint32))
         return tuple(r.reshape(batch.shape + r.shape[1:]) for r in results)
 
     def jvp(self, *operands: Array, given: tuple[bool, ...], directions: bool) -> Array:
@@ -124,16 +124,13 @@ class Program:
         return np.ascontiguousarray(cotangent, dtype=np.float64).reshape(*lead, batch.size, self.outputs)
 
     def _linearization(self, operands: Sequence[Array]) -> tuple[Batch, Tape, list[Array]]:
-        p = self.count
-        arrays, points, status, moving = operands[:p], operands[p : p + 3], operands[p + 3], operands[p + 4 :]
-        x, z, s = _points(points, status.size)
-        return Batch(self._batch(arrays).arrays, status.shape), Tape(x, z, s, status.reshape(-1)), list(moving)
+        arrays, tape, moving = operands[: self.count], operands[self.count], operands[self.count + 1 :]
+        batch = Batch(self._batch(arrays).arrays, tape.shape[:-1])
+        return batch, Tape(self._points(tape, batch.size), self.compiled.structure.n), list(moving)
 
-
-def _points(pairs: Sequence[Array], size: int) -> tuple[Array, Array, Array]:
-    """x, z, s (size, width) from doubles as pairs of integers (*batch, 2 · width)."""
-    x, z, s = (np.ascontiguousarray(a).view(np.float64).reshape(size, a.shape[-1] // 2) for a in pairs)
-    return x, z, s
+    def _points(self, tape: Array, size: int) -> Array:
+        """Points (size, n + 2 m) from doubles as pairs of integers (*batch, 2 (n + 2 m))."""
+        return np.ascontiguousarray(tape).view(np.float64).reshape(size, self.point)
 
 
 def _spread(moving: Sequence[Array], given: Sequence[bool]) -> list[Array | None]:

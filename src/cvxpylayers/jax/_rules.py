@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from cvxpylayers._program import USABLE
 from cvxpylayers.errors import DerivativeError
-from cvxpylayers.jax._primitives import FACTS, TAPE, Mask, hvp_p, jvp2_p, jvp_p, solve_p, split, vjp_p
+from cvxpylayers.jax._primitives import FACTS, Mask, hvp_p, jvp2_p, jvp_p, solve_p, solved, split, vjp_p
 from cvxpylayers.jax._program import Program
 
 Rule = Callable[..., Any]
@@ -70,7 +69,7 @@ def _add(*terms: Any) -> Any:
 
 def _solve_jvp(primals: Sequence[Any], tangents: Sequence[Any], *, tape: bool, program: Program, **how: Any) -> tuple[Any, Any]:
     results = solve_p.bind(*primals, program=program, tape=True, **how)
-    moved = _push(program, (*primals[: program.count], *results[FACTS:], results[1]), tangents[: program.count], False)
+    moved = _push(program, (*primals[: program.count], results[FACTS]), tangents[: program.count], False)
     kept = results if tape else results[:FACTS]
     return kept, [moved, *map(_no_tangent, kept[1:])]
 
@@ -80,7 +79,7 @@ def _jvp_jvp(
 ) -> tuple[Any, Any]:
     out = jvp_p.bind(*primals, program=program, given=given, directions=directions)
     theta_dot, _, moving_dot = split(program, tangents)
-    at, moving = primals[: program.count + TAPE], primals[program.count + TAPE :]
+    at, moving = primals[: program.count + 1], primals[program.count + 1 :]
     moved = _push(program, at, _spread(given, moving_dot), directions)
     bent = _jvp2(program, at, _spread(given, moving), _lift(theta_dot, directions), directions)
     return out, _add(moved, bent)
@@ -106,7 +105,7 @@ def _second_jvp(
     if not all(map(_zero, tangents[: program.count])):
         raise DerivativeError("Derivatives of third and higher order are not available.")
     out = primitive.bind(*primals, program=program, **how)
-    fixed, moving, dots = primals[: program.count + TAPE], primals[program.count + TAPE :], tangents[program.count + TAPE :]
+    fixed, moving, dots = primals[: program.count + 1], primals[program.count + 1 :], tangents[program.count + 1 :]
     # The factors: the cotangent and dθ of hvp, dθ and dθ' of jvp2.
     cut = 1 if primitive is hvp_p else sum(how["given"])
     terms = []
@@ -123,9 +122,9 @@ def _second_jvp(
 # ---- reverse mode ----
 
 
-def _masked(cotangent: Any, status: Any) -> Any:
+def _masked(cotangent: Any, tape: Any) -> Any:
     """0 · NaN is NaN: a loss that saw the NaN of a failed instance must not reach a shared parameter."""
-    return jnp.where((status <= USABLE)[..., None], cotangent, 0)
+    return jnp.where(solved(tape)[..., None], cotangent, 0)
 
 
 def _summed(given: Mask, shapes: Sequence[tuple[int, ...]], directions: bool) -> Mask:
@@ -146,12 +145,12 @@ def _pull_to(
     **how: Any,
 ) -> list[Any]:
     """Gradients by vjp or hvp, in the shapes of the linear operands ``targets``, which came as tangents of the ``wanted``."""
-    at = operands[: program.count + TAPE]
-    shapes, status = [t.aval.shape for t in targets], at[-1]
+    at = operands[: program.count + 1]
+    shapes, rank = [t.aval.shape for t in targets], at[-1].ndim - 1
     summed = _summed(wanted, shapes, directions)
     *gradients, _ = primitive.bind(*at, *moving, program=program, wanted=wanted, summed=summed, directions=directions, **how)
     sums = [s for s, w in zip(summed, wanted, strict=True) if w]
-    found = [_sum_to(g, shape, directions, s, status.ndim) for g, shape, s in zip(gradients, shapes, sums, strict=True)]
+    found = [_sum_to(g, shape, directions, s, rank) for g, shape, s in zip(gradients, shapes, sums, strict=True)]
     return [_typed(g, t.aval) for g, t in zip(found, targets, strict=True)]
 
 
@@ -173,11 +172,11 @@ def _sum_to(gradient: jax.Array, shape: tuple[int, ...], directions: bool, summe
 
 
 def _jvp_transpose(cotangent: Any, *operands: Any, program: Program, given: Mask, directions: bool) -> list[Any]:
-    _, (*_xzs, status), moving = split(program, operands)
+    _, tape, moving = split(program, operands)
     if _zero(cotangent):
         return [None] * len(operands)
-    pulled = _pull_to(vjp_p, [_masked(cotangent, status)], moving, given, operands, program=program, directions=directions)
-    return [None] * (program.count + TAPE) + pulled
+    pulled = _pull_to(vjp_p, [_masked(cotangent, tape)], moving, given, operands, program=program, directions=directions)
+    return [None] * (program.count + 1) + pulled
 
 
 def _vjp_transpose(
@@ -188,23 +187,23 @@ def _vjp_transpose(
 
 
 def _jvp2_transpose(cotangent: Any, *operands: Any, program: Program, given: Mask, along: Mask, directions: bool) -> list[Any]:
-    _, (*_xzs, status), moving = split(program, operands)
+    _, tape, moving = split(program, operands)
     if _zero(cotangent):
         return [None] * len(operands)
     cut = sum(given)
     first, second = moving[:cut], moving[cut:]
     linear_first = any(map(ad.is_undefined_primal, first))
     targets, fixed, wanted, mask = (first, second, given, along) if linear_first else (second, first, along, given)
-    weights = [_masked(cotangent, status), *fixed]
+    weights = [_masked(cotangent, tape), *fixed]
     pulled = _pull_to(hvp_p, weights, targets, wanted, operands, program=program, directions=directions, given=mask)
     rest: list[Any] = [None] * len(fixed)
-    return [*[None] * (program.count + TAPE), *(pulled + rest if linear_first else rest + pulled)]
+    return [*[None] * (program.count + 1), *(pulled + rest if linear_first else rest + pulled)]
 
 
 def _hvp_transpose(
     cotangents: Sequence[Any], *operands: Any, program: Program, given: Mask, wanted: Mask, directions: bool, **_: Any
 ) -> list[Any]:
-    at, (cotangent, *moving) = operands[: program.count + TAPE], operands[program.count + TAPE :]
+    at, (cotangent, *moving) = operands[: program.count + 1], operands[program.count + 1 :]
     arrived = _spread(wanted, cotangents)
     if ad.is_undefined_primal(cotangent):
         bent = _jvp2(program, at, arrived, _spread(given, moving), directions)

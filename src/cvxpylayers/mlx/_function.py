@@ -14,8 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from cvxpylayers._layer.info import SolveInfo
-from cvxpylayers._layer.layer import Layer
-from cvxpylayers._program import Batch, Tape
+from cvxpylayers._layer.layer import Layer, Point
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import DerivativeError, InputError, InputTypeError, SolverError
 
@@ -31,7 +30,7 @@ def solve(layer: Layer, parameters: Sequence[Any], **options: Any) -> tuple[tupl
 
 def _function(layer: Layer, dtype: mx.Dtype, options: Mapping[str, Any], found: list[SolveInfo]) -> Any:
     """*parameters → outputs; the outcome goes to ``found``."""
-    tapes: list[Tape] = []
+    points: list[Point] = []
 
     @mx.custom_function
     def outputs(*parameters: mx.array) -> tuple[mx.array, ...]:
@@ -40,38 +39,35 @@ def _function(layer: Layer, dtype: mx.Dtype, options: Mapping[str, Any], found: 
         except SolverError as error:
             error.outputs = _cast(error.outputs, dtype)
             raise
-        assert call.tape is not None
-        found[:], tapes[:] = [call.info], [call.tape]
+        found[:], points[:] = [call.info], [call.point]
         return _cast(call.outputs, dtype)
 
     @outputs.vjp
     def _(primals: Any, cotangents: Any, _: Any) -> tuple[mx.array, ...]:
-        return tuple(_pullback(layer, tapes[-1], found[-1])(*_tuple(primals), *_tuple(cotangents)))
+        return tuple(_pullback(layer, points[-1])(*_tuple(primals), *_tuple(cotangents)))
 
     @outputs.jvp
     def _(primals: Any, tangents: Any) -> tuple[mx.array, ...]:
-        pushed = layer.jvp(_batch(layer, _tuple(primals)), tapes[-1], found[-1], _tangents(_tuple(tangents)))
-        return _cast(pushed, dtype)
+        return _cast(layer.jvp(points[-1], _tangents(_tuple(tangents))), dtype)
 
     return outputs
 
 
-def _pullback(layer: Layer, tape: Tape, info: SolveInfo) -> Any:
+def _pullback(layer: Layer, at: Point) -> Any:
     """(*parameters, *cotangents) → one gradient per parameter."""
     count = len(layer.compiled.parameters)
 
     @mx.custom_function
     def gradients(*operands: mx.array) -> tuple[mx.array, ...]:
         parameters, cotangents = operands[:count], operands[count:]
-        pulled = layer.vjp(_batch(layer, parameters), tape, info, _doubles(cotangents), [True] * count)
-        return _like(pulled, parameters)
+        return _like(layer.vjp(at, _doubles(cotangents), [True] * count), parameters)
 
     @gradients.vjp
     def _(operands: Any, directions: Any, _: Any) -> tuple[mx.array, ...]:
         parameters, cotangents = _tuple(operands)[:count], _tuple(operands)[count:]
-        batch, along = _batch(layer, parameters), _doubles(_tuple(directions))
-        bent = layer.hvp(batch, tape, info, _doubles(cotangents), along, [True] * count)
-        pushed = layer.jvp(batch, tape, info, along)
+        along = _doubles(_tuple(directions))
+        bent = layer.hvp(at, _doubles(cotangents), along, [True] * count)
+        pushed = layer.jvp(at, along)
         return *_like(bent, parameters), *(mx.array(p).astype(c.dtype) for p, c in zip(pushed, cotangents, strict=True))
 
     @gradients.jvp
@@ -84,10 +80,6 @@ def _pullback(layer: Layer, tape: Tape, info: SolveInfo) -> Any:
 def _tuple(value: Any) -> tuple[Any, ...]:
     """MLX hands over a single array bare."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _batch(layer: Layer, parameters: Sequence[mx.array]) -> Batch:
-    return layer.batch([_array(p) for p in parameters])
 
 
 def _array(value: mx.array) -> NDArray[Any]:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxpylayers._layer.info import SolveInfo
-from cvxpylayers._layer.layer import Layer
-from cvxpylayers._program import Batch, Tape
+from cvxpylayers._layer.layer import Layer, Point
 from cvxpylayers._typing import Float64, NDArray
 from cvxpylayers.errors import InputError
 
@@ -29,8 +28,7 @@ class Linearization:
     outputs: tuple[Array, ...]
     info: SolveInfo
     _layer: Layer = field(repr=False)
-    _batch: Batch = field(repr=False)
-    _tape: Tape = field(repr=False)
+    _point: Point = field(repr=False)
     _dtypes: tuple[np.dtype[Any], ...] = field(repr=False)  # of the gradients
 
     def vjp(self, *cotangents: ArrayLike | None) -> tuple[Array, ...]:
@@ -45,7 +43,7 @@ class Linearization:
         for k, (array, output) in enumerate(zip(given, self.outputs, strict=True)):
             if array is not None and array.shape != output.shape:
                 raise InputError(f"Cotangent {k + 1} must have the shape of its output, {output.shape}; got {array.shape}.")
-        gradients = self._layer.vjp(self._batch, self._tape, self.info, given, [True] * len(self._dtypes))
+        gradients = self._layer.vjp(self._point, given, [True] * len(self._dtypes))
         specs = self._layer.compiled.parameters
         return tuple(
             g.reshape(g.shape[:-1] + spec.shape).astype(dtype, copy=False)
@@ -59,7 +57,7 @@ class Linearization:
         Raises:
             InputError: the number of tangents or a shape.
         """
-        pushed = self._layer.jvp(self._batch, self._tape, self.info, _arrays("tangent", "parameter", tangents, len(self._dtypes)))
+        pushed = self._layer.jvp(self._point, _arrays("tangent", "parameter", tangents, len(self._dtypes)))
         return tuple(p.astype(o.dtype, copy=False) for p, o in zip(pushed, self.outputs, strict=True))
 
     def jacobian(self) -> tuple[tuple[Array, ...], ...]:
@@ -67,7 +65,7 @@ class Linearization:
 
         A parameter that instances share has a Jacobian for each of them: theirs alone, not the sum.
         """
-        blocks = self._layer.jacobian(self._batch, self._tape, self.info)
+        blocks = self._layer.jacobian(self._point)
         return tuple(tuple(b.astype(o.dtype, copy=False) for b in row) for row, o in zip(blocks, self.outputs, strict=True))
 
 

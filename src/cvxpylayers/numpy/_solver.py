@@ -118,9 +118,8 @@ class CvxpyLayer(Filed):
         arrays = _arrays(params)
         options = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
         call, outputs = self._solve(arrays, _dtype(params), tape=True, **options)
-        assert call.tape is not None
         dtypes = tuple(a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays)
-        return Linearization(outputs, call.info, self._layer, self._layer.batch(arrays), call.tape, dtypes)
+        return Linearization(outputs, call.info, self._layer, call.point, dtypes)
 
     def vjp(self, *params: ArrayLike, **options: Any) -> tuple[tuple[Array, ...], Callable[..., tuple[Array, ...]]]:
         """Outputs, and the function that pulls one cotangent per output back to one gradient per parameter.

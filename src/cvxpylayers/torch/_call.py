@@ -28,7 +28,7 @@ def solve(
     if not recording(parameters):
         return site.solve(parameters, tape=False), _info(site)
     found = apply(Solve, site, *parameters)
-    return found[: site.outputs], _info(site)
+    return found[:-1], _info(site)
 
 
 def _info(site: Direct) -> SolveInfo:

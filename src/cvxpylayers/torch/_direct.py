@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from cvxpylayers._layer.info import SolveInfo, WarmStart
-from cvxpylayers._layer.layer import Layer, OnFailure
+from cvxpylayers._layer.layer import Layer, OnFailure, Point
 from cvxpylayers._program import Tape
 from cvxpylayers._typing import Float64
 from cvxpylayers.errors import SolverError
+from cvxpylayers.torch._recorders import require_no_capture
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 from cvxpylayers.torch._tensors import array, arrays, float64, kind, tensor
 from cvxpylayers.torch._vmap import directions
@@ -31,8 +33,10 @@ class Direct(Site):
         self._layer = layer
         self._arguments: dict[str, Any] = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
         self.info: SolveInfo | None = None
+        self._kept: tuple[tuple[Any, ...], Point] | None = None
 
     def solve(self, parameters: Tensors, tape: bool) -> tuple[torch.Tensor, ...]:
+        require_no_capture()
         dtype, device = kind(self._layer, parameters)
         try:
             call = self._layer.solve(arrays(parameters), tape=tape, **self._arguments)
@@ -43,44 +47,52 @@ class Direct(Site):
         found = tuple(tensor(a, dtype, device) for a in call.outputs)
         if not tape or (t := call.tape) is None:
             return found
-        shape = call.info.codes.shape
-        points = (torch.from_numpy(a.reshape(*shape, a.shape[-1])) for a in (t.x, t.z, t.s))
-        return *found, *points, torch.from_numpy(t.status.reshape(shape))
+        points = torch.from_numpy(t.points.reshape(*call.batch.shape, t.points.shape[-1]))
+        if dtype is torch.float64 and device.type == "cpu":  # else the batch is a copy, which would be memory
+            self._kept = _place(points, parameters), call.point
+        return *found, points
 
     def vjp(self, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
         tape, parameters, cotangents = self.cut(row)
-        batch = self._layer.batch(arrays(parameters))
         given = [None if c is None else float64(c) for c in cotangents]
-        gradients = self._layer.vjp(batch, _tape(tape), self.info, given, wanted, directions=directions(given) if many else None)
+        count = directions(given) if many else None
+        gradients = self._layer.vjp(self._at(tape, parameters), given, wanted, directions=count)
         return _shaped(gradients, parameters, many)
 
     def jvp(self, many: bool, wanted: Wanted, row: Maybe) -> tuple[torch.Tensor, ...]:
         tape, parameters, tangents = self.cut(row)
         dtype, device = kind(self._layer, parameters)
-        batch = self._layer.batch(arrays(parameters))
         given = [None if t is None else array(t) for t in tangents]
-        pushed = self._layer.jvp(batch, _tape(tape), self.info, given, directions=directions(given) if many else None)
+        pushed = self._layer.jvp(self._at(tape, parameters), given, directions=directions(given) if many else None)
         return tuple(tensor(a, dtype, device) for a, want in zip(pushed, wanted, strict=True) if want)
 
     def hvp(self, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
         tape, parameters, rest = self.cut(row)
-        batch = self._layer.batch(arrays(parameters))
         given = [None if c is None else float64(c) for c in rest[: self.outputs]]
         along = [None if t is None else array(t) for t in rest[self.outputs :]]
         count = directions([*given, *along]) if many else None
-        gradients = self._layer.hvp(batch, _tape(tape), self.info, given, along, wanted, directions=count)
+        gradients = self._layer.hvp(self._at(tape, parameters), given, along, wanted, directions=count)
         return _shaped(gradients, parameters, many)
+
+    def _at(self, tape: torch.Tensor, parameters: Tensors) -> Point:
+        """The point of the solve, the first time that its own tensors come: a graph may outlive them. Else one made of these."""
+        require_no_capture()
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] == _place(tape, parameters):
+            return kept[1]
+        points = tape.numpy()
+        # Axes that vmap made have a stride of 0; reshaping copies then, and only then.
+        rows = Tape(points.reshape(math.prod(points.shape[:-1]), points.shape[-1]), self._layer.compiled.structure.n)
+        return Point(self._layer.batch(arrays(parameters)), rows, self.info)
 
     def recorded(self, function: type[Derivative], many: bool, wanted: Wanted, row: Maybe) -> Tensors:
         found: tuple[torch.Tensor, ...] = function.apply(self, many, tuple(wanted), *row)
         return found
 
 
-def _tape(tape: Tensors) -> Tape:
-    x, z, s, status = (t.numpy() for t in tape)
-    size = status.size
-    # Axes that vmap made have a stride of 0; reshaping copies then, and only then.
-    return Tape(x.reshape(size, x.shape[-1]), z.reshape(size, z.shape[-1]), s.reshape(size, s.shape[-1]), status.reshape(size))
+def _place(tape: torch.Tensor, parameters: Tensors) -> tuple[Any, ...]:
+    """What tells the tensors of a solve from those that ``vmap`` makes of them."""
+    return tape.data_ptr(), tape.shape, *[p.shape for p in parameters]
 
 
 def _shaped(gradients: Sequence[Float64 | None], parameters: Tensors, many: bool) -> list[torch.Tensor]:

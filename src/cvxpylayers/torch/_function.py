@@ -19,7 +19,7 @@ from torch.autograd import Function, forward_ad
 
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.torch import _vmap
-from cvxpylayers.torch._site import TAPE, Derivative, Maybe, Site, Tensors, Wanted
+from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 
 
 def transformed() -> bool:
@@ -43,7 +43,7 @@ def apply(function: type[Function], *arguments: Any) -> tuple[torch.Tensor, ...]
 
 
 class Solve(Function):
-    """(site, *parameters) → (*outputs, *tape)."""
+    """(site, *parameters) → (*outputs, tape)."""
 
     @staticmethod
     def forward(site: Site, *parameters: torch.Tensor) -> Tensors:
@@ -51,17 +51,17 @@ class Solve(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
-        ctx.site, tape = inputs[0], output[-TAPE:]
-        ctx.mark_non_differentiable(*tape)
-        _save(ctx, [*tape, *inputs[1:]])
+        ctx.site, tape = inputs[0], output[-1]
+        ctx.mark_non_differentiable(tape)
+        _save(ctx, [tape, *inputs[1:]])
 
     @staticmethod
     def backward(ctx: Any, *cotangents: torch.Tensor | None) -> Maybe:
-        return None, *pull(ctx.site, False, ctx.needs_input_grad[1:], [*ctx.saved_tensors, *cotangents[:-TAPE]])
+        return None, *pull(ctx.site, False, ctx.needs_input_grad[1:], [*ctx.saved_tensors, *cotangents[:-1]])
 
     @staticmethod
     def jvp(ctx: Any, _: None, *tangents: torch.Tensor | None) -> Maybe:
-        return *push(ctx.site, False, (True,) * ctx.site.outputs, [*ctx.saved_tensors, *tangents]), *(None,) * TAPE
+        return *push(ctx.site, False, (True,) * ctx.site.outputs, [*ctx.saved_tensors, *tangents]), None
 
     @staticmethod
     def vmap(info: Any, dims: tuple[Any, ...], site: Site, *parameters: torch.Tensor) -> tuple[Tensors, int]:
@@ -94,13 +94,13 @@ class _Linear(_Map):
         _, needs, also = ctx.site.cut(ctx.needs_input_grad[3:])
         back = _spread(given, ctx.wanted)
         cotangents, tangents = (back, own) if cls.tangents else (own, back)
-        bent = hvp(ctx.site, ctx.many, needs, [*tape, *parameters, *cotangents, *tangents])
+        bent = hvp(ctx.site, ctx.many, needs, [tape, *parameters, *cotangents, *tangents])
         adjoint = pull if cls.tangents else push
-        return *(None,) * (3 + TAPE), *_total(bent, ctx.many), *adjoint(ctx.site, ctx.many, also, [*tape, *parameters, *back])
+        return *(None,) * 4, *_total(bent, ctx.many), *adjoint(ctx.site, ctx.many, also, [tape, *parameters, *back])
 
 
 class Pull(_Linear):
-    """(site, many, wanted, *tape, *parameters, *cotangents) → gradients of the wanted parameters."""
+    """(site, many, wanted, tape, *parameters, *cotangents) → gradients of the wanted parameters."""
 
     name, tangents, gradients = "vjp", False, True
 
@@ -108,15 +108,15 @@ class Pull(_Linear):
     def jvp(ctx: Any, _: None, __: None, ___: None, *moved: torch.Tensor | None) -> Maybe:
         tape, parameters, cotangents = ctx.site.cut(ctx.saved_tensors)
         _, tangents, turned = ctx.site.cut(moved)
-        straight = pull(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *turned])
+        straight = pull(ctx.site, ctx.many, ctx.wanted, [tape, *parameters, *turned])
         if ctx.many:
             tangents = [None if t is None else t.expand(_vmap.directions(cotangents), *t.shape) for t in tangents]
-        bent = hvp(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *cotangents, *tangents])
+        bent = hvp(ctx.site, ctx.many, ctx.wanted, [tape, *parameters, *cotangents, *tangents])
         return tuple(_add(a, b) for a, b, want in zip(straight, bent, ctx.wanted, strict=True) if want)
 
 
 class Push(_Linear):
-    """(site, many, wanted, *tape, *parameters, *tangents) → tangents of the wanted outputs."""
+    """(site, many, wanted, tape, *parameters, *tangents) → tangents of the wanted outputs."""
 
     name, tangents, gradients = "jvp", True, False
 
@@ -126,12 +126,12 @@ class Push(_Linear):
         _, turned, straight = ctx.site.cut(moved)
         if not _zero(turned):
             raise DerivativeError("Forward mode over forward mode is not offered: use torch.func.hessian, or jacrev of jacrev.")
-        found = push(ctx.site, ctx.many, ctx.wanted, [*tape, *parameters, *straight])
+        found = push(ctx.site, ctx.many, ctx.wanted, [tape, *parameters, *straight])
         return tuple(t for t, want in zip(found, ctx.wanted, strict=True) if want)
 
 
 class Hvp(_Map):
-    """(site, many, wanted, *tape, *parameters, *cotangents, *tangents) → gradients of the wanted parameters."""
+    """(site, many, wanted, tape, *parameters, *cotangents, *tangents) → gradients of the wanted parameters."""
 
     name, tangents, gradients = "hvp", True, True
 
@@ -172,7 +172,8 @@ def hvp(site: Site, many: bool, wanted: Wanted, row: Maybe) -> Maybe:
 
 def _save(ctx: Any, row: Maybe) -> None:
     ctx.save_for_backward(*row)
-    ctx.save_for_forward(*row)
+    if transformed():  # what is saved for forward mode outlives the backward pass
+        ctx.save_for_forward(*row)
     ctx.set_materialize_grads(False)
 
 

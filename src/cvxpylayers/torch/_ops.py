@@ -147,9 +147,8 @@ def _fake_solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> 
     outputs = [torch.empty((*batch, *o.shape), dtype=dtype, device=device) for o in compiled.outputs]
     if not tape:
         return outputs
-    n, m, host = compiled.structure.n, compiled.structure.m, "meta" if device.type == "meta" else "cpu"
-    points = [torch.empty((*batch, width), dtype=torch.float64, device=host) for width in (n, m, m)]
-    return [*outputs, *points, torch.empty(batch, dtype=torch.int8, device=host)]
+    width, host = compiled.structure.n + 2 * compiled.structure.m, "meta" if device.type == "meta" else "cpu"
+    return [*outputs, torch.empty((*batch, width), dtype=torch.float64, device=host)]
 
 
 def _batch_axes(specs: Sequence[ParameterSpec], parameters: Tensors) -> list[torch.Size]:
@@ -166,7 +165,7 @@ def _differentiable_solve(layer: str, arguments: str, tape: bool, parameters: Te
     if not recording(parameters):
         return list(site.solve(parameters, tape))
     found = _apply(Solve, site, *parameters)
-    return found if tape else found[: site.outputs]  # as many as without derivatives: traces count them
+    return found if tape else found[:-1]  # as many as without derivatives: traces count them
 
 
 def _mapped_solve(info: Any, dims: Any, layer: str, arguments: str, tape: bool, parameters: Tensors) -> tuple[Tensors, list[int]]:
@@ -191,7 +190,7 @@ def _fake(function: type[Derivative]) -> Callable[..., list[torch.Tensor]]:
         if function.gradients:
             return [p.new_empty((*lead, *p.shape)) for p, want in zip(parameters, wanted, strict=True) if want]
         dtype, device = kind(find(layer), parameters)
-        shapes = [(*lead, *tape[-1].shape, *o.shape) for o in find(layer).compiled.outputs]
+        shapes = [(*lead, *tape.shape[:-1], *o.shape) for o in find(layer).compiled.outputs]
         return [torch.empty(shape, dtype=dtype, device=device) for shape, want in zip(shapes, wanted, strict=True) if want]
 
     return shapes

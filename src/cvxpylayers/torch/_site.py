@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch.autograd import Function
@@ -14,7 +14,6 @@ from cvxpylayers._layer.layer import Layer
 Tensors: TypeAlias = Sequence[torch.Tensor]
 Maybe: TypeAlias = Sequence[torch.Tensor | None]
 Wanted: TypeAlias = Sequence[bool]
-TAPE: Final = 4  # tensors of a tape: x, z, s, status, with the batch axes in front
 
 
 class Derivative(Function):
@@ -28,22 +27,22 @@ class Derivative(Function):
 class Site(abc.ABC):
     """One call of a layer, to solve and to differentiate.
 
-    Derivatives take one ``row`` of tensors: tape, parameters, cotangents (one per output) or tangents (one per parameter) or both,
-    None for zero. They may be taken in several directions at once: with ``many``, cotangents, tangents and results have one more
-    leading axis, and the linearization is factored once.
+    Derivatives take one ``row`` of tensors: the tape (*batch, n + 2 m), parameters, cotangents (one per output) or tangents (one
+    per parameter) or both, None for zero. They may be taken in several directions at once: with ``many``, cotangents, tangents and
+    results have one more leading axis, and the linearization is factored once.
     """
 
     def __init__(self, layer: Layer) -> None:
         self.ranks, self.outputs = layer.ranks, len(layer.compiled.outputs)
 
-    def cut(self, row: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    def cut(self, row: Sequence[Any]) -> tuple[Any, Sequence[Any], Sequence[Any]]:
         """Tape, parameters, and the rest."""
-        end = TAPE + len(self.ranks)
-        return row[:TAPE], row[TAPE:end], row[end:]
+        end = 1 + len(self.ranks)
+        return row[0], row[1:end], row[end:]
 
     @abc.abstractmethod
     def solve(self, parameters: Tensors, tape: bool) -> Tensors:
-        """One tensor (*batch, *shape) per output, and with ``tape`` its tensors after them."""
+        """One tensor (*batch, *shape) per output, and with ``tape`` that after them."""
 
     @abc.abstractmethod
     def vjp(self, many: bool, wanted: Wanted, row: Maybe) -> Tensors:

@@ -11,7 +11,6 @@ import torch
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputError, InputTypeError
-from cvxpylayers.torch._recorders import require_no_capture
 
 
 def kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.device]:
@@ -55,12 +54,7 @@ def array(tensor: torch.Tensor) -> NDArray[np.generic]:
 
 
 def arrays(tensors: Sequence[torch.Tensor]) -> list[NDArray[np.generic]]:
-    """``array`` of each; from a CUDA device all are on their way at once, through pinned memory, one wait for them all.
-
-    Raises:
-        InputError: a CUDA graph is being captured.
-    """
-    require_no_capture()
+    """``array`` of each; from a CUDA device all are on their way at once, through pinned memory, one wait for them all."""
     if not tensors or not tensors[0].is_cuda:
         return [array(t) for t in tensors]
     staged = [_compact(t.detach()) for t in tensors]
@@ -79,7 +73,7 @@ def _compact(tensor: torch.Tensor) -> torch.Tensor:
 
 def float64(tensor: torch.Tensor) -> NDArray[np.float64]:
     """The numbers in double precision."""
-    return tensor.to(torch.float64).numpy(force=True)
+    return (tensor if tensor.dtype is torch.float64 else tensor.to(torch.float64)).numpy(force=True)
 
 
 def tensor(array: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cvxpylayers.torch._site import TAPE, Derivative, Maybe, Site, Tensors, Wanted
+from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 
 Dims = Sequence[int | None]
 
@@ -29,22 +29,22 @@ def derivative(
     linearization is factored once.
     """
     tape, parameters, rest = site.cut(list(zip(row, dims, strict=True)))
-    if all(d is None for _, d in (*tape, *parameters)):
+    if all(d is None for _, d in (tape, *parameters)):
         moved = [None if t is None else _front(t, d, size, 0) for t, d in rest]
         if many:
             moved = [None if t is None else t.flatten(0, 1) for t in moved]
-        found = site.recorded(function, True, wanted, [*row[: TAPE + len(parameters)], *moved])
+        found = site.recorded(function, True, wanted, [*row[: 1 + len(parameters)], *moved])
         return tuple(f.reshape(size, -1, *f.shape[1:]) if many else f for f in found), 0
-    points = [_front(t, d, size, 0) for t, d in tape]
+    points = _front(tape[0], tape[1], size, 0)
     values = [_front(t, d, size, 0) for t, d in parameters]
-    rank = points[-1].ndim - 1
+    rank = points.ndim - 2
     gaps = [rank - (p.ndim - 1 - own) for p, own in zip(values, site.ranks, strict=True)]
     place = int(many)
     moved = [None if t is None else _front(t, d, size, place) for t, d in rest]
     if function.tangents:
         start = len(moved) - len(gaps)
         moved[start:] = [None if t is None else _pad(t, place + 1, gap) for t, gap in zip(moved[start:], gaps, strict=True)]
-    found = site.recorded(function, many, wanted, [*points, *map(_pad, values, [1] * len(gaps), gaps), *moved])
+    found = site.recorded(function, many, wanted, [points, *map(_pad, values, [1] * len(gaps), gaps), *moved])
     if function.gradients:
         shapes = [p.shape for p, want in zip(values, wanted, strict=True) if want]
         found = [f.reshape(*f.shape[:place], *shape) for f, shape in zip(found, shapes, strict=True)]

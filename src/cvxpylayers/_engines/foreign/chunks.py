@@ -16,7 +16,7 @@ from cvxpylayers._engines.judge.judge import NO_SOLUTION, Claim, Outcome, failed
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram, switch_off
 from cvxpylayers._engines.native.derivative import DERIVATIVE_OPTIONS, NativeDerivative
-from cvxpylayers._program import Batch, Solution, Status, Tape
+from cvxpylayers._program import USABLE, Batch, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 
 _CHUNK: Final = 128  # instances whose value vectors exist at a time
@@ -126,6 +126,6 @@ class Chunked(NativeDerivative):
             objective=self.compiled.objective_sign * column("objective", np.float64),
             fallback=np.zeros(size, dtype=np.bool_),
             margin=np.array([margin(structure.cones, *pair) for pair in zip(s, z, strict=True)], dtype=np.float64),
-            tape=Tape(x, z, s, status) if tape else None,
+            tape=Tape.of(x, z, s, status <= USABLE) if tape else None,
             notes={i: o.note for i, o in enumerate(outcomes) if o.note},
         )

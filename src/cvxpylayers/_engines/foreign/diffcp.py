@@ -19,7 +19,7 @@ from cvxpylayers._engines.foreign.per_instance import Adapter
 from cvxpylayers._engines.foreign.scs import ScsForm
 from cvxpylayers._engines.judge.judge import Claim
 from cvxpylayers._engines.judge.program import ConeProgram, switch_off
-from cvxpylayers._program import USABLE, Batch, CompiledProblem, Status, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Status, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 from cvxpylayers.errors import DerivativeError, OptionError
 
@@ -132,7 +132,7 @@ class EmbeddingDerivative:
     def _derivatives(self, batch: Batch, tape: Tape) -> Iterator[tuple[int, ScsForm, Callable[..., Any], Callable[..., Any]]]:
         """Every solved instance: its number and form, and diffcp's derivative with its adjoint."""
         engine = self._engine
-        for i in np.flatnonzero(tape.status <= USABLE).tolist():
+        for i in np.flatnonzero(tape.solved).tolist():
             values = np.ascontiguousarray((self.compiled.M @ batch.theta([i]).T).T)
             values[0, -len(tape.s[i]) - 1 : -1][np.isinf(tape.s[i])] = np.inf
             off = switch_off(self.compiled.structure, values)[0]

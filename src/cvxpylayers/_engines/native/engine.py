@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -16,9 +15,9 @@ from cvxpylayers._engines.judge.clarabel import last_resort
 from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
-from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
+from cvxpylayers._program import USABLE, Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._program.cones import CURVED
-from cvxpylayers._typing import Bool, Float64, Int8, NDArray, Shaped
+from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import OptionError
 
 # Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
@@ -49,6 +48,7 @@ class NativeEngine(Engine):
         super().__init__(compiled, options)
         self._smoothed = self.options.get("derivative", "exact") == "smoothed"
         self._kernel = _kernel(compiled, self.options.get("lane_width", 0), smoothed=self._smoothed)
+        self._settings = _core.Settings(self.options)
         self._threads: int = self.options.get("threads", 0)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -62,6 +62,11 @@ class NativeEngine(Engine):
         """Those of the loop, and of what stands around it."""
         return frozenset({*DEFAULTS, "fallback", "lane_width", "derivative"})
 
+    @property
+    def _three_dimensional(self) -> bool:
+        """Whether there are exponential or power cones."""
+        return bool(self.compiled.structure.cones.exp or self.compiled.structure.cones.power)
+
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of the constructor, overridden by those of a call."""
         settings = {**self.options, **options}
@@ -71,17 +76,15 @@ class NativeEngine(Engine):
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
-        settings = {**self.settings(options), "rounding": max(batch.rounding, default=0.0)}
-        structure = self.compiled.structure
-        size = batch.size
+        settings = self.settings(options) if options else self.options
+        how = _core.Settings(settings) if options else self._settings
+        size, n, m = batch.size, self.compiled.structure.n, self.compiled.structure.m
         outputs = np.empty((size, self.compiled.R.shape[0]))
-        x, z, s = (np.empty((size, width)) if tape else None for width in (structure.n, structure.m, structure.m))
-        status = np.empty(size, dtype=np.int8)
-        iterations = np.empty(size, dtype=np.int32)
+        points = np.empty((size, n + 2 * m)) if tape else None
+        status, iterations = np.empty(size, dtype=np.int8), np.empty(size, dtype=np.int32)
         residuals, margins = np.empty((size, 4)), np.empty(size)
-        found = (outputs, x, z, s, status, iterations, residuals, margins)
-        warm_x, warm_z, warm_s = batch.start or (None, None, None)
-        self._kernel.solve(batch.arrays, batch.shape, settings, batch.invalid, *found, warm_x, warm_z, warm_s, batch.infinite)
+        given = (batch.arrays, batch.shape, how, max(batch.rounding, default=0.0), batch.invalid, batch.infinite, batch.start)
+        worst = self._kernel.solve(*given, outputs, points, status, iterations, residuals, margins)
         solution = Solution(
             outputs=outputs,
             status=status,
@@ -92,43 +95,46 @@ class NativeEngine(Engine):
             objective=residuals[:, 3],
             fallback=np.zeros(size, dtype=np.bool_),
             margin=margins,
-            tape=None if x is None or z is None or s is None else Tape(x, z, s, status),
+            tape=None if points is None else Tape(points, n),
         )
-        if settings.get("fallback", True):
+        if (worst > Status.SOLVED or self._three_dimensional) and settings.get("fallback", True):
             self._fall_back(batch, solution, settings)
         return solution
 
-    def _left(self, solution: Solution, settings: Mapping[str, Any]) -> NDArray[np.intp]:
+    def _left(self, solution: Solution, rounded: bool, settings: Mapping[str, Any]) -> NDArray[np.intp]:
         """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp).
 
         Where exponential and power cones keep the polish from its target, what is solved may be far from the solution in its small
         parts: a gap bounds the sum of all terms.
         """
-        left, cones = _UNRESOLVED[solution.status], self.compiled.structure.cones
-        if settings["rounding"]:
+        left = _UNRESOLVED[solution.status]
+        if rounded:
             worst = np.maximum(solution.dual_residual, solution.gap)
             left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
-        elif settings.get("polish", True) and (cones.exp or cones.power):
+        elif settings.get("polish", True) and self._three_dimensional:
             left |= (solution.status == Status.SOLVED) & (_worst(solution) > settings.get("target", DEFAULTS["target"]))
         return np.flatnonzero(left)
 
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
         """Overwrite the rows of instances that are left with Clarabel's answers, refined, where those are better."""
-        rows = self._left(solution, settings)
+        rounded = max(batch.rounding, default=0.0) > 0.0
+        rows = self._left(solution, rounded, settings)
         if not len(rows):
             return
         values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
         worst = _worst(solution)
         off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
-        replaced = np.full_like(solution.status, Status.INVALID_INPUT)
+        tape, replaced = solution.tape, []
         assemble = Assembler(self.compiled.structure)
         for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
             found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
             if found.status >= solution.status[row] and not found.sharper(worst[row]):
                 solution.fallback[row] = _UNRESOLVED[solution.status[row]]
-                almost = solution.status[row] == Status.ALMOST_SOLVED and not settings["rounding"]  # which residuals are made of
+                almost = solution.status[row] == Status.ALMOST_SOLVED and not rounded  # which residuals are made of
                 if almost and found.status not in NO_SOLUTION and not _bounded(solution, row, found):
                     solution.status[row] = Status.INSUFFICIENT_PROGRESS
+                    if tape is not None:
+                        tape.points[row] = np.nan
                 continue
             solution.fallback[row] = True
             if off.any():
@@ -141,15 +147,18 @@ class NativeEngine(Engine):
             solution.objective[row] = self.compiled.objective_sign * found.objective
             solution.margin[row] = margin(self.compiled.structure.cones, found.s, found.z)
             solution.outputs[row] = self.compiled.R @ np.concatenate([found.x, found.z])
-            if solution.tape is not None:
-                solution.tape.x[row], solution.tape.z[row], solution.tape.s[row] = found.x, found.z, found.s
-                replaced[row] = found.status
-        if solution.tape is not None and self._smoothed:
-            self.centre(batch, replace(solution.tape, status=replaced), settings.get("smoothing", SMOOTHING))
+            replaced.append(row)
+            if tape is not None:
+                tape.points[row] = np.concatenate([found.x, found.z, found.s]) if found.status <= USABLE else np.nan
+        if tape is not None and self._smoothed:
+            fresh = Tape(np.full_like(tape.points, np.nan), tape.n)
+            fresh.points[replaced] = tape.points[replaced]
+            self.centre(batch, fresh, settings.get("smoothing", SMOOTHING))
+            tape.points[replaced] = fresh.points[replaced]
 
     def centre(self, batch: Batch, tape: Tape, smoothing: float = SMOOTHING) -> None:
         """Move the solved instances of ``tape``, in place, to the point of the central path with s∘z = ``smoothing``."""
-        self._kernel.centre(*_linearization(batch, tape), smoothing, self._threads)
+        self._kernel.centre(batch.arrays, batch.shape, tape.points, smoothing, self._threads)
 
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
@@ -158,7 +167,7 @@ class NativeEngine(Engine):
         lead = outputs.shape[:-2]
         gradients, degenerate = _buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(outputs)
-        self._kernel.vjp(*_linearization(batch, tape), math.prod(lead), cotangents, gradients, degenerate, self._threads)
+        self._kernel.vjp(batch.arrays, batch.shape, tape.points, math.prod(lead), cotangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
 
     def jvp(
@@ -169,7 +178,7 @@ class NativeEngine(Engine):
         outputs = np.empty((*lead, batch.size, self.compiled.R.shape[0]))
         degenerate = np.zeros(batch.size, dtype=np.bool_)
         tangents = [None if a is None else batch.align(a, directions) for a in arrays]
-        self._kernel.jvp(*_linearization(batch, tape), math.prod(lead), tangents, outputs, degenerate, self._threads)
+        self._kernel.jvp(batch.arrays, batch.shape, tape.points, math.prod(lead), tangents, outputs, degenerate, self._threads)
         return outputs, degenerate
 
     def hvp(
@@ -191,7 +200,8 @@ class NativeEngine(Engine):
         gradients, degenerate = _buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
         tangents = [None if a is None else batch.align(a, directions) for a in arrays]
-        self._kernel.hvp(*_linearization(batch, tape), math.prod(lead), cotangents, tangents, gradients, degenerate, self._threads)
+        at = (batch.arrays, batch.shape, tape.points, math.prod(lead))
+        self._kernel.hvp(*at, cotangents, tangents, gradients, degenerate, self._threads)
         return _reduced(gradients, batch, lead), degenerate
 
     def publish(self, tolerances: tuple[float, float, float, float]) -> int:
@@ -223,11 +233,6 @@ def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
     zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
     low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
     return spec.sign, spec.psd, spec.symmetric, spec.quadratic, spec.unbounded, side, zeros, low, high
-
-
-def _linearization(batch: Batch, tape: Tape) -> tuple[tuple[Float64, ...], tuple[int, ...], Float64, Float64, Float64, Int8]:
-    """Where the kernel differentiates, in the order of its arguments."""
-    return batch.arrays, batch.shape, tape.x, tape.z, tape.s, tape.status
 
 
 def _buffers(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:

@@ -14,7 +14,7 @@ from cvxpylayers._engines.judge.linearized import Linearized
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
 from cvxpylayers._engines.native.costs import Costs
-from cvxpylayers._program import USABLE, Batch, CompiledProblem, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Tape
 from cvxpylayers._typing import Bool, Float64, Shaped
 from cvxpylayers.errors import DerivativeError
 
@@ -105,7 +105,7 @@ class SparseDerivative:
 
     def _each(self, batch: Batch, tape: Tape, work: Callable[[int, Linearized], bool]) -> Shaped[Bool, " B"]:
         """Call ``work`` for every instance that has a solution, on a pool of threads; whether it or a tie flags the instance."""
-        instances, degenerate = np.flatnonzero(tape.status <= USABLE).tolist(), np.zeros(batch.size, dtype=np.bool_)
+        instances, degenerate = np.flatnonzero(tape.solved).tolist(), np.zeros(batch.size, dtype=np.bool_)
 
         def one(i: int) -> None:
             program = self._assemble(np.ascontiguousarray(self.compiled.M @ batch.theta([i])[0]))
