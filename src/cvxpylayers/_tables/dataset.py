@@ -151,16 +151,7 @@ def _results(solver: TableSolver, schema: pa.Schema, piece: _Piece, rows: int) -
     batches = piece.fragment.to_batches(
         schema=schema, columns=solver.needed, batch_size=rows, batch_readahead=2, fragment_readahead=0, cache_metadata=False
     )
-    return _ahead(solver(batch) for batch in batches if batch.num_rows)
-
-
-def _ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same; the next one is made by another thread while the caller is at work with the last."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, tables, None)
-        while (table := coming.result()) is not None:
-            coming = pool.submit(next, tables, None)
-            yield table
+    return (solver(batch) for batch in batches if batch.num_rows)
 
 
 def _report(found: dict[str, Facts], solved: int, began: float) -> Report:
