@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -26,6 +27,14 @@ def test_the_second_way_is_better(name: str, tmp_path: Path) -> None:
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", SMALL)
+def test_two_processes_learn_what_one_learns() -> None:
+    script = [sys.executable, str(EXAMPLES / "distributed_training.py"), "--steps", "20", "--workers"]
+    found = [subprocess.run([*script, k], capture_output=True, text=True, check=True, timeout=120).stdout for k in "12"]
+    one, two = (np.array([float(number) for number in re.findall(r"\d+\.\d+", text)]) for text in found)
+    assert len(one) == 2
+    np.testing.assert_allclose(two, one, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [*SMALL, "distributed_training"])
 def test_examples_are_short(name: str) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 80
