@@ -1,12 +1,12 @@
 """Training through a layer on several processes: the weights that one process would find.
 
-A portfolio maximizes predicted returns less risk aversion times risk. A linear model predicts the returns, and the risk aversion is
-learned as well: one number, shared by every instance. Each process solves its part of the batch; DistributedDataParallel averages
-gradients. The loss is a mean, and the parts are equally long, so that the average over processes is the gradient over the whole batch,
-also that of the shared parameter, which within a process is a sum over its instances.
+A portfolio maximizes predicted returns less risk aversion times risk. A linear model predicts the returns, and the risk aversion
+is learned as well: one number, shared by every instance. Each process solves its part of the batch; DistributedDataParallel
+averages gradients. The loss is a mean, and the parts are equally long, so that the average over processes is the gradient over
+the whole batch, also that of the shared parameter, which within a process is a sum over its instances.
 
-Run ``python examples/distributed_training.py --workers 2``. Under Ray Train, ``train`` is the body of ``train_loop_per_worker``, which
-finds rank and world size in ``ray.train.get_context()``.
+Run ``python examples/distributed_training.py --workers 2``. Under Ray Train, ``train`` is the body of ``train_loop_per_worker``,
+which finds rank and world size in ``ray.train.get_context()``.
 """
 
 from __future__ import annotations
