@@ -4,8 +4,8 @@
 #include <numeric>
 #include <set>
 
-#include "kkt/ordering.hpp"
-#include "kkt/symbolic.hpp"
+#include "plan/ordering.hpp"
+#include "plan/plan.hpp"
 #include "random_programs.hpp"
 #include "test.hpp"
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace cvxl {
@@ -13,6 +14,7 @@ struct Pattern {
 
   Index rows() const { return static_cast<Index>(indptr.size()) - 1; }
   Index nnz() const { return static_cast<Index>(indices.size()); }
+  std::span<const Index> row(Index i) const { return {indices.data() + indptr[i], indices.data() + indptr[i + 1]}; }
 };
 
 // A constant sparse matrix by rows.

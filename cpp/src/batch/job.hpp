@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cvxl/engine.hpp"
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl {
 

@@ -15,7 +15,7 @@
 #include "cones/second_order.hpp"
 #include "cones/semidefinite.hpp"
 #include "cones/three_dimensional.hpp"
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 

@@ -10,7 +10,7 @@
 #include <cmath>
 #include <limits>
 
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 #include "lanes/lanes.hpp"
 
 namespace cvxl::CVXL_ISA {
