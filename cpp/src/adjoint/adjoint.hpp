@@ -196,7 +196,7 @@ class Adjoint {
       room_.c2[i] = rows_.s[i] - rows_.z[i];
       l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
     }
-    smoothed_ ? cones_.bend_barrier(rows_.s, rows_.z, l2_, pulled, g_) : cones_.bend_projection(room_.c2, l2_, pulled, g_);
+    smoothed_ ? cones_.barrier_third_derivative(rows_.s, rows_.z, l2_, pulled, g_) : cones_.projection_second_derivative(room_.c2, l2_, pulled, g_);
     for (Index j = 0; j < plan_.n; ++j) room_.c1[j] = V{};
     program.products(room_.c1, g_, room_.t1, room_.t2, room_.l1);
     if (!smoothed_)

@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "batch/stage.hpp"
-#include "cones/margin.hpp"
 #include "cvxl/status.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -64,7 +63,7 @@ class Feed {
       std::copy(stage_.xz + n, stage_.xz + n + m, out.z.data() + i * m);
       std::copy(stage_.s, stage_.s + m, out.s.data() + i * m);
     }
-    if (!out.margin.empty()) out.margin[i] = margin(plan_, stage_.s, stage_.xz + n, stage_.square);
+    if (!out.margin.empty()) out.margin[i] = margin(plan_, stage_.s, stage_.xz + n, stage_.of_margin);
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
     for (Index o = 0; o < outputs; ++o) out.outputs[i * outputs + o] = dot(R, o, stage_.xz);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "batch/job.hpp"
+#include "cones/margin.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
 
@@ -25,18 +26,14 @@ class Stage {
       : pointers(arena.take<const double*>(compiled.problem.parameter_sizes.size() + 1)),
         xz(arena.take<double>(compiled.plan.n + compiled.plan.m)),
         s(arena.take<double>(compiled.plan.m)),
-        off(arena.take<std::uint8_t>(static_cast<std::size_t>(compiled.plan.m) * 8)) {
-    Index order = 0;
-    for (const Cone& cone : compiled.plan.cones)
-      if (cone.kind == Cone::semidefinite) order = std::max(order, cone.order);
-    square = arena.take<double>(static_cast<std::size_t>(order) * order);
-  }
+        off(arena.take<std::uint8_t>(static_cast<std::size_t>(compiled.plan.m) * 8)),
+        of_margin(arena.take<double>(margin_scratch(compiled.plan))) {}
 
   const double** pointers;  // of the instance located last
   double* xz;               // (x, z) of one instance in the user's order
   double* s;                // its slack
   std::uint8_t* off;        // per row and lane: whether it is switched off
-  double* square;           // room for the largest semidefinite matrix
+  double* of_margin;        // scratch of cones/margin.hpp
 };
 
 // Turns row r of one lane into 0·x + s = 1, which says nothing: what a row with an infinite bound is replaced by.

@@ -62,8 +62,7 @@ void choose_balance(Embedding<V>& st, V scale, MaskOf<V> lanes) {
       moved_z += st.z[i] * st.dz[i];
     }
     const auto settled = (abs(moved_s) * scale < settled_within * s2) & (abs(moved_z) * scale < settled_within * z2);
-    st.cones.choose_units(k, st.s, st.z, most_unbalanced, settled, lanes);
-    if (cone.kind == Cone::exponential || cone.kind == Cone::power) continue;
+    if (st.cones.choose_units(k, st.s, st.z, most_unbalanced, settled, lanes)) continue;
     const V ratio = sqrt(max(s2, tiny) / max(z2, tiny));
     const V kappa = select(settled & ((ratio < 1.0 / most_unbalanced) | (ratio > most_unbalanced)), ratio, one);
     for (Index i = cone.first; i < cone.first + cone.rows(); ++i) st.balance[i] = select(lanes, kappa, st.balance[i]);
