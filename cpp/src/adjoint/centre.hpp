@@ -16,7 +16,7 @@
 // direction descends: a lane whose steps are short turns to the centre and can go on.
 
 #include "cones/cones.hpp"
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 #include "kkt/factor.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -163,7 +163,7 @@ class Centre {
   static constexpr int passes = 60;
 
   const Plan& plan_;
-  Scaling<V> scaling_;
+  Equilibration<V> scaling_;
   Cones<V> cones_;
   Kkt<V> kkt_;
   V* rotated_;

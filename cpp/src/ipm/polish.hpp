@@ -34,11 +34,7 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   st.last |= enter & solution;
   for (Index i = st.plan.zero; i < st.plan.m; ++i)
     st.active[i] = select(enter, select(same & ~solution, st.smaller[i], st.shrinking[i]), st.active[i]);
-  for (Index j = 0; j < st.plan.n; ++j) st.saved_x[j] = select(enter, st.x[j], st.saved_x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
-    st.saved_z[i] = select(enter, st.z[i], st.saved_z[i]);
-    st.saved_s[i] = select(enter, st.s[i], st.saved_s[i]);
-  }
+  st.keep(enter, st.saved_x, st.saved_z, st.saved_s);
   st.tries = select(enter, V{}, st.tries);
   st.last_wrong = select(enter, splat<V>(__builtin_inf()), st.last_wrong);
   st.polish |= enter;
@@ -48,7 +44,7 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
 // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
 // proximal term leaves more than a factor of 1e-7 per solve. Leaves the products of (x, z).
 template <class V>
-void settle(State<V>& st, MaskOf<V> busy) {
+void refine_polish(State<V>& st, MaskOf<V> busy) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   V before = splat<V>(__builtin_inf());
   for (int pass = 0; pass < 4; ++pass) {
@@ -114,11 +110,7 @@ void leave_polish(State<V>& st, MaskOf<V> failed) {
   st.last_wrong = select(failed, st.wrong, st.last_wrong);
   const M cold = failed & ~again & st.warm;
   const M back = failed & ~again & ~cold;
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(back, st.saved_x[j], st.x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
-    st.z[i] = select(back, st.saved_z[i], st.z[i]);
-    st.s[i] = select(back, st.saved_s[i], st.s[i]);
-  }
+  st.take(back, st.saved_x, st.saved_z, st.saved_s);
   st.wait = select(back, st.backoff, st.wait);
   st.backoff = select(back, 2.0 * st.backoff, st.backoff);
   for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(cold, V{}, st.x[j]);

@@ -17,7 +17,7 @@
 
 #include <span>
 
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
 

@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "cvxl/status.hpp"
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
 

@@ -1,4 +1,4 @@
-#include "batch/pool.hpp"
+#include "engine/pool.hpp"
 
 #if defined(__linux__)
 #include <sys/mman.h>
