@@ -26,9 +26,10 @@ struct SparseMap {
 // A cone block beyond the orthant; the conventions are those of the package's _canon/layout.py.
 struct Cone {
   enum Kind : std::uint8_t { second_order, semidefinite, exponential, power };
+  static constexpr int kinds = power + 1;
   Kind kind = second_order;
   Index order = 0;     // dimension of a second-order cone, order of the matrices of a semidefinite one
-  double alpha = 0.5;  // exponent of a power cone
+  double alpha = 0.5;  // exponent of a power cone, else ½
 
   Index rows() const { return kind == second_order ? order : kind == semidefinite ? order * (order + 1) / 2 : 3; }
 };

@@ -78,6 +78,7 @@ class Adjoint {
   // derivatives need of this solve, in equilibrated units and in the frames: y on the central path, and at a solution v = y + A a - r2,
   // of which y = (I - D) v and A a - r2 = D v.
   void solve(V* kept = nullptr) {
+    cones_.check_frames();
     V norm = V{};
     for (Index j = 0; j < plan_.n; ++j) {
       r1[j] *= scaling_.c * scaling_.D[j];

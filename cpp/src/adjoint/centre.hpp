@@ -138,6 +138,7 @@ class Centre {
 
   // [P, A'; A, -H] (dx, dz) = (rx, rz), refined against the unregularized matrix.
   void solve_refined() {
+    cones_.check_frames();
     std::copy(rx_, rx_ + plan_.n, t1_);
     std::copy(rz_, rz_ + plan_.m, t2_);
     for (Index j = 0; j < plan_.n; ++j) dx_[j] = V{};

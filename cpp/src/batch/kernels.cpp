@@ -124,17 +124,11 @@ constexpr Kernels entry(const char* isa) {
 #define CVXL_STRING_(x) #x
 #define CVXL_STRING(x) CVXL_STRING_(x)
 constexpr Kernels narrow_ = entry<4>(CVXL_STRING(CVXL_ISA));
-#if defined(__AVX512F__)
-constexpr Kernels wide_ = entry<8>(CVXL_STRING(CVXL_ISA));
-#endif
+constexpr Kernels wide_ = entry<most_lanes>(CVXL_STRING(CVXL_ISA));
 
 }  // namespace
 
 const Kernels& narrow() { return narrow_; }
-#if defined(__AVX512F__)
 const Kernels& wide() { return wide_; }
-#else
-const Kernels& wide() { return narrow_; }
-#endif
 
 }  // namespace cvxl::CVXL_ISA

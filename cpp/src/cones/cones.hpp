@@ -10,6 +10,7 @@
 
 #include "cones/cone.hpp"
 #include "cones/kinds.hpp"
+#include "lanes/check.hpp"
 #include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -29,7 +30,7 @@ class Cones {
         t_(arena.take<V>(plan.m)),
         u_(arena.take<V>(plan.m)),
         sums_(arena.take<V>(plan.n + 1)) {
-    std::size_t count[Kinds<V, KindList>::count] = {};
+    std::size_t count[Cone::kinds] = {};
     for (const ConeBlock& c : plan.cones) ++count[c.kind];
     for (const ConeBlock& c : plan.cones)
       with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) {
@@ -58,6 +59,7 @@ class Cones {
 
   // The scalings at (s, z); exponential and power cones use μ∇²f* in the `dual` lanes.
   void scale(const V* s, const V* z, V mu, M dual) {
+    rotated_ = false;
     for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) h[i] = s[i] / z[i];
     for_each([&](const ConeBlock& c, auto& block) { block.scale(s + c.first, z + c.first, mu, dual, h + c.first); });
@@ -69,6 +71,7 @@ class Cones {
   template <class NoiseOf, class Tie>
   void differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
     const V one = splat<V>(1.0);
+    rotated_ = false;
     for (Index i = 0; i < plan_.zero; ++i) {
       h[i] = V{};
       rest[i] = one;
@@ -144,16 +147,18 @@ class Cones {
   void back(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { block.back(v + c.first, 1, sums_); });
   }
-  void rotate_matrix(const V* A, V* rotated) const {
+  void rotate_matrix(const V* A, V* rotated) {
     std::copy(A, A + plan_.A.nnz(), rotated);
     rotate_in_place(rotated);
   }
-  void rotate_in_place(V* A) const {
+  void rotate_in_place(V* A) {
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
       if (columns > 0) block.forward(A + begin, columns, sums_);
     });
+    rotated_ = true;
   }
+  void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 
   // c for the direction that follows the affine one (ds, dz).
   void complement(const V* s, const V* z, const V* ds, const V* dz, V m, V sigma_mu, V* c) const {
@@ -249,7 +254,7 @@ class Cones {
 
   const Plan& plan_;
   double degree_;
-  bool symmetric_ = true;
+  bool symmetric_ = true, rotated_ = false;
   V *t_, *u_, *sums_;
   Kinds<V, Arrays> blocks_{};  // one array per kind
 };

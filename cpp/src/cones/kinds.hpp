@@ -17,7 +17,7 @@ using Kinds = Of<SecondOrder<V>, Semidefinite<V>, ThreeDimensional<V, Exponentia
 
 template <class... Block>
 struct KindList {
-  static constexpr std::size_t count = sizeof...(Block);
+  static_assert(sizeof...(Block) == Cone::kinds);
 
   // f(std::type_identity<block type>) of the kind.
   template <class F>

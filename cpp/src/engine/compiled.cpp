@@ -42,7 +42,7 @@ void check_pattern(const Pattern& p, Index rows, Index columns, const char* mess
 Problem checked(Problem p) {
   const Structure& s = p.structure;
   for (const Cone& cone : s.cones)
-    require(cone.order >= 0 && cone.order < 40'000 && (cone.kind != Cone::power || (cone.alpha > 0.0 && cone.alpha < 1.0)),
+    require(cone.order >= 0 && cone.order < 40'000 && cone.alpha > 0.0 && cone.alpha < 1.0,
             "cones need an order >= 0 and an exponent between 0 and 1");
   require(s.n > 0 && s.m >= 0 && s.zero >= 0 && s.zero <= s.first_cone_row(), "sizes must satisfy n > 0 and 0 <= zero <= m - rows of cones");
   check_pattern(s.P, s.n, s.n, "P must be n x n, compressed by rows, columns ascending");

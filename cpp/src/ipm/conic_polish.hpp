@@ -14,9 +14,6 @@
 
 namespace cvxl::CVXL_ISA {
 
-inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
-inline constexpr double settled_within = 0.2;
-
 // w ← what belongs to these slacks, which equalities have none of, and multipliers.
 template <class V, class Slack, class Multiplier>
 void place(Embedding<V>& st, MaskOf<V> lanes, Slack&& slack, Multiplier&& multiplier) {
@@ -107,7 +104,7 @@ void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
   restore(st.s, st.saved_s, st.plan.m);
   st.tau = select(lanes, st.saved_tau, st.tau);
   st.kappa = select(lanes, st.saved_kappa, st.kappa);
-  st.polish_at *= select(lanes, splat<V>(1e-2), splat<V>(1.0));
+  st.polish_at *= select(lanes, splat<V>(later_polish), splat<V>(1.0));
   st.interior |= lanes;
   st.polish &= ~lanes;
   st.refine &= ~lanes;

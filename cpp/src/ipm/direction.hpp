@@ -8,6 +8,8 @@ namespace cvxl::CVXL_ISA {
 // K (x, z) = (r1, r2); r2 and z in the frames. In lanes that call for it, refined until regularization has no part in it.
 template <class V>
 void solve(Embedding<V>& st, V* x, V* z) {
+  st.spoil_scratch();
+  st.cones.check_frames();
   st.kkt.solve(st.rotated.A, st.r1, st.r2, x, z);
   if (!any(st.refine)) return;
   V before = splat<V>(__builtin_inf());
@@ -30,8 +32,8 @@ void solve(Embedding<V>& st, V* x, V* z) {
       for (Index i = 0; i < st.plan.m; ++i) z[i] -= select(worse, st.cz[i], V{});
       size = select(worse, V{}, size);
     }
-    const MaskOf<V> busy = st.refine & (size > 1e-13 * scale + 1e-15) & (size < 0.5 * before);
-    if (pass == 3 || !any(busy)) return;
+    const MaskOf<V> busy = st.refine & (size > refined_direction * scale + refined_least) & (size < progress * before);
+    if (pass == refinements || !any(busy)) return;
     before = select(busy, size, V{});
     st.kkt.solve(st.rotated.A, st.t1, st.t2, st.cx, st.cz);
     for (Index j = 0; j < st.plan.n; ++j) x[j] += st.cx[j] = select(busy, st.cx[j], V{});
@@ -97,7 +99,7 @@ CVXL_INLINE V longest(Embedding<V>& st, V dtau, V dkappa) {
   const V reach = max(max(st.cones.reach(st.s, st.ds, st.z, st.dz), splat<V>(1.0)), max(-dtau / st.tau, -dkappa / st.kappa));
   V alpha = 1.0 / reach;
   alpha = select(finite(alpha), alpha, V{});
-  if (!st.cones.symmetric()) alpha = st.cones.backtrack(st.s, st.ds, st.z, st.dz, min(alpha, splat<V>(1.0 - 1.5e-8)), st.interior);
+  if (!st.cones.symmetric()) alpha = st.cones.backtrack(st.s, st.ds, st.z, st.dz, min(alpha, splat<V>(nearly_whole)), st.interior);
   return alpha;
 }
 
@@ -106,7 +108,7 @@ CVXL_INLINE V longest(Embedding<V>& st, V dtau, V dkappa) {
 template <class V>
 V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
   MaskOf<V> off = st.dual & st.interior;
-  for (int trial = 0; trial < 50 && any(off); ++trial) {
+  for (int trial = 0; trial < recentrings && any(off); ++trial) {
     V sz = V{};
     for (Index i = st.plan.zero; i < st.plan.m; ++i) sz += (st.s[i] + alpha * st.ds[i]) * (st.z[i] + alpha * st.dz[i]);
     const V tau = st.tau + alpha * dtau, kappa = st.kappa + alpha * dkappa;
@@ -114,8 +116,8 @@ V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
     const V tiny = splat<V>(1e-300), mu = (sz + tau * kappa) / degree;
     const V barrier = degree * log(max(mu, tiny)) - log(max(tau, tiny)) - log(max(kappa, tiny)) +
                       st.cones.barrier(st.s, st.ds, st.z, st.dz, alpha);
-    off &= ~(barrier < 1.0);
-    alpha *= select(off, splat<V>(0.8), splat<V>(1.0));
+    off &= ~(barrier < off_centre);
+    alpha *= select(off, splat<V>(recentring), splat<V>(1.0));
   }
   return select(off, V{}, alpha);
 }

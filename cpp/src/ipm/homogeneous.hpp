@@ -36,6 +36,7 @@ class HomogeneousSolver {
     while (true) {
       admit(loader, shared_matrices);
       if (!any(st_.live()) || loader.stopped()) return;
+      st_.check_stages();
       const M broken = factorize();
       constant_system(st_);
       affine_system(st_);
@@ -70,7 +71,7 @@ class HomogeneousSolver {
 
   // As in ipm/solve.hpp.
   void start_again(M& lanes) {
-    const M which = reconcile(st_, st_.z, lanes & (st_.best_merit > st_.settings.target), st_.stalled >= 3.0);
+    const M which = reconcile(st_, st_.z, lanes & (st_.best_merit > st_.settings.target), st_.stalled >= conic_suspects);
     if (!any(which)) return;
     lanes &= ~which;
     withdraw(st_, which);
@@ -100,7 +101,7 @@ class HomogeneousSolver {
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
-      st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < 1e-13)) | (st_.start & is_far_row(i));
+      st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < on_boundary)) | (st_.start & is_far_row(i));
       st_.H[i] = select(st_.off[i], V{}, select(st_.polish, st_.balance[i] * h / st_.cones.rest[i], h));
       const V regularized = st_.H[i] + rho;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
@@ -149,7 +150,7 @@ class HomogeneousSolver {
   void move(V keep, V dtau, V dkappa) {
     // Far from the solution a point too close to a curved boundary of an exponential or power cone takes many passes to get away from it.
     V fraction = splat<V>(st_.settings.step_fraction);
-    if (!st_.cones.symmetric()) fraction = min(fraction, max(splat<V>(0.95), 1.0 - st_.mu));
+    if (!st_.cones.symmetric()) fraction = min(fraction, max(splat<V>(kept_away), 1.0 - st_.mu));
     V alpha = longest(st_, dtau, dkappa) * fraction;
     if (!st_.cones.symmetric()) alpha = centred(st_, alpha, dtau, dkappa);
     st_.alpha = alpha;
@@ -196,13 +197,13 @@ class HomogeneousSolver {
     const M limit = st_.out_of_iterations();
     const M good = st_.best_merit <= st_.settings.tolerance;
     // A step that gets nowhere: first the more robust scaling, then the end.
-    const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? 1e-4 : 0.1)) & ~good;
-    const M hopeless = (st_.alpha < 1e-4) & (st_.cones.symmetric() ? ~M{} : st_.dual);
+    const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? conic_stuck : conic_slow)) & ~good;
+    const M hopeless = (st_.alpha < conic_stuck) & (st_.cones.symmetric() ? ~M{} : st_.dual);
     st_.dual |= stuck;
     const V close = min(st_.polish_at, splat<V>(st_.settings.target));
     const M met = is_stationary(st_, M(lanes & (st_.merit <= close)), st_.settings.tolerance);
     const M over = lanes & (met | limit | hopeless | ~(st_.merit < __builtin_inf()) |
-                            (good & (st_.stalled >= 2.0)) | (st_.stalled >= 30.0));
+                            (good & (st_.stalled >= conic_idle)) | (st_.stalled >= conic_lost));
     if (!any(over)) return;
     restore_best(over);
     const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
@@ -218,15 +219,15 @@ class HomogeneousSolver {
   // Exact directions shrink the residuals of an interior point by a known factor. Those of lanes that fall behind are refined from now on.
   void watch(M lanes) {
     const V residual = max(st_.outcome.primal_residual, st_.outcome.dual_residual);
-    const V bound = max(splat<V>(st_.settings.target), (2.0 * st_.shrinks + 1e-3) * st_.residual);
+    const V bound = max(splat<V>(st_.settings.target), (behind_twice * st_.shrinks + behind) * st_.residual);
     st_.refine |= lanes & ~(residual <= bound);
     st_.residual = select(st_.interior, residual, st_.residual);
   }
 
   // Remembers the point of lanes that are better than ever.
   void keep_best(M lanes) {
-    const M better = lanes & (st_.merit < st_.best_merit), progress = better & (st_.merit < 0.5 * st_.best_merit);
-    st_.stalled = select(progress, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
+    const M better = lanes & (st_.merit < st_.best_merit), improved = better & (st_.merit < progress * st_.best_merit);
+    st_.stalled = select(improved, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
     if (!any(better)) return;
     st_.best_merit = select(better, st_.merit, st_.best_merit);
     const V tau_inverse = 1.0 / st_.tau;
@@ -240,11 +241,11 @@ class HomogeneousSolver {
   // A polish goes on while it helps. It has succeeded when the target is met, and nearly so where it was the last resort; lanes that go
   // astray seem to be solved, but some column is not stationary.
   void judge_polish(Loader& loader, M polished, M astray) {
-    const M helps = st_.merit < 0.3 * st_.last_merit;
+    const M helps = st_.merit < polish_helps * st_.last_merit;
     st_.misses += select(helps, V{}, splat<V>(1.0));
-    st_.refine |= polished & ~helps & (st_.merit < 1e-6);  // where convergence should be quadratic
+    st_.refine |= polished & ~helps & (st_.merit < polish_converges);  // where convergence should be quadratic
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= 2.0) | ~(st_.merit < 1e3) |
+    const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= most_misses) | ~(st_.merit < polish_diverges) |
                                ((st_.best_merit <= st_.settings.target) & ~helps));
     if (!any(done)) return;
     const M end = done & ~astray & ((st_.merit <= st_.settings.target) | st_.last);
@@ -266,11 +267,6 @@ class HomogeneousSolver {
     st_.kappa = select(lanes, V{}, st_.kappa);
     evaluate(st_);
   }
-
-  // Active rows are exact equalities there: condensed, they add 1/δ, whose rounding must stay below ρ = δ where P leaves it alone.
-  static constexpr double polish_regularization = 1e-7;
-  static constexpr double first_polish = 2e-2;
-  static constexpr double polished_enough = 1e-13;
 
   Embedding<V> st_;
   const bool check_convexity_;

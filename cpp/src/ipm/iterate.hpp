@@ -3,8 +3,10 @@
 
 #include "cvxl/settings.hpp"
 #include "ipm/rounding.hpp"
+#include "ipm/tuning.hpp"
 #include "kkt/equilibration.hpp"
 #include "kkt/factor.hpp"
+#include "lanes/check.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -58,6 +60,18 @@ struct Iterate {
   M live() const { return convexity | start | interior | polish; }
   M out_of_iterations() const { return outcome.iterations >= static_cast<double>(settings.max_iterations); }
   bool is_equality(Index i) const { return i < plan.zero; }
+
+  void check_stages() const {
+    const M twice = (convexity & start) | ((convexity | start) & interior) | ((convexity | start | interior) & polish);
+    check(!any(twice), "a lane is in one stage at most");
+  }
+  // What a solve does to scratch, whether it refines or not.
+  void spoil_scratch() {
+    if constexpr (!assertions) return;
+    const V garbage = splat<V>(__builtin_nan(""));
+    for (V* v : {t1, cx}) std::fill(v, v + plan.n, garbage);
+    for (V* v : {t2, cz}) std::fill(v, v + plan.m, garbage);
+  }
 
   // In the given lanes, a point ← the iterate, and the iterate ← a point.
   void keep(M lanes, V* to_x, V* to_z, V* to_s) const {

@@ -7,12 +7,6 @@
 
 namespace cvxl::CVXL_ISA {
 
-inline constexpr double polish_regularization = 1e-7;
-inline constexpr double polish_tolerance = 1e-11;  // of signs
-inline constexpr double polish_accept = 1e-10;     // of the merit
-inline constexpr double most_tries = 8.0;
-inline constexpr double rates_tell = 1e-2;         // merit from which on rates of s and z say which of them tends to zero
-
 // Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
 // one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
 // change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once more, by the latter,
@@ -27,7 +21,7 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
     st.smaller[i] = select(inner, smaller, st.smaller[i]);
   }
   st.wait = select(inner, max(st.wait - 1.0, V{}), st.wait);
-  const M solution = met | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
+  const M solution = met | ((st.merit <= st.settings.tolerance) & (st.stalled == quadratic_idle - 1.0));
   const M ready = ((same | (~st.changed & (st.merit < rates_tell))) & (st.wait <= 0.0)) | (solution & ~st.last);
   const M enter = inner & ready & ~st.out_of_iterations();
   if (!any(enter)) return;
@@ -60,7 +54,7 @@ void refine_polish(State<V>& st, MaskOf<V> busy) {
       residual = max(residual, counted);
       size = max(size, abs(st.program.b[i]) + abs(st.Ax[i]));
     }
-    busy &= (residual > 1e-14 * size) & (residual < 0.5 * before);
+    busy &= (residual > refined * size) & (residual < progress * before);
     if (!any(busy)) return;
     before = residual;
     st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
@@ -79,7 +73,7 @@ void project(State<V>& st, MaskOf<V> polished) {
   for (Index i = st.plan.zero; i < st.plan.m; ++i) {
     const V slack = st.program.b[i] - st.Ax[i];
     const M active = st.active[i];
-    st.wrong += select(select(active, st.z[i], slack) < -polish_tolerance, splat<V>(1.0), V{});
+    st.wrong += select(select(active, st.z[i], slack) < -sign_tolerance, splat<V>(1.0), V{});
     st.s[i] = select(polished, select(active, V{}, max(slack, V{})), st.s[i]);
     st.active[i] = (st.active[i] & ~polished) | (polished & ((active & (st.z[i] > 0.0)) | (~active & (slack < 0.0))));
     st.z[i] = select(polished, select(active, max(st.z[i], V{}), V{}), st.z[i]);

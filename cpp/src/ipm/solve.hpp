@@ -44,6 +44,7 @@ class Solver {
     while (true) {
       admit(loader, shared_matrices);
       if (!any(st_.live()) || loader.stopped()) return;
+      st_.check_stages();
       first_system(st_);
       const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, splat<V>(st_.settings.regularization), ~st_.convexity);
       solve_refined(st_);
@@ -85,13 +86,13 @@ class Solver {
     }
     st_.last &= ~lanes;
     st_.wait = select(lanes, zero, st_.wait);
-    st_.backoff = select(lanes, splat<V>(2.0), st_.backoff);
+    st_.backoff = select(lanes, splat<V>(first_wait), st_.backoff);
     find_far(st_, lanes);
   }
 
   // Takes those of the lanes that rounding of their data keeps from a solution back to their start, with other data. `z`: their certificates.
   void start_again(M& lanes, const V* z) {
-    const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= 2.0);
+    const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= quadratic_suspects);
     if (!any(which)) return;
     lanes &= ~which;
     st_.warm &= ~which;
@@ -107,12 +108,12 @@ class Solver {
     M inner = st_.interior & ~st_.fresh;
     const M tried = st_.polish & ~st_.fresh;
     const M better = inner & (st_.merit < st_.best_merit);
-    const M progress = better & (st_.merit < 0.5 * st_.best_merit);
+    const M improved = better & (st_.merit < progress * st_.best_merit);
     if (any(better)) {
       st_.keep(better, st_.best_x, st_.best_z, st_.best_s);
       st_.best_merit = select(better, st_.merit, st_.best_merit);
     }
-    st_.stalled = select(inner, select(progress, V{}, st_.stalled + 1.0), st_.stalled);
+    st_.stalled = select(inner, select(improved, V{}, st_.stalled + 1.0), st_.stalled);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
     const M accepted = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)));
@@ -133,8 +134,8 @@ class Solver {
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;
     const M limit = st_.out_of_iterations();
-    const M hopeless = (st_.stalled >= 25.0) | (st_.alpha < 1e-9) | ~(st_.merit < __builtin_inf());
-    const M over = inner & (limit | hopeless | (good & (st_.stalled >= 3.0)));
+    const M hopeless = (st_.stalled >= quadratic_lost) | (st_.alpha < quadratic_stuck) | ~(st_.merit < __builtin_inf());
+    const M over = inner & (limit | hopeless | (good & (st_.stalled >= quadratic_idle)));
     if (any(over)) {
       st_.take(over, st_.best_x, st_.best_z, st_.best_s);
       evaluate(st_);
@@ -174,8 +175,6 @@ class Solver {
     finish_some(st_, loader, lanes, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
     finish_some(st_, loader, lanes, over, Status::insufficient_progress);
   }
-
-  static constexpr double most_repeats = 20.0;
 
   State<V> st_;
   const bool check_convexity_;
