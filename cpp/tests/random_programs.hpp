@@ -170,6 +170,18 @@ struct Numbers {
   std::vector<double> q, b, values, x, z, s;
 };
 
+inline void append_values(const Structure& st, Numbers& v, double d) {
+  const auto append = [&](const Pattern& p, const Dense& dense) {
+    for (Index i = 0; i < p.rows(); ++i)
+      for (Index k = p.indptr[i]; k < p.indptr[i + 1]; ++k) v.values.push_back(dense[i][p.indices[k]]);
+  };
+  append(st.P, v.P);
+  v.values.insert(v.values.end(), v.q.begin(), v.q.end());
+  append(st.A, v.A);
+  v.values.insert(v.values.end(), v.b.begin(), v.b.end());
+  v.values.push_back(d);
+}
+
 // A program that (x, z, s) solves, strictly complementary; P is diagonally dominant where it has a diagonal.
 inline Numbers solvable(const Structure& st, Random& random) {
   Numbers v{Dense(st.n, std::vector<double>(st.n)), Dense(st.m, std::vector<double>(st.n)), std::vector<double>(st.n), std::vector<double>(st.m),
@@ -206,15 +218,7 @@ inline Numbers solvable(const Structure& st, Random& random) {
     v.b[i] = v.s[i];
     for (Index j = 0; j < st.n; ++j) v.b[i] += v.A[i][j] * v.x[j];
   }
-  const auto append = [&](const Pattern& p, const Dense& dense) {
-    for (Index i = 0; i < p.rows(); ++i)
-      for (Index k = p.indptr[i]; k < p.indptr[i + 1]; ++k) v.values.push_back(dense[i][p.indices[k]]);
-  };
-  append(st.P, v.P);
-  v.values.insert(v.values.end(), v.q.begin(), v.q.end());
-  append(st.A, v.A);
-  v.values.insert(v.values.end(), v.b.begin(), v.b.end());
-  v.values.push_back(random.uniform());
+  append_values(st, v, random.uniform());
   return v;
 }
 

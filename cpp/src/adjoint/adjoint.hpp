@@ -10,7 +10,7 @@
 // active set has the same sparsity. On the central path, s z = μ, the same equations hold with D = s/(s + z). Since K_E is
 // symmetric, the adjoint solves with the same matrix: K_E (a, ·) = (x̄, E z̄), y = E ·,
 //
-//     q̄ = -a,   b̄ = y,   Ā_ij = -(z_i a_j + y_i x_j),   P̄_ij = -(a_i x_j + a_j x_i)   (off-diagonal, stored once),   P̄_ii = -a_i x_i.
+//     q̄ = -a,   b̄ = y,   Ā_ij = -(z_i a_j + y_i x_j),   P̄_ii = -a_i x_i,   P̄_ij = -(a_i x_j + a_j x_i)   (stored once).
 //
 // What is applied is one symmetric operator that depends on K_E alone, so that VJP and JVP are adjoint to each other whatever the
 // right-hand sides. With J = diag(I, -I) the matrix S = (K_E + δ J)⁻¹ always exists, and refinement by the residual of K_E itself
@@ -18,8 +18,8 @@
 // kinds of lanes apart:
 //
 //   regular    the vector vanishes at once: K_E⁻¹ is bounded by 1/(80 δ), and a few refinements reach it (regular_lanes.hpp)
-//   doubtful   it does not vanish: K_E is singular, or was only made to look so by δ. These instances are eliminated one by one, with
-//              pivots (doubtful_lanes.hpp), where rank is decided by rounding and not by δ, and the solution's choices are told apart.
+//   doubtful   it does not vanish: K_E is singular, or was only made to look so by δ. These instances are eliminated one by one,
+//              with pivots (doubtful_lanes.hpp), where rank is decided by rounding and not by δ, and choices are told apart.
 //
 // Everything is solved in equilibrated units (kkt/equilibration.hpp) where the data are scaled badly, and "norm" means the norm there.
 

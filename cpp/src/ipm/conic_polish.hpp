@@ -96,12 +96,7 @@ void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
 template <class V>
 void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return;
-  const auto restore = [&](V* value, const V* saved, Index count) {
-    for (Index k = 0; k < count; ++k) value[k] = select(lanes, saved[k], value[k]);
-  };
-  restore(st.x, st.saved_x, st.plan.n);
-  restore(st.z, st.saved_z, st.plan.m);
-  restore(st.s, st.saved_s, st.plan.m);
+  st.take(lanes, st.saved_x, st.saved_z, st.saved_s);
   st.tau = select(lanes, st.saved_tau, st.tau);
   st.kappa = select(lanes, st.saved_kappa, st.kappa);
   st.polish_at *= select(lanes, splat<V>(later_polish), splat<V>(1.0));

@@ -4,7 +4,8 @@
 //
 //   P    has an eigenvalue just below zero: P + λI, for the first λ of a short geometric sequence with which it can be factored
 //   b    of equalities that depend on each other and do not quite agree: its projection on the range of their rows
-//   b    with any other certificate z of infeasibility, A'z = 0, whose gain -b'z is below Σ|b_i z_i| times the rounding: b - z (b'z)/(z'z)
+//   b    with any other certificate z of infeasibility, A'z = 0, whose gain -b'z is below Σ|b_i z_i| times the rounding:
+//        b - z (b'z)/(z'z)
 //
 // In double precision nothing of this happens.
 
