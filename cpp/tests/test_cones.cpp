@@ -1,6 +1,10 @@
 // The cones of one instruction set: elementary functions, scalings, frames and projections. Compiled once per instruction set;
 // test_instruction_sets.cpp runs what the machine can run.
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -192,6 +196,20 @@ void check_projection(const Structure& structure) {
   for (const double mu : {1.0, 1e-2, 1e-6}) check_central_path(f, s, z, w, mu);
 }
 
+// Where invariants are checked, a matrix that is not in the frames of now stops the process.
+void check_assertions(const Structure& structure) {
+  if constexpr (!assertions) return;
+  Fixture f(structure);
+  const pid_t child = fork();
+  if (child == 0) {
+    std::fclose(stderr);
+    f.cones->check_frames();
+    _exit(0);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 }  // namespace
 
 void check_cones() {
@@ -200,6 +218,7 @@ void check_cones() {
   for (const auto& [name, structure] : conic_structures(7)) {
     const long before = failures;
     check_scaling(structure);
+    check_assertions(structure);
     check_projection(structure);
     if (failures != before) std::fprintf(stderr, "  in %s\n", name.c_str());
   }
