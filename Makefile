@@ -55,10 +55,10 @@ format: $(DEPENDENCIES)
 	ruff check --fix .
 	ruff format .
 
-## make sanitize  C++ and selected Python tests and tampered layer files under ASan and UBSan, the thread pool under TSan
+## make sanitize  C++ and selected Python tests and tampered layer files under ASan, UBSan and assertions, the thread pool under TSan
 # The Python tests run without the site module, so that the sanitized copy of the package hides the editable install.
 sanitize: $(DEPENDENCIES)
-	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_SANITIZE=address,undefined -DPython_EXECUTABLE=$(abspath $(PY))
+	cmake -S . -B build/asan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_ASSERT=ON -DCVXL_SANITIZE=address,undefined -DPython_EXECUTABLE=$(abspath $(PY))
 	cmake --build build/asan
 	ctest --test-dir build/asan --output-on-failure
 	rm -rf build/asan/site && mkdir -p build/asan/site && cp -r src/cvxpylayers build/asan/site/

@@ -147,3 +147,32 @@ def test_a_missing_framework_is_named_with_its_extra() -> None:
     code = "import sys; sys.modules['torch'] = None\ntry: import cvxpylayers.torch\nexcept ImportError as e: print(e)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "pip install 'cvxpylayers[torch]'" in found
+
+
+# What the sources of a directory of cpp/src include, besides their own; `engine` reaches `batch` by pointers to its functions.
+NUMERIC = {"plan", "lanes", "kkt", "cones"}
+INCLUDED = {
+    "plan": set(),
+    "lanes": set(),
+    "kkt": {"plan", "lanes"},
+    "cones": {"plan", "lanes"},
+    "ipm": NUMERIC,
+    "adjoint": NUMERIC,
+    "batch": {*NUMERIC, "ipm", "adjoint", "engine"},
+    "engine": {"plan", "lanes"},
+    "../bindings": set(),
+}
+
+
+@pytest.mark.parametrize("directory", INCLUDED)
+def test_no_directory_of_cpp_includes_another_upstream(directory: str) -> None:
+    sources = sorted((TABLE.parent / "cpp" / "src" / directory).glob("*.[ch]pp"))
+    assert sources
+    for path in sources:
+        found = set(re.findall(r'^#include "(\w+)/', path.read_text(encoding="utf-8"), re.MULTILINE))
+        assert found <= {"cvxl", directory, *INCLUDED[directory]}, path
+
+
+def test_every_directory_of_cpp_is_in_the_arrow() -> None:
+    listed = {path.name for path in (TABLE.parent / "cpp" / "src").iterdir()}
+    assert listed == {directory for directory in INCLUDED if "/" not in directory}

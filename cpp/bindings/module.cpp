@@ -244,7 +244,7 @@ class Kernel {
   static std::vector<cvxl::Cone> blocks(const std::vector<ConeTuple>& cones) {
     std::vector<cvxl::Cone> result;
     for (const auto& [kind, order, alpha] : cones) {
-      if (kind < 0 || kind > cvxl::Cone::power) throw std::invalid_argument("no such kind of cone");
+      if (kind < 0 || kind >= cvxl::Cone::kinds) throw std::invalid_argument("no such kind of cone");
       result.push_back({static_cast<cvxl::Cone::Kind>(kind), order, alpha});
     }
     return result;

@@ -4,9 +4,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <stdexcept>
 
 #include "cvxl/engine.hpp"
 #include "random_programs.hpp"
+#include "test.hpp"
 
 namespace cvxl::testing {
 
@@ -147,6 +149,28 @@ class ForceIsa {
   static constexpr const char* variable = "CVXPYLAYERS_ISA";
   std::optional<std::string> saved_;
 };
+
+// A structure with every feature at once, and instances of it.
+inline const Structure& workhorse() {
+  static const Structure s = [] {
+    for (const auto& [name, structure] : structures(5))
+      if (name == "random") return structure;
+    throw std::logic_error("no such structure");
+  }();
+  return s;
+}
+
+// Engine for every instruction set and lane width.
+template <class F>
+void each_engine(const Problem& problem, F&& visit) {
+  for (const auto& isa : available_instruction_sets())
+    for (int width : {4, 8}) {
+      const ForceIsa force(isa);
+      const Engine engine(problem, width);
+      CHECK(engine.describe().isa == isa);
+      visit(engine);
+    }
+}
 
 template <class T>
 bool identical(const std::vector<T>& a, const std::vector<T>& b) {

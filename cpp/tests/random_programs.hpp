@@ -110,59 +110,56 @@ inline std::vector<NamedStructure> all_structures(unsigned seed) {
   return all;
 }
 
+inline void draw_second_order_pair(Index order, Random& random, double a, double b, double* s, double* z) {
+  double norm2 = 0.0;
+  for (Index i = 1; i < order; ++i) {
+    s[i] = random.uniform();
+    norm2 += s[i] * s[i];
+  }
+  s[0] = a;
+  z[0] = order > 1 ? b : 0.0;
+  for (Index i = 1; i < order; ++i) {
+    const double u = s[i] / std::sqrt(norm2);
+    s[i] = a * u;
+    z[i] = -b * u;
+  }
+}
+
+// Rank one, s = a vv', and z = b (I - vv').
+inline void draw_semidefinite_pair(Index order, Random& random, double a, double b, double* s, double* z) {
+  std::vector<double> v(static_cast<std::size_t>(order));
+  double norm2 = 0.0;
+  for (double& x : v) {
+    x = random.uniform(0.2, 1.0);
+    norm2 += x * x;
+  }
+  for (Index j = 0, r = 0; j < order; ++j)
+    for (Index i = 0; i <= j; ++i, ++r) {
+      const double entry = v[i] * v[j] / norm2 * (i == j ? 1.0 : std::sqrt(2.0));
+      s[r] = a * entry;
+      z[r] = b * ((i == j) - entry);
+    }
+}
+
 // A strictly complementary pair on the boundaries of a cone and its dual.
 inline void draw_pair(const Cone& cone, Random& random, double* s, double* z) {
   const double a = random.uniform(0.5, 1.5), b = random.uniform(0.5, 1.5);
-  switch (cone.kind) {
-    case Cone::second_order: {
-      double norm2 = 0.0;
-      for (Index i = 1; i < cone.order; ++i) {
-        s[i] = random.uniform();
-        norm2 += s[i] * s[i];
-      }
-      s[0] = a;
-      z[0] = cone.order > 1 ? b : 0.0;
-      for (Index i = 1; i < cone.order; ++i) {
-        const double u = s[i] / std::sqrt(norm2);
-        s[i] = a * u;
-        z[i] = -b * u;
-      }
-      break;
+  const auto put = [&](double size, const double (&on)[3], const double (&normal)[3]) {
+    for (int i = 0; i < 3; ++i) {
+      s[i] = size * on[i];
+      z[i] = b * normal[i];
     }
-    case Cone::semidefinite:
-      // Rank one, s = a vv', and z = b (I - vv').
-      {
-        std::vector<double> v(static_cast<std::size_t>(cone.order));
-        double norm2 = 0.0;
-        for (double& x : v) {
-          x = random.uniform(0.2, 1.0);
-          norm2 += x * x;
-        }
-        for (Index j = 0, r = 0; j < cone.order; ++j)
-          for (Index i = 0; i <= j; ++i, ++r) {
-            const double entry = v[i] * v[j] / norm2 * (i == j ? 1.0 : std::sqrt(2.0));
-            s[r] = a * entry;
-            z[r] = b * ((i == j) - entry);
-          }
-      }
-      break;
+  };
+  switch (cone.kind) {
+    case Cone::second_order: return draw_second_order_pair(cone.order, random, a, b, s, z);
+    case Cone::semidefinite: return draw_semidefinite_pair(cone.order, random, a, b, s, z);
     case Cone::exponential: {
       const double rho = random.uniform(-1.0, 1.0), e = std::exp(rho);
-      const double on[3] = {rho, 1.0, e}, normal[3] = {-e, (rho - 1.0) * e, 1.0};
-      for (int i = 0; i < 3; ++i) {
-        s[i] = a * on[i];
-        z[i] = b * normal[i];
-      }
-      break;
+      return put(a, {rho, 1.0, e}, {-e, (rho - 1.0) * e, 1.0});
     }
     case Cone::power: {
       const double y = random.uniform(0.5, 1.5), w = std::pow(a, cone.alpha) * std::pow(y, 1.0 - cone.alpha);
-      const double on[3] = {a, y, w}, normal[3] = {cone.alpha / a, (1.0 - cone.alpha) / y, -1.0 / w};
-      for (int i = 0; i < 3; ++i) {
-        s[i] = on[i];
-        z[i] = b * normal[i];
-      }
-      break;
+      return put(1.0, {a, y, w}, {cone.alpha / a, (1.0 - cone.alpha) / y, -1.0 / w});
     }
   }
 }
@@ -172,6 +169,18 @@ struct Numbers {
   Dense P, A;
   std::vector<double> q, b, values, x, z, s;
 };
+
+inline void append_values(const Structure& st, Numbers& v, double d) {
+  const auto append = [&](const Pattern& p, const Dense& dense) {
+    for (Index i = 0; i < p.rows(); ++i)
+      for (Index k = p.indptr[i]; k < p.indptr[i + 1]; ++k) v.values.push_back(dense[i][p.indices[k]]);
+  };
+  append(st.P, v.P);
+  v.values.insert(v.values.end(), v.q.begin(), v.q.end());
+  append(st.A, v.A);
+  v.values.insert(v.values.end(), v.b.begin(), v.b.end());
+  v.values.push_back(d);
+}
 
 // A program that (x, z, s) solves, strictly complementary; P is diagonally dominant where it has a diagonal.
 inline Numbers solvable(const Structure& st, Random& random) {
@@ -209,15 +218,7 @@ inline Numbers solvable(const Structure& st, Random& random) {
     v.b[i] = v.s[i];
     for (Index j = 0; j < st.n; ++j) v.b[i] += v.A[i][j] * v.x[j];
   }
-  const auto append = [&](const Pattern& p, const Dense& dense) {
-    for (Index i = 0; i < p.rows(); ++i)
-      for (Index k = p.indptr[i]; k < p.indptr[i + 1]; ++k) v.values.push_back(dense[i][p.indices[k]]);
-  };
-  append(st.P, v.P);
-  v.values.insert(v.values.end(), v.q.begin(), v.q.end());
-  append(st.A, v.A);
-  v.values.insert(v.values.end(), v.b.begin(), v.b.end());
-  v.values.push_back(random.uniform());
+  append_values(st, v, random.uniform());
   return v;
 }
 

@@ -131,6 +131,31 @@ bool identical(const std::vector<double>& a, const std::vector<double>& b) {
   return a.size() == b.size() && (a.empty() || !std::memcmp(a.data(), b.data(), a.size() * sizeof(double)));
 }
 
+// A pivot of the wrong sign, or a NaN, is seen in its own lane and nowhere else.
+template <int W>
+void check_poison(const Structure& s, const Plan& plan, const std::vector<System>& systems, const Run<W>& run) {
+  std::vector<const System*> lanes;
+  for (const System& system : systems) lanes.push_back(&system);
+  for (int lane = 0; lane < W; ++lane) {
+    System bad = systems[lane];
+    const double poison = lane % 2 ? -1e3 : std::nan("");
+    Index kept = -1;
+    for (Index i = 0; i < s.m; ++i)
+      if (!plan.is_condensed(i)) kept = i;
+    if (kept >= 0 && lane % 4 < 2)
+      bad.delta[kept] = poison;
+    else
+      bad.rho = poison;
+    lanes[lane] = &bad;
+    const Run<W> mixed(plan, lanes);
+    lanes[lane] = &systems[lane];
+    for (int other = 0; other < W; ++other) {
+      CHECK(mixed.broken[other] == (other == lane));
+      if (other != lane) CHECK(identical(mixed.solution[other], run.solution[other]));
+    }
+  }
+}
+
 template <int W>
 void check_kkt() {
   Random random(11);
@@ -158,27 +183,7 @@ void check_kkt() {
       const Run<W> rotated(plan, lanes);
       for (int lane = 0; lane < W; ++lane) CHECK(identical(rotated.solution[lane], run.solution[(lane + shift) % W]));
     }
-    std::rotate(lanes.begin(), lanes.begin() + 1, lanes.end());
-
-    // A pivot of the wrong sign, or a NaN, is seen in its own lane and nowhere else.
-    for (int lane = 0; lane < W; ++lane) {
-      System bad = systems[lane];
-      const double poison = lane % 2 ? -1e3 : std::nan("");
-      Index kept = -1;
-      for (Index i = 0; i < s.m; ++i)
-        if (!plan.is_condensed(i)) kept = i;
-      if (kept >= 0 && lane % 4 < 2)
-        bad.delta[kept] = poison;
-      else
-        bad.rho = poison;
-      lanes[lane] = &bad;
-      const Run<W> mixed(plan, lanes);
-      lanes[lane] = &systems[lane];
-      for (int other = 0; other < W; ++other) {
-        CHECK(mixed.broken[other] == (other == lane));
-        if (other != lane) CHECK(identical(mixed.solution[other], run.solution[other]));
-      }
-    }
+    check_poison<W>(s, plan, systems, run);
     if (failures) std::fprintf(stderr, "  in structure: %s (W = %d)\n", name.c_str(), W);
   }
 }

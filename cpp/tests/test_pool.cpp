@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "batch/pool.hpp"
+#include "engine/pool.hpp"
 #include "engine_tools.hpp"
 #include "test.hpp"
 

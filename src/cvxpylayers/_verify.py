@@ -69,13 +69,17 @@ def _flags(value: Any, names: Sequence[str]) -> None:
 
 
 def _cones(cones: Cones, rows: int) -> None:
-    for name in ("zero", "nonneg", "exp"):
-        _count(getattr(cones, name), f"cones.{name}")
-    for name in ("soc", "psd", "power"):
-        _require(isinstance(getattr(cones, name), tuple), f"cones.{name} is not a tuple")
-    for dimension in (*cones.soc, *cones.psd):
-        _count(dimension, "the size of a cone", least=1)
-    _require(all(type(alpha) is float and 0 < alpha < 1 for alpha in cones.power), "the exponent of a power cone is not in (0, 1)")
+    for f in fields(Cones):
+        value = getattr(cones, f.name)
+        if f.type == "int":
+            _count(value, f"cones.{f.name}")
+            continue
+        _require(isinstance(value, tuple), f"cones.{f.name} is not a tuple")
+        for entry in value:
+            if f.type == "tuple[int, ...]":
+                _count(entry, "the size of a cone", least=1)
+            else:
+                _require(type(entry) is float and 0 < entry < 1, "the exponent of a power cone is not in (0, 1)")
     _require(cones.rows == rows, "the cones have another number of rows than A")
 
 
@@ -152,4 +156,4 @@ def _parameter(spec: ParameterSpec) -> None:
             _require(all(type(v) is float and not math.isnan(v) for v in side), f"the bounds {here} are no numbers")
 
 
-assert {f.name for f in fields(Cones)} == {"zero", "nonneg", "soc", "psd", "exp", "power"}  # each is asked for above
+assert {f.type for f in fields(Cones)} == {"int", "tuple[int, ...]", "tuple[float, ...]"}  # each is asked for above

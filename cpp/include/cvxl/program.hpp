@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace cvxl {
@@ -13,6 +14,7 @@ struct Pattern {
 
   Index rows() const { return static_cast<Index>(indptr.size()) - 1; }
   Index nnz() const { return static_cast<Index>(indices.size()); }
+  std::span<const Index> row(Index i) const { return {indices.data() + indptr[i], indices.data() + indptr[i + 1]}; }
 };
 
 // A constant sparse matrix by rows.
@@ -24,9 +26,10 @@ struct SparseMap {
 // A cone block beyond the orthant; the conventions are those of the package's _canon/layout.py.
 struct Cone {
   enum Kind : std::uint8_t { second_order, semidefinite, exponential, power };
+  static constexpr int kinds = power + 1;
   Kind kind = second_order;
   Index order = 0;     // dimension of a second-order cone, order of the matrices of a semidefinite one
-  double alpha = 0.5;  // exponent of a power cone
+  double alpha = 0.5;  // exponent of a power cone, else ½
 
   Index rows() const { return kind == second_order ? order : kind == semidefinite ? order * (order + 1) / 2 : 3; }
 };

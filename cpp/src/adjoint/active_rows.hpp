@@ -1,7 +1,7 @@
 #pragma once
 // The rows of K_E at the solutions of a pack, in equilibrated units and in the frames of the cones, and scratch that solves share.
 
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
 

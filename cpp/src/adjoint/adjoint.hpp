@@ -10,7 +10,7 @@
 // active set has the same sparsity. On the central path, s z = μ, the same equations hold with D = s/(s + z). Since K_E is
 // symmetric, the adjoint solves with the same matrix: K_E (a, ·) = (x̄, E z̄), y = E ·,
 //
-//     q̄ = -a,   b̄ = y,   Ā_ij = -(z_i a_j + y_i x_j),   P̄_ij = -(a_i x_j + a_j x_i)   (off-diagonal, stored once),   P̄_ii = -a_i x_i.
+//     q̄ = -a,   b̄ = y,   Ā_ij = -(z_i a_j + y_i x_j),   P̄_ii = -a_i x_i,   P̄_ij = -(a_i x_j + a_j x_i)   (stored once).
 //
 // What is applied is one symmetric operator that depends on K_E alone, so that VJP and JVP are adjoint to each other whatever the
 // right-hand sides. With J = diag(I, -I) the matrix S = (K_E + δ J)⁻¹ always exists, and refinement by the residual of K_E itself
@@ -18,16 +18,17 @@
 // kinds of lanes apart:
 //
 //   regular    the vector vanishes at once: K_E⁻¹ is bounded by 1/(80 δ), and a few refinements reach it (regular_lanes.hpp)
-//   doubtful   it does not vanish: K_E is singular, or was only made to look so by δ. These instances are eliminated one by one, with
-//              pivots (doubtful_lanes.hpp), where rank is decided by rounding and not by δ, and the solution's choices are told apart.
+//   doubtful   it does not vanish: K_E is singular, or was only made to look so by δ. These instances are eliminated one by one,
+//              with pivots (doubtful_lanes.hpp), where rank is decided by rounding and not by δ, and choices are told apart.
 //
-// Everything is solved in equilibrated units (kkt/equilibrate.hpp) where the data are scaled badly, and "norm" means the norm there.
+// Everything is solved in equilibrated units (kkt/equilibration.hpp) where the data are scaled badly, and "norm" means the norm there.
 
 #include "adjoint/doubtful_lanes.hpp"
 #include "adjoint/noise.hpp"
+#include "adjoint/path.hpp"
 #include "adjoint/regular_lanes.hpp"
 #include "cones/cones.hpp"
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -65,51 +66,8 @@ class Adjoint {
     valid_ = valid;
     smoothed_ = smoothed;
     degenerate = kinked_ = M{};
-    scaling_.scale_matrices(program, ~M{}, true);
-    const V one = splat<V>(1.0);
-    for (Index i = 0; i < plan_.m; ++i) {
-      rows_.s[i] = scaling_.E[i] * s[i];
-      rows_.z[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
-    }
-    V least = scaling_.D[0], most = scaling_.D[0];
-    for (Index j = 0; j < plan_.n; ++j) {
-      a[j] = scaling_.D_inverse[j] * x[j];
-      least = min(least, scaling_.D[j]);
-      most = max(most, scaling_.D[j]);
-    }
-    smallest_part_ = min(scaling_.c, 1.0 / scaling_.c) * least / most;
-    if (smoothed) {
-      load_vectors();
-      cones_.scale(rows_.s, rows_.z, V{}, ~M{});
-      degenerate = valid & strayed();
-      for (Index i = 0; i < plan_.m; ++i) {
-        rows_.active[i] = ~M{};
-        rows_.H[i] = select(valid, cones_.h[i], one);
-        rows_.weight[i] = 1.0 + rows_.H[i];
-      }
-    } else {
-      degenerate = valid & cones_.unclear(rows_.s, rows_.z);
-      // Few points are near a kink, and only for them is it worth while to measure how near.
-      const V near = most_noise(plan_, a, rows_.s, rows_.z);
-      const auto tie = [&](Index i, M lanes) {
-        rows_.tied[i] = valid & lanes;
-        kinked_ |= rows_.tied[i];
-      };
-      std::fill(rows_.tied, rows_.tied + plan_.m, M{});
-      cones_.differentiate(rows_.s, rows_.z, [&](Index) { return Noise<V>{near, near}; }, tie, ~M{});
-      if (any(kinked_)) {
-        load_vectors();
-        const Uncertainty<V>& off = alone_.uncertainty;
-        measure_noise(program, scaling_, Point<V>{a, rows_.z, rows_.s}, Scratch<V>{room_.t1, room_.c1, room_.l1, y}, off);
-        kinked_ = M{};
-        cones_.differentiate(rows_.s, rows_.z, [&](Index i) { return Noise<V>{off.slacks[i], off.multipliers[i]}; }, tie, ~M{});
-      }
-      for (Index i = 0; i < plan_.m; ++i) {
-        rows_.active[i] = cones_.rest[i] > alone_.least_rest;
-        rows_.weight[i] = select(rows_.active[i], 1.0 / cones_.rest[i], one);
-        rows_.H[i] = select(rows_.active[i], cones_.h[i] * rows_.weight[i], V{});
-      }
-    }
+    into_units();
+    smoothed ? linearize_path(load_vectors) : linearize_solution(load_vectors);
     cones_.rotate_in_place(program.A);
     cones_.forward(rows_.s);
     cones_.forward(rows_.z);
@@ -120,6 +78,7 @@ class Adjoint {
   // derivatives need of this solve, in equilibrated units and in the frames: y on the central path, and at a solution v = y + A a - r2,
   // of which y = (I - D) v and A a - r2 = D v.
   void solve(V* kept = nullptr) {
+    cones_.check_frames();
     V norm = V{};
     for (Index j = 0; j < plan_.n; ++j) {
       r1[j] *= scaling_.c * scaling_.D[j];
@@ -196,7 +155,7 @@ class Adjoint {
       room_.c2[i] = rows_.s[i] - rows_.z[i];
       l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
     }
-    smoothed_ ? cones_.bend_barrier(rows_.s, rows_.z, l2_, pulled, g_) : cones_.bend_projection(room_.c2, l2_, pulled, g_);
+    smoothed_ ? cones_.barrier_third_derivative(rows_.s, rows_.z, l2_, pulled, g_) : cones_.projection_second_derivative(room_.c2, l2_, pulled, g_);
     for (Index j = 0; j < plan_.n; ++j) room_.c1[j] = V{};
     program.products(room_.c1, g_, room_.t1, room_.t2, room_.l1);
     if (!smoothed_)
@@ -210,27 +169,57 @@ class Adjoint {
   }
 
  private:
-  // Lanes where (x, z), scaled and x in `a`, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the
-  // barrier, by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only near ones.
-  M strayed() {
-    const auto& [t1, l1, c1, t2, c2] = room_;
-    program.products(a, rows_.z, t1, t2, l1);
-    V residual = V{}, size = splat<V>(1.0), gap = V{}, distance2 = V{};
+  // The tape in equilibrated units and x in `a`.
+  void into_units() {
+    scaling_.scale_matrices(program, ~M{}, true);
+    for (Index i = 0; i < plan_.m; ++i) {
+      rows_.s[i] = scaling_.E[i] * s[i];
+      rows_.z[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
+    }
+    V least = scaling_.D[0], most = scaling_.D[0];
     for (Index j = 0; j < plan_.n; ++j) {
-      residual = max(residual, abs(t1[j] + scaling_.c * scaling_.D[j] * program.q[j] + l1[j]));
-      size = max(size, abs(l1[j]));
+      a[j] = scaling_.D_inverse[j] * x[j];
+      least = min(least, scaling_.D[j]);
+      most = max(most, scaling_.D[j]);
+    }
+    smallest_part_ = min(scaling_.c, 1.0 / scaling_.c) * least / most;
+  }
+
+  template <class LoadVectors>
+  void linearize_path(LoadVectors&& load_vectors) {
+    load_vectors();
+    cones_.scale(rows_.s, rows_.z, V{}, ~M{});
+    degenerate = valid_ & strays_from_path(program, scaling_, cones_, rows_, a, room_, y, l2_);
+    for (Index i = 0; i < plan_.m; ++i) {
+      rows_.active[i] = ~M{};
+      rows_.H[i] = select(valid_, cones_.h[i], splat<V>(1.0));
+      rows_.weight[i] = 1.0 + rows_.H[i];
+    }
+  }
+
+  template <class LoadVectors>
+  void linearize_solution(LoadVectors&& load_vectors) {
+    degenerate = valid_ & cones_.unclear(rows_.s, rows_.z);
+    // Few points are near a kink, and only for them is it worth while to measure how near.
+    const V near = most_noise(plan_, a, rows_.s, rows_.z);
+    const auto tie = [&](Index i, M lanes) {
+      rows_.tied[i] = valid_ & lanes;
+      kinked_ |= rows_.tied[i];
+    };
+    std::fill(rows_.tied, rows_.tied + plan_.m, M{});
+    cones_.differentiate(rows_.s, rows_.z, [&](Index) { return Noise<V>{near, near}; }, tie, ~M{});
+    if (any(kinked_)) {
+      load_vectors();
+      const Uncertainty<V>& off = alone_.uncertainty;
+      measure_noise(program, scaling_, Point<V>{a, rows_.z, rows_.s}, Scratch<V>{room_.t1, room_.c1, room_.l1, y}, off);
+      kinked_ = M{};
+      cones_.differentiate(rows_.s, rows_.z, [&](Index i) { return Noise<V>{off.slacks[i], off.multipliers[i]}; }, tie, ~M{});
     }
     for (Index i = 0; i < plan_.m; ++i) {
-      gap += rows_.s[i] * rows_.z[i];
-      y[i] = c2[i] = V{};
+      rows_.active[i] = cones_.rest[i] > alone_.least_rest;
+      rows_.weight[i] = select(rows_.active[i], 1.0 / cones_.rest[i], splat<V>(1.0));
+      rows_.H[i] = select(rows_.active[i], cones_.h[i] * rows_.weight[i], V{});
     }
-    const V mu = gap / std::max(cones_.degree(), 1.0);
-    cones_.complement(rows_.s, rows_.z, y, c2, V{}, mu, l2_);
-    for (Index i = 0; i < plan_.m; ++i) t2[i] = l2_[i] - (t2[i] + rows_.s[i] - scaling_.E[i] * program.b[i]);
-    for (Index i = 0; i < plan_.zero; ++i) residual = max(residual, abs(t2[i]));
-    cones_.forward(t2);
-    for (Index i = plan_.zero; i < plan_.m; ++i) distance2 += t2[i] * t2[i] / (cones_.h[i] * mu);
-    return ~((residual <= path_tolerance * size) & (distance2 <= path_tolerance * path_tolerance));
   }
 
   // (a, y) out of the equilibrated units and the frames.
@@ -282,10 +271,9 @@ class Adjoint {
   }
 
   static constexpr double roundoff = 1e-15;
-  static constexpr double path_tolerance = 1e-6;
 
   const Plan& plan_;
-  Scaling<V> scaling_;
+  Equilibration<V> scaling_;
   Cones<V> cones_;
   ActiveRows<V> rows_;
   Room<V> room_;

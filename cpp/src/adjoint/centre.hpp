@@ -16,7 +16,7 @@
 // direction descends: a lane whose steps are short turns to the centre and can go on.
 
 #include "cones/cones.hpp"
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 #include "kkt/factor.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -138,6 +138,7 @@ class Centre {
 
   // [P, A'; A, -H] (dx, dz) = (rx, rz), refined against the unregularized matrix.
   void solve_refined() {
+    cones_.check_frames();
     std::copy(rx_, rx_ + plan_.n, t1_);
     std::copy(rz_, rz_ + plan_.m, t2_);
     for (Index j = 0; j < plan_.n; ++j) dx_[j] = V{};
@@ -163,7 +164,7 @@ class Centre {
   static constexpr int passes = 60;
 
   const Plan& plan_;
-  Scaling<V> scaling_;
+  Equilibration<V> scaling_;
   Cones<V> cones_;
   Kkt<V> kkt_;
   V* rotated_;

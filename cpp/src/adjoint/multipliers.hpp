@@ -12,7 +12,7 @@
 #include <cmath>
 #include <utility>
 
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
 

@@ -2,7 +2,7 @@
 // How far slacks and multipliers of a solution may be off: what decides whether a row is at a kink or only near one.
 
 #include "cones/cones.hpp"
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -40,10 +40,22 @@ V most_noise(const Plan& plan, const V* x, const V* s, const V* z) {
   return 1e-6 * (x_norm + w_norm) + nothing;
 }
 
+// Rows of a block get the largest of theirs.
+template <class V>
+void share_in_blocks(const Plan& plan, const Uncertainty<V>& to) {
+  for (const ConeBlock& cone : plan.cones) {
+    const Index begin = cone.first, end = begin + cone.rows();
+    for (V* noise : {to.rows, to.slacks, to.multipliers}) {
+      for (Index i = begin + 1; i < end; ++i) noise[begin] = max(noise[begin], noise[i]);
+      std::fill(noise + begin + 1, noise + end, noise[begin]);
+    }
+  }
+}
+
 // Slacks and multipliers are taken to be off by what their own row and columns are, and by rounding of the largest variable and column and the
 // largest residual of a row of the instance, through what couples them.
 template <class V>
-void measure_noise(const ProgramPack<V>& program, const Scaling<V>& scaling, Point<V> at, Scratch<V> room, const Uncertainty<V>& to) {
+void measure_noise(const ProgramPack<V>& program, const Equilibration<V>& scaling, Point<V> at, Scratch<V> room, const Uncertainty<V>& to) {
   const Plan& plan = program.plan;
   V largest_x = V{}, largest_residual = V{}, largest_column = V{};
   for (Index j = 0; j < plan.n; ++j) largest_x = max(largest_x, abs(at.x[j]));
@@ -86,13 +98,7 @@ void measure_noise(const ProgramPack<V>& program, const Scaling<V>& scaling, Poi
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) most = max(most, abs(program.A[k]) * room.l[plan.A.indices[k]]);
     to.multipliers[i] = most + largest_column + nothing;
   }
-  for (const ConeBlock& cone : plan.cones) {
-    const Index begin = cone.first, end = begin + cone.rows();
-    for (V* noise : {to.rows, to.slacks, to.multipliers}) {
-      for (Index i = begin + 1; i < end; ++i) noise[begin] = max(noise[begin], noise[i]);
-      std::fill(noise + begin + 1, noise + end, noise[begin]);
-    }
-  }
+  share_in_blocks(plan, to);
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "adjoint/active_rows.hpp"
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 #include "kkt/factor.hpp"
 
 namespace cvxl::CVXL_ISA {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "adjoint/centre.hpp"
-#include "batch/stage.hpp"
+#include "batch/instance.hpp"
 #include "cvxl/status.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -12,9 +12,9 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 struct CentringMemory {
   Centre<V> centre;
-  Stage stage;
+  InstanceScratch scratch;
 
-  CentringMemory(const Compiled& compiled, Arena& arena) : centre(compiled.plan, arena), stage(compiled, arena) {}
+  CentringMemory(const Compiled& compiled, Arena& arena) : centre(compiled.plan, arena), scratch(compiled, arena) {}
 };
 
 template <class V>
@@ -42,18 +42,13 @@ class Centring {
   void load(int lane, std::int64_t i) {
     const Structure& structure = job_.compiled.problem.structure;
     const TapeRow at(job_.tape, plan_, i);
-    job_.locator.locate(i, memory_.stage.pointers);
-    const auto value = [&](Index v) { return v < 0 ? 0.0 : job_.compiled.values(v, memory_.stage.pointers); };
-    for (Index k = 0; k < plan_.P.nnz(); ++k) lane_of(centre_.program.P, k, lane) = value(plan_.P_source[k]);
-    for (Index k = 0; k < plan_.A.nnz(); ++k) lane_of(centre_.program.A, k, lane) = value(plan_.A_source[k]);
-    for (Index j = 0; j < plan_.n; ++j) {
-      lane_of(centre_.program.q, j, lane) = value(structure.q_offset() + plan_.variable_of[j]);
-      lane_of(centre_.x, j, lane) = at.x[plan_.variable_of[j]];
-    }
+    job_.locator.locate(i, memory_.scratch.parameters);
+    const auto value = [&](Index v) { return job_.compiled.values(v, memory_.scratch.parameters); };
+    load_matrices(centre_.program, lane, value);
+    load_q(centre_.program, structure, lane, value);
+    load_point(plan_, at, lane, centre_.x, centre_.z, centre_.s);
     for (Index r = 0; r < plan_.m; ++r) {
       lane_of(centre_.program.b, r, lane) = value(structure.b_offset() + r);
-      lane_of(centre_.z, r, lane) = at.z[r];
-      lane_of(centre_.s, r, lane) = at.s[r];
       if (std::isinf(at.s[r])) {  // off: on the path are s = 1, z = μ
         switch_off(plan_, centre_.program.A, centre_.program.b, r, lane);
         lane_of(centre_.s, r, lane) = 1.0;

@@ -1,8 +1,8 @@
 // The entry points of one instruction set.
 
+#include "batch/batch_adjoint.hpp"
 #include "batch/centring.hpp"
-#include "batch/feed.hpp"
-#include "batch/sweep.hpp"
+#include "batch/lane_loader.hpp"
 #include "ipm/homogeneous.hpp"
 #include "ipm/solve.hpp"
 
@@ -10,18 +10,18 @@ namespace cvxl::CVXL_ISA {
 namespace {
 
 template <class V>
-using QuadraticLoop = Solver<V, Feed<V, State<V>>>;
+using QuadraticLoop = Solver<V, LaneLoader<V, State<V>>>;
 template <class V>
-using HomogeneousLoop = HomogeneousSolver<V, Feed<V, Embedding<V>>>;
+using HomogeneousLoop = HomogeneousSolver<V, LaneLoader<V, Embedding<V>>>;
 
 template <class V, class Loop>
 void solve_by(const SolveJob& job, std::byte* block, bool caller) {
   const FlushDenormals flush;
   Arena arena(block);
   Loop solver(job.compiled.plan, job.settings, job.compiled.problem.check_convexity, arena);
-  Feed<V, std::remove_reference_t<decltype(solver.state())>> feed(job, solver.state(), arena, caller);
-  if (job.shared_matrices) feed.broadcast_matrices();
-  solver.run(feed, job.shared_matrices);
+  LaneLoader<V, std::remove_reference_t<decltype(solver.state())>> loader(job, solver.state(), arena, caller);
+  if (job.shared_matrices) loader.broadcast_matrices();
+  solver.run(loader, job.shared_matrices);
 }
 
 template <class V>
@@ -34,7 +34,7 @@ std::size_t arena_of(const Compiled& compiled) {
   const Settings settings;
   Arena arena;
   Loop solver(compiled.plan, settings, false, arena);
-  Stage stage(compiled, arena);
+  InstanceScratch scratch(compiled, arena);
   return arena.used();
 }
 
@@ -46,16 +46,16 @@ std::size_t solve_arena(const Compiled& compiled, bool homogeneous) {
 template <class V>
 std::size_t adjoint_arena(const Compiled& compiled) {
   Arena arena;
-  SweepMemory<V> memory(compiled, arena);
+  AdjointMemory<V> memory(compiled, arena);
   return arena.used();
 }
 
-// Takes blocks of instances from the job and sweeps them pack by pack.
+// Takes blocks of instances from the job and visits them pack by pack.
 template <class V, class F>
-void sweep_blocks(AdjointJob& job, std::byte* block, bool caller, F&& visit) {
+void for_each_pack(AdjointJob& job, std::byte* block, bool caller, F&& visit) {
   const FlushDenormals flush;
   Arena arena(block);
-  Sweep<V> sweep(job, arena);
+  BatchAdjoint<V> adjoint(job, arena);
   auto last_poll = std::chrono::steady_clock::now();
   while (true) {
     const std::int64_t index = job.progress.next.fetch_add(1, std::memory_order_relaxed);
@@ -63,31 +63,31 @@ void sweep_blocks(AdjointJob& job, std::byte* block, bool caller, F&& visit) {
     const std::int64_t end = std::min(job.locator.size(), (index + 1) * job.block_size);
     for (std::int64_t first = index * job.block_size; first < end; first += lanes_of<V>) {
       if (job.progress.stopped(caller, last_poll)) return;
-      sweep.linearize(first, static_cast<int>(std::min<std::int64_t>(lanes_of<V>, end - first)));
-      visit(sweep, index);
-      sweep.write_flags();
+      adjoint.linearize(first, static_cast<int>(std::min<std::int64_t>(lanes_of<V>, end - first)));
+      visit(adjoint, index);
+      adjoint.write_flags();
     }
   }
 }
 
 template <class V>
 void vjp(AdjointJob& job, std::byte* block, bool caller) {
-  sweep_blocks<V>(job, block, caller, [&](Sweep<V>& sweep, std::int64_t index) {
-    for (std::int64_t k = 0; k < job.directions; ++k) sweep.vjp(k, job.partial_sums(index, k));
+  for_each_pack<V>(job, block, caller, [&](BatchAdjoint<V>& adjoint, std::int64_t index) {
+    for (std::int64_t k = 0; k < job.directions; ++k) adjoint.vjp(k, job.partial_sums(index, k));
   });
 }
 
 template <class V>
 void jvp(AdjointJob& job, std::byte* block, bool caller) {
-  sweep_blocks<V>(job, block, caller, [&](Sweep<V>& sweep, std::int64_t) {
-    for (std::int64_t k = 0; k < job.directions; ++k) sweep.jvp(k);
+  for_each_pack<V>(job, block, caller, [&](BatchAdjoint<V>& adjoint, std::int64_t) {
+    for (std::int64_t k = 0; k < job.directions; ++k) adjoint.jvp(k);
   });
 }
 
 template <class V>
 void hvp(AdjointJob& job, std::byte* block, bool caller) {
-  sweep_blocks<V>(job, block, caller, [&](Sweep<V>& sweep, std::int64_t index) {
-    for (std::int64_t k = 0; k < job.directions; ++k) sweep.hvp(k, job.partial_sums(index, k));
+  for_each_pack<V>(job, block, caller, [&](BatchAdjoint<V>& adjoint, std::int64_t index) {
+    for (std::int64_t k = 0; k < job.directions; ++k) adjoint.hvp(k, job.partial_sums(index, k));
   });
 }
 
@@ -124,17 +124,11 @@ constexpr Kernels entry(const char* isa) {
 #define CVXL_STRING_(x) #x
 #define CVXL_STRING(x) CVXL_STRING_(x)
 constexpr Kernels narrow_ = entry<4>(CVXL_STRING(CVXL_ISA));
-#if defined(__AVX512F__)
-constexpr Kernels wide_ = entry<8>(CVXL_STRING(CVXL_ISA));
-#endif
+constexpr Kernels wide_ = entry<most_lanes>(CVXL_STRING(CVXL_ISA));
 
 }  // namespace
 
 const Kernels& narrow() { return narrow_; }
-#if defined(__AVX512F__)
 const Kernels& wide() { return wide_; }
-#else
-const Kernels& wide() { return narrow_; }
-#endif
 
 }  // namespace cvxl::CVXL_ISA

@@ -6,16 +6,12 @@
 // second-order terms. On zero rows H = 0 and c = 0.
 
 #include <algorithm>
-#include <new>
 #include <tuple>
 
-#include "cones/curvature.hpp"
-#include "cones/exponential.hpp"
-#include "cones/power.hpp"
-#include "cones/second_order.hpp"
-#include "cones/semidefinite.hpp"
-#include "cones/three_dimensional.hpp"
-#include "kkt/symbolic.hpp"
+#include "cones/cone.hpp"
+#include "cones/kinds.hpp"
+#include "lanes/check.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -23,8 +19,6 @@ template <class V>
 class Cones {
  public:
   using M = Mask<lanes_of<V>>;
-  using ExponentialBlock = ThreeDimensional<V, Exponential<V>>;
-  using PowerBlock = ThreeDimensional<V, Power<V>>;
   V* h;     // per row: eigenvalues of H in the frames
   V* rest;  // of `differentiate`: 1 - h, without cancellation
 
@@ -34,27 +28,20 @@ class Cones {
         plan_(plan),
         degree_(plan.orthant_end - plan.zero),
         t_(arena.take<V>(plan.m)),
-        u_(arena.take<V>(plan.m)) {
-    std::size_t scratch = static_cast<std::size_t>(plan.n) + 1, counts[4] = {};
-    for (const ConeBlock& c : plan.cones) {
-      ++counts[c.kind];
-      if (c.kind == Cone::semidefinite) scratch = std::max(scratch, 2 * static_cast<std::size_t>(c.order) * c.order);
-      degree_ += c.kind == Cone::second_order ? 1.0 : c.kind == Cone::semidefinite ? c.order : 3.0;
-    }
-    symmetric_ = counts[Cone::exponential] + counts[Cone::power] == 0;
-    scratch_ = arena.take<V>(scratch);
-    block_ = arena.take<void*>(plan.cones.size());
-    for (std::size_t k = 0; k < plan.cones.size(); ++k) {
-      const ConeBlock& c = plan.cones[k];
-      void* made = nullptr;
-      switch (c.kind) {
-        case Cone::second_order: made = place(arena, SecondOrder<V>(c.order, arena)); break;
-        case Cone::semidefinite: made = place(arena, Semidefinite<V>(c.order, arena)); break;
-        case Cone::exponential: made = place(arena, ExponentialBlock(Exponential<V>{})); break;
-        case Cone::power: made = place(arena, PowerBlock(Power<V>{c.alpha})); break;
-      }
-      if (block_) block_[k] = made;
-    }
+        u_(arena.take<V>(plan.m)),
+        sums_(arena.take<V>(plan.n + 1)) {
+    std::size_t count[Cone::kinds] = {};
+    for (const ConeBlock& c : plan.cones) ++count[c.kind];
+    for (const ConeBlock& c : plan.cones)
+      with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) {
+        static_assert(ConeContract<Block, V>);
+        Block*& blocks = std::get<Block*>(blocks_);
+        if (c.number == 0) blocks = arena.take<Block>(count[c.kind]);
+        const Block made(c, arena);
+        if (blocks) blocks[c.number] = made;
+        degree_ += Block::degree(c);
+        symmetric_ &= Block::symmetric;
+      });
   }
 
   bool symmetric() const { return symmetric_; }  // no exponential or power cone
@@ -63,7 +50,7 @@ class Cones {
   // s = z = the point of the central path of K alone, in the given lanes.
   void begin(V* s, V* z, M lanes) const {
     for (Index i = 0; i < plan_.m; ++i) t_[i] = i < plan_.zero ? V{} : splat<V>(1.0);
-    for_each([&](const ConeBlock& c, const auto& block) { central(block, t_ + c.first, c.order); });
+    for_each([&](const ConeBlock& c, const auto& block) { block.central(t_ + c.first); });
     for (Index i = 0; i < plan_.m; ++i) {
       s[i] = select(lanes, t_[i], s[i]);
       z[i] = select(lanes, t_[i], z[i]);
@@ -72,14 +59,10 @@ class Cones {
 
   // The scalings at (s, z); exponential and power cones use μ∇²f* in the `dual` lanes.
   void scale(const V* s, const V* z, V mu, M dual) {
+    rotated_ = false;
     for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) h[i] = s[i] / z[i];
-    for_each([&](const ConeBlock& c, auto& block) {
-      if constexpr (requires { block.barrier; })
-        block.scale(s + c.first, z + c.first, mu, dual, h + c.first);
-      else
-        block.scale(s + c.first, z + c.first, h + c.first);
-    });
+    for_each([&](const ConeBlock& c, auto& block) { block.scale(s + c.first, z + c.first, mu, dual, h + c.first); });
   }
 
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
@@ -88,6 +71,7 @@ class Cones {
   template <class NoiseOf, class Tie>
   void differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
     const V one = splat<V>(1.0);
+    rotated_ = false;
     for (Index i = 0; i < plan_.zero; ++i) {
       h[i] = V{};
       rest[i] = one;
@@ -107,48 +91,49 @@ class Cones {
   // Lanes in which s and z of a block are so little complementary that they do not tell where w lies.
   M unclear(const V* s, const V* z) const {
     M lanes{};
-    for_each([&](const ConeBlock& c, const auto& block) { lanes |= cosine2(c, block, s, z) > undecided * undecided; });
+    for_each([&](const ConeBlock& c, const auto& block) { lanes |= block.cosine2(s + c.first, z + c.first) > undecided * undecided; });
     return lanes;
   }
 
-  // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`.
-  void bend_projection(const V* w, const V* h_, const V* k, V* g) const {
+  // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`. Both are
+  // symmetric in h and k.
+  void projection_second_derivative(const V* w, const V* h_, const V* k, V* g) const {
     for (Index i = 0; i < plan_.orthant_end; ++i) g[i] = V{};
     for_each([&](const ConeBlock& c, const auto& block) {
-      CVXL_ISA::bend_projection(block, c, w + c.first, h_ + c.first, k + c.first, g + c.first);
+      const Index i = c.first;
+      block.projection_second_derivative(w + i, h_ + i, k + i, g + i);
     });
   }
-  void bend_barrier(const V* s, const V* z, const V* h_, const V* k, V* g) const {
+  void barrier_third_derivative(const V* s, const V* z, const V* h_, const V* k, V* g) const {
     for (Index i = 0; i < plan_.zero; ++i) g[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) g[i] = -2.0 * s[i] / (z[i] * z[i]) * h_[i] * k[i];
     for_each([&](const ConeBlock& c, const auto& block) {
-      CVXL_ISA::bend_barrier(block, c, s + c.first, z + c.first, h_ + c.first, k + c.first, g + c.first);
+      const Index i = c.first;
+      block.barrier_third_derivative(s + i, z + i, h_ + i, k + i, g + i);
     });
   }
 
-  // Units of exponential and power cones in which (s, z) is polished; see ThreeDimensional. In lanes that are not `settled` the user's.
-  void choose_units(std::size_t k, const V* s, const V* z, double most, M settled, M lanes) {
-    with_block(k, [&](const ConeBlock& c, auto& block) {
-      if constexpr (requires { block.barrier; }) block.choose_units(s + c.first, z + c.first, most, settled, lanes);
-    });
+  // Units of block k in which (s, z) is polished, in lanes that are not `settled` the user's; whether it has any.
+  bool choose_units(std::size_t k, const V* s, const V* z, double most, M settled, M lanes) {
+    bool has_units = false;
+    with_block(k, [&](const ConeBlock& c, auto& block) { has_units = block.choose_units(s + c.first, z + c.first, most, settled, lanes); });
+    return has_units;
   }
   // In the given lanes w = u - v, in those units.
   void difference(const V* u, const V* v, V* w, M lanes) const {
-    for (Index i = 0; i < plan_.m; ++i) t_[i] = u[i] - v[i];
-    for_each([&](const ConeBlock& c, const auto& block) {
-      if constexpr (requires { block.barrier; }) block.difference(u + c.first, v + c.first, t_ + c.first);
-    });
+    subtract(u, v, t_, plan_.orthant_end);
+    for_each([&](const ConeBlock& c, const auto& block) { block.difference(u + c.first, v + c.first, t_ + c.first); });
     for (Index i = 0; i < plan_.m; ++i) w[i] = select(lanes, t_[i], w[i]);
   }
 
   // In the given lanes, s = Π(w) and z = s - w, where (s, z) is close to that; for μ > 0 a point of the central path, z = -μ∇f(s), with
   // s - z = w (exponential and power cones: to a few digits).
-  void project(const V* w, V mu, V* s, V* z, M lanes) {
+  void project(const V* w, V mu, V* s, V* z, M lanes) const {
     std::copy(s, s + plan_.m, t_);
     std::copy(z, z + plan_.m, u_);
     for (Index i = 0; i < plan_.zero; ++i) u_[i] = -w[i];
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) std::tie(t_[i], u_[i]) = parts(w[i], mu);
-    for_each([&](const ConeBlock& c, auto& block) { block.project(w + c.first, mu, t_ + c.first, u_ + c.first, lanes); });
+    for_each([&](const ConeBlock& c, const auto& block) { block.project(w + c.first, mu, t_ + c.first, u_ + c.first, lanes); });
     for (Index i = 0; i < plan_.m; ++i) {
       s[i] = select(lanes, t_[i], s[i]);
       z[i] = select(lanes, u_[i], z[i]);
@@ -157,57 +142,41 @@ class Cones {
 
   // v ← T v and ṽ ← T'ṽ; the matrix A by rows of the plan's pattern.
   void forward(V* v) const {
-    for_each([&](const ConeBlock& c, const auto& block) { forward(c, block, v + c.first, 1); });
+    for_each([&](const ConeBlock& c, const auto& block) { block.forward(v + c.first, 1, sums_); });
   }
   void back(V* v) const {
-    for_each([&](const ConeBlock& c, const auto& block) {
-      if constexpr (requires { block.barrier; })
-        block.frame.back(v + c.first, 1);
-      else
-        block.frame.back(v + c.first, c.order, 1, scratch_);
-    });
+    for_each([&](const ConeBlock& c, const auto& block) { block.back(v + c.first, 1, sums_); });
   }
-  void rotate_matrix(const V* A, V* rotated) const {
+  void rotate_matrix(const V* A, V* rotated) {
     std::copy(A, A + plan_.A.nnz(), rotated);
     rotate_in_place(rotated);
   }
-  void rotate_in_place(V* A) const {
+  void rotate_in_place(V* A) {
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
-      if (columns > 0) forward(c, block, A + begin, columns);
+      if (columns > 0) block.forward(A + begin, columns, sums_);
     });
+    rotated_ = true;
   }
+  void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 
   // c for the direction that follows the affine one (ds, dz).
-  void complement(const V* s, const V* z, const V* ds, const V* dz, V m, V sigma_mu, V* c) {
+  void complement(const V* s, const V* z, const V* ds, const V* dz, V m, V sigma_mu, V* c) const {
     for (Index i = 0; i < plan_.zero; ++i) c[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) c[i] = s[i] + (m * ds[i] * dz[i] - sigma_mu) / z[i];
-    for_each([&](const ConeBlock& k, auto& block) {
+    for_each([&](const ConeBlock& k, const auto& block) {
       const Index i = k.first;
-      if constexpr (requires { block.barrier; }) {
-        block.complement(s + i, z + i, ds + i, dz + i, m, sigma_mu, c + i);
-      } else {
-        std::copy(ds + i, ds + i + k.rows(), t_ + i);
-        std::copy(dz + i, dz + i + k.rows(), u_ + i);
-        block.complement(s + i, t_ + i, u_ + i, m, sigma_mu, c + i);
-      }
+      block.complement(s + i, z + i, ds + i, dz + i, m, sigma_mu, c + i);
     });
   }
 
   // 1/α for the largest α that keeps s + α ds and z + α dz in the orthant and the symmetric cones.
-  V reach(const V* s, const V* ds, const V* z, const V* dz) {
+  V reach(const V* s, const V* ds, const V* z, const V* dz) const {
     V worst = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) worst = max(worst, max(-ds[i] / s[i], -dz[i] / z[i]));
-    for_each([&](const ConeBlock& c, auto& block) {
+    for_each([&](const ConeBlock& c, const auto& block) {
       const Index i = c.first;
-      if constexpr (requires { block.reach(s, ds); }) {
-        worst = max(worst, max(block.reach(s + i, ds + i), block.reach(z + i, dz + i)));
-      } else if constexpr (requires { block.reach(u_, true); }) {
-        std::copy(ds + i, ds + i + c.rows(), u_ + i);
-        worst = max(worst, block.reach(u_ + i, true));
-        std::copy(dz + i, dz + i + c.rows(), u_ + i);
-        worst = max(worst, block.reach(u_ + i, false));
-      }
+      worst = max(worst, block.reach(s + i, ds + i, z + i, dz + i));
     });
     return worst;
   }
@@ -218,7 +187,7 @@ class Cones {
     const auto outside = [&](V step) {
       M inside = ~M{};
       for_each([&](const ConeBlock& c, const auto& block) {
-        if constexpr (requires { block.barrier; }) inside &= block.inside(s + c.first, ds + c.first, z + c.first, dz + c.first, step);
+        inside &= block.contains(s + c.first, ds + c.first, z + c.first, dz + c.first, step);
       });
       return ~inside;
     };
@@ -238,45 +207,36 @@ class Cones {
   }
 
   // The barrier f(s) + f*(z) of K at the moved points.
-  V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) {
+  V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     V sum = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i)
       sum -= log(max((s[i] + alpha * ds[i]) * (z[i] + alpha * dz[i]), splat<V>(1e-300)));
-    for_each([&](const ConeBlock& c, auto& block) { sum += block.barriers(s + c.first, ds + c.first, z + c.first, dz + c.first, alpha); });
+    for_each([&](const ConeBlock& c, const auto& block) { sum += block.barrier(s + c.first, ds + c.first, z + c.first, dz + c.first, alpha); });
     return sum;
   }
 
-  // Shifts u, in the given lanes, into the symmetric cone: its least eigenvalue becomes at least max(1, a tenth of the mean).
-  void lift_inside(V* u, M lanes) {
+  // Shifts u, in the given lanes, into a product of symmetric cones: its least eigenvalue becomes at least max(1, a tenth of the mean).
+  void lift_inside(V* u, M lanes) const {
     V margin = splat<V>(__builtin_inf()), positive = V{};
     const auto meet = [&](V value, double degree) {
       margin = min(margin, value);
       positive += degree * max(value, V{});
     };
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) meet(u[i], 1.0);
-    for_each([&](const ConeBlock& c, auto& block) {
-      if constexpr (requires { block.margin(u); })
-        meet(block.margin(u + c.first), static_cast<double>(c.order));
-      else if constexpr (requires { block.margin(u, c.order); })
-        meet(block.margin(u + c.first, c.order), 1.0);
+    for_each([&]<class Block>(const ConeBlock& c, const Block& block) {
+      if constexpr (Block::symmetric) meet(block.least_eigenvalue(u + c.first), Block::degree(c));
     });
     const V target = max(splat<V>(1.0), 0.1 / std::max(degree_, 1.0) * positive);
     const V by = select(lanes & (margin < target), target - margin, V{});
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) u[i] += by;
-    for_each([&](const ConeBlock& c, auto& block) {
-      if constexpr (requires { block.lift(u, c.order, by); }) block.lift(u + c.first, c.order, by);
+    for_each([&]<class Block>(const ConeBlock& c, const Block& block) {
+      if constexpr (Block::symmetric) block.lift(u + c.first, by);
     });
   }
 
  private:
   static constexpr int trials = 60, bisections = 2;
   static constexpr double undecided = 1e-4;  // cosine of s and z; of a row, also their size
-
-  template <class Block>
-  static void* place(Arena& arena, Block block) {
-    Block* p = arena.take<Block>(1);
-    return p ? new (p) Block(block) : nullptr;
-  }
 
   template <class F>
   CVXL_INLINE void for_each(F&& f) const {
@@ -286,48 +246,17 @@ class Cones {
   template <class F>
   CVXL_INLINE void with_block(std::size_t k, F&& f) const {
     const ConeBlock& c = plan_.cones[k];
-    switch (c.kind) {
-      case Cone::second_order: return f(c, *static_cast<SecondOrder<V>*>(block_[k]));
-      case Cone::semidefinite: return f(c, *static_cast<Semidefinite<V>*>(block_[k]));
-      case Cone::exponential: return f(c, *static_cast<ExponentialBlock*>(block_[k]));
-      case Cone::power: return f(c, *static_cast<PowerBlock*>(block_[k]));
-    }
+    with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) { f(c, std::get<Block*>(blocks_)[c.number]); });
   }
 
-  template <class Block>
-  void forward(const ConeBlock& c, const Block& block, V* a, Index columns) const {
-    if constexpr (requires { block.barrier; })
-      block.frame.forward(a, columns);
-    else
-      block.frame.forward(a, c.order, columns, scratch_);
-  }
-
-  // cos² of the angle between s and z of a block; of exponential and power cones in units in which both are centred.
-  template <class Block>
-  static V cosine2(const ConeBlock& c, const Block& block, const V* s, const V* z) {
-    if constexpr (requires { block.barrier; }) return block.cosine2(s + c.first, z + c.first);
-    V product = V{}, s2 = V{}, z2 = V{};
-    for (Index i = c.first; i < c.first + c.rows(); ++i) {
-      product += s[i] * z[i];
-      s2 += s[i] * s[i];
-      z2 += z[i] * z[i];
-    }
-    return product * product / max(s2 * z2, splat<V>(1e-300));
-  }
-
-  template <class Block>
-  static void central(const Block& block, V* u, Index order) {
-    if constexpr (requires { block.barrier; })
-      block.barrier.central(u);
-    else
-      block.identity(u, order, splat<V>(1.0));
-  }
+  template <class... Block>
+  using Arrays = std::tuple<Block*...>;
 
   const Plan& plan_;
   double degree_;
-  bool symmetric_ = true;
-  V *t_, *u_, *scratch_;
-  void** block_;
+  bool symmetric_ = true, rotated_ = false;
+  V *t_, *u_, *sums_;
+  Kinds<V, Arrays> blocks_{};  // one array per kind
 };
 
 }  // namespace cvxl::CVXL_ISA

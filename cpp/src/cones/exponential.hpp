@@ -10,6 +10,8 @@ template <class V>
 struct Exponential {
   using M = Mask<lanes_of<V>>;
 
+  explicit Exponential(const Cone&) {}
+
   // s = z = -∇f*(z).
   static void central(V* u) {
     u[0] = splat<V>(-1.0513839437502289266);
@@ -117,6 +119,12 @@ struct Exponential {
     const M signs = (z[0] < 0.0) & (z[2] > 0.0);
     const V one = splat<V>(1.0), y = select(signs, -z[0], one), w = select(signs, z[2], one);
     return signs & (z[1] + y + y * log(w / y) > 0.0);
+  }
+
+  // For one point: y log(w/y) - x, and r(z); negative outside.
+  static double primal_depth(const Cone&, const double* s) { return s[1] > 0.0 && s[2] > 0.0 ? s[1] * std::log(s[2] / s[1]) - s[0] : -1.0; }
+  static double dual_depth(const Cone&, const double* z) {
+    return z[0] < 0.0 && z[2] > 0.0 ? z[1] - z[0] - z[0] * std::log(-z[2] / z[0]) : -1.0;
   }
 };
 

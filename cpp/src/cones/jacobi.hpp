@@ -2,6 +2,8 @@
 // Jacobi's methods for small dense matrices, one per lane: fixed order of rotations, sweeps until every lane has converged.
 // (One-sided: Hestenes 1958; two-sided: Golub and Van Loan, sec. 8.5.)
 
+#include <algorithm>
+
 #include "lanes/lanes.hpp"
 
 #include "cvxl/program.hpp"
@@ -82,6 +84,37 @@ void diagonalize(V* A, V* U, Index k) {
       }
     if (!any(busy)) return;
   }
+}
+
+// The least |eigenvalue| of the k × k symmetric matrix at a, which is overwritten: Jacobi rotations, row by row.
+inline double least_magnitude(double* a, Index k) {
+  for (int sweep = 0; sweep < 30; ++sweep) {
+    double off = 0.0, size = 0.0;
+    for (Index i = 0; i < k; ++i)
+      for (Index j = 0; j < k; ++j) (i == j ? size : off) += a[i * k + j] * a[i * k + j];
+    if (off <= 1e-30 * size) break;
+    for (Index p = 0; p < k; ++p)
+      for (Index q = p + 1; q < k; ++q) {
+        const double apq = a[p * k + q];
+        if (apq == 0.0) continue;
+        const double theta = (a[q * k + q] - a[p * k + p]) / (2.0 * apq);
+        const double t = (theta < 0.0 ? -1.0 : 1.0) / (std::abs(theta) + std::sqrt(1.0 + theta * theta));
+        const double c = 1.0 / std::sqrt(1.0 + t * t), s = t * c;
+        for (Index i = 0; i < k; ++i) {
+          const double x = a[i * k + p], y = a[i * k + q];
+          a[i * k + p] = c * x - s * y;
+          a[i * k + q] = s * x + c * y;
+        }
+        for (Index i = 0; i < k; ++i) {
+          const double x = a[p * k + i], y = a[q * k + i];
+          a[p * k + i] = c * x - s * y;
+          a[q * k + i] = s * x + c * y;
+        }
+      }
+  }
+  double least = HUGE_VAL;
+  for (Index i = 0; i < k; ++i) least = std::min(least, std::abs(a[i * k + i]));
+  return least;
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -11,6 +11,8 @@ struct Power {
   using M = Mask<lanes_of<V>>;
   double alpha;
 
+  explicit Power(const Cone& cone) : alpha(cone.alpha) {}
+
   void central(V* u) const {
     u[0] = splat<V>(std::sqrt(1.0 + alpha));
     u[1] = splat<V>(std::sqrt(2.0 - alpha));
@@ -130,6 +132,15 @@ struct Power {
 
   M contains_primal(const Vector3<V>& s) const { return contains(s, 1.0, 1.0); }
   M contains_dual(const Vector3<V>& z) const { return contains(z, alpha, 1.0 - alpha); }
+
+  // For one point: x^α y^(1-α) - |w|, and the same of the dual cone; negative outside.
+  static double primal_depth(const Cone& cone, const double* s) {
+    return std::pow(std::max(s[0], 0.0), cone.alpha) * std::pow(std::max(s[1], 0.0), 1.0 - cone.alpha) - std::abs(s[2]);
+  }
+  static double dual_depth(const Cone& cone, const double* z) {
+    const double scaled[3] = {z[0] / cone.alpha, z[1] / (1.0 - cone.alpha), z[2]};
+    return primal_depth(cone, scaled);
+  }
 
  private:
   V power_product(const Vector3<V>& z) const {

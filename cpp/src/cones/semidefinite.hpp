@@ -5,10 +5,9 @@
 
 #include <tuple>
 
+#include "cones/cone.hpp"
 #include "cones/jacobi.hpp"
-#include "cones/rotation.hpp"
 #include "cones/smallest_eigenvalue.hpp"
-#include "lanes/arena.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -16,27 +15,29 @@ template <class V>
 class Semidefinite {
  public:
   using M = Mask<lanes_of<V>>;
-  SemidefiniteFrame<V> frame;
+  static constexpr bool symmetric = true;
 
-  Semidefinite(Index order, Arena& arena) : frame{arena.take<V>(order * order)}, k_(order) {
-    for (V** p : {&R_, &R_inverse_, &B_, &C_}) *p = arena.take<V>(order * order);
-    lambda_ = arena.take<V>(order);
-    scratch_ = arena.take<V>(std::max<Index>(2 * order * order, 3 * order));
+  Semidefinite(const Cone& cone, Arena& arena) : k_(cone.order), rows_(cone.rows()), frame_{arena.take<V>(k_ * k_)} {
+    for (V** p : {&R_, &R_inverse_, &B_, &C_}) *p = arena.take<V>(k_ * k_);
+    lambda_ = arena.take<V>(k_);
+    scratch_ = arena.take<V>(std::max<Index>(2 * k_ * k_, 3 * k_));
   }
 
-  static void identity(V* u, Index order, V value) {
-    for (Index j = 0, r = 0; j < order; ++j)
-      for (Index i = 0; i <= j; ++i, ++r) u[r] = i == j ? value : V{};
+  static double degree(const Cone& cone) { return cone.order; }
+
+  void central(V* u) const {
+    for (Index j = 0, r = 0; j < k_; ++j)
+      for (Index i = 0; i <= j; ++i, ++r) u[r] = i == j ? splat<V>(1.0) : V{};
   }
-  static void lift(V* u, Index order, V by) {
-    for (Index j = 0; j < order; ++j) u[j * (j + 3) / 2] += by;
-  }
-  V margin(const V* u) {
-    SemidefiniteFrame<V>::unpack(u, k_, 1, B_);
+  V least_eigenvalue(const V* u) const {
+    Frame::unpack(u, k_, 1, B_);
     return smallest_eigenvalue(B_, k_, scratch_, accuracy);
   }
+  void lift(V* u, V by) const {
+    for (Index j = 0; j < k_; ++j) u[j * (j + 3) / 2] += by;
+  }
 
-  void scale(const V* s, const V* z, V* h) {
+  void scale(const V* s, const V* z, V, M, V* h) {
     cholesky(s, R_);  // L₁
     cholesky(z, C_);  // L₂
     for (Index j = 0; j < k_; ++j)
@@ -66,9 +67,9 @@ class Semidefinite {
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) {
         B_[j * k_ + i] = R_[i * k_ + j];
-        frame.U[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
+        frame_.U[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
       }
-    orthogonalize_columns(B_, frame.U, k_);
+    orthogonalize_columns(B_, frame_.U, k_);
     for (Index j = 0; j < k_; ++j) {
       V g = V{};
       for (Index i = 0; i < k_; ++i) g += B_[j * k_ + i] * B_[j * k_ + i];
@@ -78,13 +79,10 @@ class Semidefinite {
       for (Index i = 0; i <= j; ++i) *h++ = scratch_[i] * scratch_[j];
   }
 
-  // c = W'(λ \ (Λ² + m (W⁻ᵀds)∘(W dz) - σμI)); ds and dz are overwritten.
-  void complement(const V* s, V* ds, V* dz, V m, V sigma_mu, V* c) {
-    using Frame = SemidefiniteFrame<V>;
-    Frame::template congruence<true>(ds, R_inverse_, k_, 1, scratch_);
-    Frame::template congruence<false>(dz, R_, k_, 1, scratch_);
-    Frame::unpack(ds, k_, 1, B_);
-    Frame::unpack(dz, k_, 1, C_);
+  // c = W'(λ \ (Λ² + m (W⁻ᵀds)∘(W dz) - σμI))
+  void complement(const V* s, const V*, const V* ds, const V* dz, V m, V sigma_mu, V* c) const {
+    scaled_direction<true>(ds, c, B_);
+    scaled_direction<false>(dz, c, C_);
     for (Index j = 0, r = 0; j < k_; ++j)
       for (Index i = 0; i <= j; ++i, ++r) {
         V sum = V{};  // twice the entry of the Jordan product
@@ -93,29 +91,30 @@ class Semidefinite {
         c[r] = 2.0 / (lambda_[i] + lambda_[j]) * entry * (i == j ? 1.0 : sqrt_two);
       }
     Frame::template congruence<true>(c, R_, k_, 1, scratch_);
-    for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) c[r] += s[r];
+    for (Index r = 0; r < rows_; ++r) c[r] += s[r];
   }
 
-  // 1/α for the largest α with s + α ds (z + α dz) in the cone, from the scaled direction; 0 if all are. `d` is overwritten.
-  V reach(V* d, bool primal) {
-    using Frame = SemidefiniteFrame<V>;
-    if (primal)
-      Frame::template congruence<true>(d, R_inverse_, k_, 1, scratch_);
-    else
-      Frame::template congruence<false>(d, R_, k_, 1, scratch_);
-    Frame::unpack(d, k_, 1, B_);
-    for (Index j = 0; j < k_; ++j)
-      for (Index i = 0; i < k_; ++i) B_[j * k_ + i] /= sqrt(lambda_[i] * lambda_[j]);
-    return max(-smallest_eigenvalue(B_, k_, scratch_, accuracy), V{});
+  V reach(const V*, const V* ds, const V*, const V* dz) const {
+    const auto own = [&] {  // from the scaled direction in B
+      for (Index j = 0; j < k_; ++j)
+        for (Index i = 0; i < k_; ++i) B_[j * k_ + i] /= sqrt(lambda_[i] * lambda_[j]);
+      return max(-smallest_eigenvalue(B_, k_, scratch_, accuracy), V{});
+    };
+    scaled_direction<true>(ds, C_, B_);
+    const V primal = own();
+    scaled_direction<false>(dz, C_, B_);
+    return max(primal, own());
   }
+  M contains(const V*, const V*, const V*, const V*, V) const { return ~M{}; }
+  V cosine2(const V* s, const V* z) const { return CVXL_ISA::cosine2(s, z, rows_); }
 
-  // DΠ(w) at w = s - z: diagonal in the eigenvectors of the matrix, with the slopes of max(λ, 0) between its eigenvalues. Writes the
-  // given lanes; ties are eigenvalues that are all but zero.
+  // DΠ(w) is diagonal in the eigenvectors of the matrix w, with the slopes of max(λ, 0) between its eigenvalues; ties are eigenvalues
+  // that are all but zero.
   template <class Tie>
   void differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
-    for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) scratch_[r] = s[r] - z[r];
+    subtract(s, z, scratch_, rows_);
     eigenvectors(scratch_);
-    for (Index r = 0; r < k_ * k_; ++r) frame.U[r] = select(lanes, C_[r], frame.U[r]);
+    for (Index r = 0; r < k_ * k_; ++r) frame_.U[r] = select(lanes, C_[r], frame_.U[r]);
     const V one = splat<V>(1.0);
     for (Index j = 0; j < k_; ++j) {
       const V a = B_[j * k_ + j];
@@ -128,19 +127,21 @@ class Semidefinite {
     }
   }
 
-  // The pair with s - z = w on the central path at μ; for μ = 0 s = Π(w).
-  void project(const V* w, V mu, V* s, V* z, M) {
+  void project(const V* w, V mu, V* s, V* z, M) const {
     eigenvectors(w);
-    for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) s[r] = z[r] = V{};
+    for (Index r = 0; r < rows_; ++r) s[r] = z[r] = V{};
     for (Index j = 0; j < k_; ++j) std::tie(s[j * (j + 3) / 2], z[j * (j + 3) / 2]) = parts(B_[j * k_ + j], mu);
-    SemidefiniteFrame<V>::template congruence<true>(s, C_, k_, 1, scratch_);
-    SemidefiniteFrame<V>::template congruence<true>(z, C_, k_, 1, scratch_);
+    Frame::template congruence<true>(s, C_, k_, 1, scratch_);
+    Frame::template congruence<true>(z, C_, k_, 1, scratch_);
   }
 
-  // f(s) + f*(z) = -log det - log det at the moved points.
-  V barriers(const V* s, const V* ds, const V* z, const V* dz, V alpha) {
+  bool choose_units(const V*, const V*, double, M, M) const { return false; }
+  void difference(const V* u, const V* v, V* w) const { subtract(u, v, w, rows_); }
+
+  // -log det - log det
+  V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     const auto log_det = [&](const V* u, const V* d) {
-      for (Index r = 0; r < k_ * (k_ + 1) / 2; ++r) scratch_[r] = u[r] + alpha * d[r];
+      for (Index r = 0; r < rows_; ++r) scratch_[r] = u[r] + alpha * d[r];
       cholesky(scratch_, B_);
       V sum = V{};
       for (Index i = 0; i < k_; ++i) sum += log(B_[i * k_ + i]);
@@ -149,20 +150,74 @@ class Semidefinite {
     return -log_det(s, ds) - log_det(z, dz);
   }
 
+  void forward(V* a, Index columns, V*) const { frame_.forward(a, k_, columns, scratch_); }
+  void back(V* a, Index columns, V*) const { frame_.back(a, k_, columns, scratch_); }
+
+  // The weights are the second divided differences of max(λ, 0): where one eigenvalue x has another sign than u and v,
+  // |x|/(|x - u||x - v|); else 0.
+  void projection_second_derivative(const V* w, const V* h, const V* k, V* g) const {
+    const auto odd = [](V x, V u, V v) { return abs(x) / max(abs((x - u) * (x - v)), splat<V>(1e-300)); };
+    congruence_of_two(h, k, g, [&](Index i, Index l, Index j) {
+      const V a = w[i * (i + 3) / 2], b = w[l * (l + 3) / 2], c = w[j * (j + 3) / 2];
+      const auto ab = (a > 0.0) == (b > 0.0), bc = (b > 0.0) == (c > 0.0);
+      return select(ab, select(bc, V{}, odd(c, a, b)), select(bc, odd(a, b, c), odd(b, a, c)));
+    });
+  }
+
+  // μ∇³f*(Z)[H, K] = -(SHSKS + SKSHS)/μ² with S = μZ⁻¹, diagonal in the frame.
+  void barrier_third_derivative(const V* s, const V* z, const V* h, const V* k, V* g) const {
+    const auto value = [&](Index i) { return s[i * (i + 3) / 2]; };
+    V mu = V{};
+    for (Index i = 0; i < k_; ++i) mu += value(i) * z[i * (i + 3) / 2];
+    const V factor = -static_cast<double>(k_ * k_) / (mu * mu);
+    congruence_of_two(h, k, g, [&](Index i, Index l, Index j) { return factor * value(i) * value(l) * value(j); });
+  }
+
+  static std::size_t margin_scratch(const Cone& cone) { return static_cast<std::size_t>(cone.order) * cone.order; }
+  static double margin(const Cone& cone, const double* s, const double* z, double* matrix) {
+    const Index k = cone.order;
+    for (Index j = 0, t = 0; j < k; ++j)
+      for (Index i = 0; i <= j; ++i, ++t) matrix[i * k + j] = matrix[j * k + i] = (s[t] - z[t]) * (i == j ? 1.0 : std::sqrt(0.5));
+    return least_magnitude(matrix, k);
+  }
+
  private:
+  using Frame = SemidefiniteFrame<V>;
   static constexpr double accuracy = 1e-3;  // of step lengths
 
+  // W⁻ᵀds or W dz as a matrix; `svec` is overwritten.
+  template <bool primal>
+  void scaled_direction(const V* d, V* svec, V* matrix) const {
+    std::copy(d, d + rows_, svec);
+    Frame::template congruence<primal>(svec, primal ? R_inverse_ : R_, k_, 1, scratch_);
+    Frame::unpack(svec, k_, 1, matrix);
+  }
+
+  // g_ij = Σ_l weight(i, l, j) (h_il k_lj + k_il h_lj) for symmetric matrices in svec form.
+  template <class Weight>
+  CVXL_INLINE void congruence_of_two(const V* h, const V* k, V* g, Weight&& weight) const {
+    const auto entry = [](const V* v, Index i, Index j) {
+      return i == j ? v[i * (i + 3) / 2] : v[std::max(i, j) * (std::max(i, j) + 1) / 2 + std::min(i, j)] * sqrt_half;
+    };
+    for (Index j = 0; j < k_; ++j)
+      for (Index i = 0; i <= j; ++i) {
+        V sum = V{};
+        for (Index l = 0; l < k_; ++l) sum += weight(i, l, j) * (entry(h, i, l) * entry(k, l, j) + entry(k, i, l) * entry(h, l, j));
+        g[j * (j + 1) / 2 + i] = i == j ? sum : sum * sqrt_two;
+      }
+  }
+
   // Eigenvectors of the matrix u into C_, its eigenvalues onto the diagonal of B_.
-  void eigenvectors(const V* u) {
-    SemidefiniteFrame<V>::unpack(u, k_, 1, B_);
+  void eigenvectors(const V* u) const {
+    Frame::unpack(u, k_, 1, B_);
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) C_[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
     diagonalize(B_, C_, k_);
   }
 
   // Lower triangle by columns; a pivot that is not positive becomes tiny.
-  void cholesky(const V* u, V* L) {
-    SemidefiniteFrame<V>::unpack(u, k_, 1, L);
+  void cholesky(const V* u, V* L) const {
+    Frame::unpack(u, k_, 1, L);
     for (Index j = 0; j < k_; ++j) {
       for (Index l = 0; l < j; ++l)
         for (Index i = j; i < k_; ++i) L[j * k_ + i] -= L[l * k_ + i] * L[l * k_ + j];
@@ -174,7 +229,8 @@ class Semidefinite {
     }
   }
 
-  Index k_;
+  Index k_, rows_;
+  SemidefiniteFrame<V> frame_;
   V *R_, *R_inverse_, *B_, *C_, *lambda_, *scratch_;
 };
 

@@ -14,9 +14,6 @@
 
 namespace cvxl::CVXL_ISA {
 
-inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
-inline constexpr double settled_within = 0.2;
-
 // w ← what belongs to these slacks, which equalities have none of, and multipliers.
 template <class V, class Slack, class Multiplier>
 void place(Embedding<V>& st, MaskOf<V> lanes, Slack&& slack, Multiplier&& multiplier) {
@@ -62,8 +59,7 @@ void choose_balance(Embedding<V>& st, V scale, MaskOf<V> lanes) {
       moved_z += st.z[i] * st.dz[i];
     }
     const auto settled = (abs(moved_s) * scale < settled_within * s2) & (abs(moved_z) * scale < settled_within * z2);
-    st.cones.choose_units(k, st.s, st.z, most_unbalanced, settled, lanes);
-    if (cone.kind == Cone::exponential || cone.kind == Cone::power) continue;
+    if (st.cones.choose_units(k, st.s, st.z, most_unbalanced, settled, lanes)) continue;
     const V ratio = sqrt(max(s2, tiny) / max(z2, tiny));
     const V kappa = select(settled & ((ratio < 1.0 / most_unbalanced) | (ratio > most_unbalanced)), ratio, one);
     for (Index i = cone.first; i < cone.first + cone.rows(); ++i) st.balance[i] = select(lanes, kappa, st.balance[i]);
@@ -100,15 +96,10 @@ void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
 template <class V>
 void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return;
-  const auto restore = [&](V* value, const V* saved, Index count) {
-    for (Index k = 0; k < count; ++k) value[k] = select(lanes, saved[k], value[k]);
-  };
-  restore(st.x, st.saved_x, st.plan.n);
-  restore(st.z, st.saved_z, st.plan.m);
-  restore(st.s, st.saved_s, st.plan.m);
+  st.take(lanes, st.saved_x, st.saved_z, st.saved_s);
   st.tau = select(lanes, st.saved_tau, st.tau);
   st.kappa = select(lanes, st.saved_kappa, st.kappa);
-  st.polish_at *= select(lanes, splat<V>(1e-2), splat<V>(1.0));
+  st.polish_at *= select(lanes, splat<V>(later_polish), splat<V>(1.0));
   st.interior |= lanes;
   st.polish &= ~lanes;
   st.refine &= ~lanes;

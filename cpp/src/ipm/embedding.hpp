@@ -8,62 +8,45 @@
 // τ > 0: (x, z, s)/τ is a solution; κ > 0: z or x is a certificate of infeasibility.
 
 #include "cones/cones.hpp"
-#include "ipm/relative.hpp"
-#include "ipm/state.hpp"
+#include "ipm/merit.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 template <class V>
-struct Embedding {
+struct Embedding : Iterate<V> {
   using M = MaskOf<V>;
+  static constexpr bool takes_points = false;
 
-  const Plan& plan;
-  const Settings& settings;
-  ProgramPack<V> program;
-  Scaling<V> scaling;
-  Kkt<V> kkt;
   Cones<V> cones;
   ProgramPack<V> rotated;           // the program with the rows of A in the frames of the cones
 
-  V *x, *z, *s, tau{}, kappa{};     // the iterate, in equilibrated units
-  V *Px, *Atz, *Ax;                 // its products
-  V *rx, *rz, rtau{};               // its residuals
-  V *dx, *dz, *ds;                  // the direction
+  V tau{}, kappa{};                 // of the iterate; best points are divided by their τ
+  V rtau{};                         // residual of the third equation
+  V* ds;                            // of the direction
   V *x1, *z1, *x2, *z2;             // solutions of the two systems it is made of, multipliers in the frames
-  V *c, *r1, *r2;                   // complementarity and right-hand sides
-  V *b;                             // of the program, in the frames
-  V *t1, *t2, *t3, *cx, *cz;        // scratch
-  V *H;                             // per row, in the frames: of the system being solved
-  M *off;                           // rows that it leaves out
-  V *w;                             // s - κz after a step of the polish
-  V *balance;                       // κ of the polish, per row and the same within a block
-  V *best_x, *best_z, *best_s;      // the iterate of least merit, divided by its τ
-  V *saved_x, *saved_z, *saved_s;   // the interior iterate that a polish started from
+  V* c;                             // complementarity
+  V* b;                             // of the program, in the frames
+  V* t3;                            // scratch, as t1
+  V* H;                             // per row, in the frames: of the system being solved
+  M* off;                           // rows that it leaves out
+  V* w;                             // s - κz after a step of the polish
+  V* balance;                       // κ of the polish, per row and the same within a block
   V saved_tau{}, saved_kappa{};
 
-  // The stage of each lane; a lane in none is idle. `dual` lanes have given up the primal-dual scaling.
-  M convexity{}, start{}, interior{}, polish{}, fresh{}, dual{}, not_convex{};
+  M dual{};                         // lanes that have given up the primal-dual scaling
   M last{};                         // lanes that end with their polish, whatever it brings
-  M refine{};                       // lanes whose directions are refined
-
-  Outcome<V> outcome;
-  V q_norm{}, b_norm{}, far{}, absolute{};  // as in State
-  V mu{}, alpha{}, merit{}, best_merit{}, no_primal{}, no_dual{}, stalled{};
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   V polish_at{};                    // merit at which the next polish is tried
   Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
 
   Embedding(const Plan& p, const Settings& options, Arena& arena)
-      : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena), cones(p, arena), rotated(program) {
+      : Iterate<V>(p, options, arena), cones(p, arena), rotated(this->program) {
     rotated.A = arena.take<V>(p.A.indices.size());
-    for (V** v : {&x, &Px, &Atz, &rx, &dx, &x1, &x2, &r1, &t1, &t3, &cx, &best_x, &saved_x}) *v = arena.take<V>(p.n);
-    for (V** v : {&z, &s, &Ax, &rz, &dz, &ds, &z1, &z2, &c, &r2, &b, &t2, &cz, &best_z, &best_s, &saved_z, &saved_s, &H, &w, &balance}) *v = arena.take<V>(p.m);
+    for (V** v : {&x1, &x2, &t3}) *v = arena.take<V>(p.n);
+    for (V** v : {&ds, &z1, &z2, &c, &b, &H, &w, &balance}) *v = arena.take<V>(p.m);
     off = arena.take<M>(p.m);
   }
-
-  M live() const { return convexity | start | interior | polish; }
-  bool is_equality(Index i) const { return i < plan.zero; }
 };
 
 // What the data are multiplied by at the iterate.
@@ -72,26 +55,32 @@ V homogenized(const Embedding<V>& st) {
   return st.tau;
 }
 
+// The largest |s'z| of a block relative to its own s and z, and to what is far below the largest multiplier; `scale` = 1/(c τ).
+template <class V>
+CVXL_INLINE V complementarity_of_blocks(const Embedding<V>& st, V weight, V scale) {
+  const V one = splat<V>(1.0), tau_inverse = 1.0 / st.tau;
+  V complement = V{};
+  for (const ConeBlock& cone : st.plan.cones) {
+    V product = V{}, size = V{}, own = far_below * weight;
+    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
+      product += st.s[i] * st.z[i];
+      size = max(size, abs(st.s[i]) * st.scaling.E_inverse[i]);
+      own = max(own, abs(st.z[i]) * st.scaling.E[i]);
+    }
+    complement = max(complement, abs(product) * scale * tau_inverse / (max(one, size * tau_inverse) * max(one, own * scale)));
+  }
+  return complement;
+}
+
 // Residuals, merit and certificates of every lane, in the user's units; the tests are those of ipm/residuals.hpp at the point divided
 // by τ. Rows of a cone are taken together, since it turns them into each other.
 template <class V>
 void evaluate(Embedding<V>& st) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
-  const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf()), c_inverse = 1.0 / st.scaling.c, tau_inverse = 1.0 / st.tau;
-  V quadratic = V{}, dual = V{}, x_norm = V{}, error = V{};
-  Certificate<V> primal_proof, dual_proof;
-  for (Index j = 0; j < st.plan.n; ++j) {
-    const V r = st.Px[j] + st.program.q[j] * st.tau + st.Atz[j];
-    const V unscale = st.scaling.D_inverse[j] * c_inverse;
-    st.rx[j] = r;
-    quadratic += st.x[j] * st.Px[j];
-    dual = max(dual, abs(r) * unscale);
-    error += abs(r * st.x[j]);
-    primal_proof.violate(st.Atz[j], unscale);
-    dual_proof.violate(st.Px[j], unscale);
-    dual_proof.gain(st.program.q[j], st.x[j]);
-    x_norm = max(x_norm, abs(st.x[j]) * st.scaling.D[j]);
-  }
+  const V one = splat<V>(1.0), c_inverse = 1.0 / st.scaling.c, tau_inverse = 1.0 / st.tau;
+  Proofs<V> proofs;
+  const auto [quadratic, dual, x_norm, of_columns] = assess_columns(st, proofs);
+  V error = of_columns;
   V sz = V{}, primal = V{}, absolute = V{}, of_cones = V{}, s_norm = V{}, z_norm = V{}, weight = V{}, complement = V{};
   const V scale = c_inverse * tau_inverse;
   for (Index i = 0; i < st.plan.m; ++i) {
@@ -101,8 +90,8 @@ void evaluate(Embedding<V>& st) {
     sz += slack * st.z[i];
     const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i];
     error += abs(r * st.z[i]);
-    primal_proof.gain(st.program.b[i], st.z[i]);
-    dual_proof.violate(st.Ax[i] + slack, unscale);
+    proofs.primal.gain(st.program.b[i], st.z[i]);
+    proofs.dual.violate(st.Ax[i] + slack, unscale);
     z_norm = max(z_norm, z);
     if (!st.is_equality(i)) weight = max(weight, z);
     const V residual = abs(r) * unscale * tau_inverse;
@@ -117,16 +106,8 @@ void evaluate(Embedding<V>& st) {
   }
   primal = max(primal, of_cones / max(one, st.b_norm + (x_norm + s_norm) * tau_inverse));
   complement /= max(one, weight * scale);
-  for (const ConeBlock& cone : st.plan.cones) {
-    V product = V{}, size = V{}, own = far_below * weight;
-    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
-      product += st.s[i] * st.z[i];
-      size = max(size, abs(st.s[i]) * st.scaling.E_inverse[i]);
-      own = max(own, abs(st.z[i]) * st.scaling.E[i]);
-    }
-    complement = max(complement, abs(product) * scale * tau_inverse / (max(one, size * tau_inverse) * max(one, own * scale)));
-  }
-  const V linear = -dual_proof.gained, bz = -primal_proof.gained;
+  complement = max(complement, complementarity_of_blocks(st, weight, scale));
+  const V linear = -proofs.dual.gained, bz = -proofs.primal.gained;
   st.rtau = linear + bz + st.kappa + quadratic * tau_inverse;
   st.mu = (sz + st.tau * st.kappa) / (st.cones.degree() + 1.0);
 
@@ -137,12 +118,7 @@ void evaluate(Embedding<V>& st) {
   st.outcome.dual_residual = dual * tau_inverse / max(one, st.q_norm + (x_norm + z_norm * c_inverse) * tau_inverse);
   st.outcome.gap = relative_gap((error + abs(sz)) * scale * tau_inverse, primal_objective, dual_objective, complement);
   st.outcome.objective = primal_objective;
-  st.merit = max(max(st.outcome.primal_residual, st.outcome.dual_residual), st.outcome.gap);
-  st.merit = select(st.merit < splat<V>(1e300), st.merit, infinity);
-
-  st.no_primal = primal_proof.distance(st.b_norm, c_inverse);
-  st.no_dual = dual_proof.distance(st.q_norm, c_inverse);
-  doubt(st, st.z, bz * c_inverse);
+  set_merit(st, proofs);
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -5,11 +5,11 @@
 // be drawn to it, and all slacks be lifted to its size. It is left out of the system of the start, and joins with a slack of its own and
 // the multiplier that makes it as centred as the others.
 
+#include "cvxl/program.hpp"
+#include "ipm/tuning.hpp"
 #include "lanes/lanes.hpp"
 
 namespace cvxl::CVXL_ISA {
-
-inline constexpr double far_away = 1e4;
 
 // Decides in new lanes from where on a bound is far: the sizes of q, of equalities, and of bounds that are not above 0.
 template <class V, template <class> class State>

@@ -7,12 +7,6 @@
 
 namespace cvxl::CVXL_ISA {
 
-inline constexpr double polish_regularization = 1e-7;
-inline constexpr double polish_tolerance = 1e-11;  // of signs
-inline constexpr double polish_accept = 1e-10;     // of the merit
-inline constexpr double most_tries = 8.0;
-inline constexpr double rates_tell = 1e-2;         // merit from which on rates of s and z say which of them tends to zero
-
 // Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
 // one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
 // change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once more, by the latter,
@@ -27,18 +21,14 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
     st.smaller[i] = select(inner, smaller, st.smaller[i]);
   }
   st.wait = select(inner, max(st.wait - 1.0, V{}), st.wait);
-  const M solution = met | ((st.merit <= st.settings.tolerance) & (st.stalled == 2.0));
+  const M solution = met | ((st.merit <= st.settings.tolerance) & (st.stalled == quadratic_idle - 1.0));
   const M ready = ((same | (~st.changed & (st.merit < rates_tell))) & (st.wait <= 0.0)) | (solution & ~st.last);
   const M enter = inner & ready & ~st.out_of_iterations();
   if (!any(enter)) return;
   st.last |= enter & solution;
   for (Index i = st.plan.zero; i < st.plan.m; ++i)
     st.active[i] = select(enter, select(same & ~solution, st.smaller[i], st.shrinking[i]), st.active[i]);
-  for (Index j = 0; j < st.plan.n; ++j) st.saved_x[j] = select(enter, st.x[j], st.saved_x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
-    st.saved_z[i] = select(enter, st.z[i], st.saved_z[i]);
-    st.saved_s[i] = select(enter, st.s[i], st.saved_s[i]);
-  }
+  st.keep(enter, st.saved_x, st.saved_z, st.saved_s);
   st.tries = select(enter, V{}, st.tries);
   st.last_wrong = select(enter, splat<V>(__builtin_inf()), st.last_wrong);
   st.polish |= enter;
@@ -48,7 +38,7 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
 // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
 // proximal term leaves more than a factor of 1e-7 per solve. Leaves the products of (x, z).
 template <class V>
-void settle(State<V>& st, MaskOf<V> busy) {
+void refine_polish(State<V>& st, MaskOf<V> busy) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   V before = splat<V>(__builtin_inf());
   for (int pass = 0; pass < 4; ++pass) {
@@ -64,7 +54,7 @@ void settle(State<V>& st, MaskOf<V> busy) {
       residual = max(residual, counted);
       size = max(size, abs(st.program.b[i]) + abs(st.Ax[i]));
     }
-    busy &= (residual > 1e-14 * size) & (residual < 0.5 * before);
+    busy &= (residual > refined * size) & (residual < progress * before);
     if (!any(busy)) return;
     before = residual;
     st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
@@ -83,7 +73,7 @@ void project(State<V>& st, MaskOf<V> polished) {
   for (Index i = st.plan.zero; i < st.plan.m; ++i) {
     const V slack = st.program.b[i] - st.Ax[i];
     const M active = st.active[i];
-    st.wrong += select(select(active, st.z[i], slack) < -polish_tolerance, splat<V>(1.0), V{});
+    st.wrong += select(select(active, st.z[i], slack) < -sign_tolerance, splat<V>(1.0), V{});
     st.s[i] = select(polished, select(active, V{}, max(slack, V{})), st.s[i]);
     st.active[i] = (st.active[i] & ~polished) | (polished & ((active & (st.z[i] > 0.0)) | (~active & (slack < 0.0))));
     st.z[i] = select(polished, select(active, max(st.z[i], V{}), V{}), st.z[i]);
@@ -114,11 +104,7 @@ void leave_polish(State<V>& st, MaskOf<V> failed) {
   st.last_wrong = select(failed, st.wrong, st.last_wrong);
   const M cold = failed & ~again & st.warm;
   const M back = failed & ~again & ~cold;
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(back, st.saved_x[j], st.x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
-    st.z[i] = select(back, st.saved_z[i], st.z[i]);
-    st.s[i] = select(back, st.saved_s[i], st.s[i]);
-  }
+  st.take(back, st.saved_x, st.saved_z, st.saved_s);
   st.wait = select(back, st.backoff, st.wait);
   st.backoff = select(back, 2.0 * st.backoff, st.backoff);
   for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(cold, V{}, st.x[j]);

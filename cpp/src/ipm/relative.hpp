@@ -17,12 +17,10 @@
 
 #include <span>
 
-#include "kkt/equilibrate.hpp"
+#include "ipm/tuning.hpp"
+#include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
-
-inline constexpr double far_below = 1e-9;
-inline constexpr double rounding_of_terms = 1e-14;
 
 template <class V>
 V relative_gap(V error, V primal_objective, V dual_objective, V complement) {
@@ -54,10 +52,8 @@ struct Certificate {
 
   V distance(V data_norm, V c_inverse) const {
     const V relative = violation * max(splat<V>(1.0), data_norm) / (gained * c_inverse);
-    return select(gained > rounding * terms, max(relative, scaled_violation / norm), splat<V>(__builtin_inf()));
+    return select(gained > rounding_of_gain * terms, max(relative, scaled_violation / norm), splat<V>(__builtin_inf()));
   }
-
-  static constexpr double rounding = 1e-12;
 };
 
 // The sizes of the terms of Px + q + A'z and Ax + s - b, into t1 (n) and t2 (m), in equilibrated units.

@@ -4,19 +4,18 @@
 //
 //   P    has an eigenvalue just below zero: P + λI, for the first λ of a short geometric sequence with which it can be factored
 //   b    of equalities that depend on each other and do not quite agree: its projection on the range of their rows
-//   b    with any other certificate z of infeasibility, A'z = 0, whose gain -b'z is below Σ|b_i z_i| times the rounding: b - z (b'z)/(z'z)
+//   b    with any other certificate z of infeasibility, A'z = 0, whose gain -b'z is below Σ|b_i z_i| times the rounding:
+//        b - z (b'z)/(z'z)
 //
 // In double precision nothing of this happens.
 
 #include <algorithm>
 
 #include "cvxl/status.hpp"
-#include "kkt/equilibrate.hpp"
+#include "ipm/tuning.hpp"
+#include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
-
-inline constexpr double most_moves = 3.0;
-inline constexpr double suspicious = 1e-4;  // distance from a certificate that calls for a look at the equalities
 
 // What the loops keep of it, per lane.
 template <class V>
@@ -75,13 +74,12 @@ void take_from_b(State<V>& st, const V* by, Mask<lanes_of<V>> lanes) {
 // method of multipliers is what is orthogonal to the range of A. Overwrites scratch and the factorization.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> agree(State<V>& st, Mask<lanes_of<V>> lanes) {
-  constexpr double delta = 1e-7;
   const V one = splat<V>(1.0);
   st.moved.looked = select(lanes, one, st.moved.looked);
   for (Index i = 0; i < st.plan.m; ++i) {
     const bool equality = i < st.plan.zero;
     st.kkt.e[i] = equality ? one : V{};
-    st.kkt.delta[i] = equality ? splat<V>(delta) : one;
+    st.kkt.delta[i] = equality ? splat<V>(polish_regularization) : one;
     st.r2[i] = equality ? st.program.b[i] : V{};
   }
   for (Index j = 0; j < st.plan.n; ++j) st.t1[j] = V{};

@@ -15,7 +15,8 @@
 // (arXiv 2405.12762). Lanes never mix: every decision is a mask, every update a blend.
 
 #include "cvxl/status.hpp"
-#include "ipm/admit.hpp"
+#include "ipm/load_lanes.hpp"
+#include "ipm/outcomes.hpp"
 #include "ipm/polish.hpp"
 #include "ipm/residuals.hpp"
 #include "ipm/state.hpp"
@@ -23,11 +24,11 @@
 
 namespace cvxl::CVXL_ISA {
 
-// Feed supplies and takes instances:
+// A loader supplies and takes instances:
 //   bool load(int lane)            fills P, A, q, b of the lane with the next instance; false if none is left
 //   void store(int lane, Status)   writes the lane's result
 //   bool stopped()                 whether to give up
-template <class V, class Feed>
+template <class V, class Loader>
 class Solver {
  public:
   static constexpr int W = lanes_of<V>;
@@ -39,10 +40,11 @@ class Solver {
   State<V>& state() { return st_; }
 
   // `shared_matrices`: P and A are already in every lane, scaled, and no load touches them.
-  void run(Feed& feed, bool shared_matrices) {
+  void run(Loader& loader, bool shared_matrices) {
     while (true) {
-      admit(feed, shared_matrices);
-      if (!any(st_.live()) || feed.stopped()) return;
+      admit(loader, shared_matrices);
+      if (!any(st_.live()) || loader.stopped()) return;
+      st_.check_stages();
       first_system(st_);
       const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, splat<V>(st_.settings.regularization), ~st_.convexity);
       solve_refined(st_);
@@ -51,19 +53,19 @@ class Solver {
       advance(st_, broken);
       const M polished = st_.polish & ~st_.fresh;
       if (any(polished)) {
-        settle(st_, polished);
+        refine_polish(st_, polished);
         project(st_, polished);
         assess(st_);
       } else {
         evaluate(st_);
       }
-      judge(feed);
+      judge(loader);
     }
   }
 
  private:
-  void admit(Feed& feed, bool shared_matrices) {
-    const M loaded = load_idle(st_, feed, shared_matrices, exhausted_);
+  void admit(Loader& loader, bool shared_matrices) {
+    const M loaded = load_idle(st_, loader, shared_matrices, exhausted_);
     if (!any(loaded)) return;
     reset(loaded);
     st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);
@@ -84,102 +86,69 @@ class Solver {
     }
     st_.last &= ~lanes;
     st_.wait = select(lanes, zero, st_.wait);
-    st_.backoff = select(lanes, splat<V>(2.0), st_.backoff);
+    st_.backoff = select(lanes, splat<V>(first_wait), st_.backoff);
     find_far(st_, lanes);
   }
 
   // Takes those of the lanes that rounding of their data keeps from a solution back to their start, with other data. `z`: their certificates.
   void start_again(M& lanes, const V* z) {
-    const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= 2.0);
+    const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= quadratic_suspects);
     if (!any(which)) return;
     lanes &= ~which;
-    st_.interior &= ~which;
-    st_.polish &= ~which;
-    st_.refine &= ~which;
     st_.warm &= ~which;
-    forget_point(st_, which);
+    withdraw(st_, which);
     reset(which);
     begin(st_, which);
   }
 
   // Takes lanes that are done off the loop, and moves the others between interior and polish.
-  void judge(Feed& feed) {
+  void judge(Loader& loader) {
     st_.convexity |= lift(st_, st_.not_convex);
-    finish(feed, st_.not_convex & ~st_.convexity, Status::invalid_input);
+    finish(st_, loader, st_.not_convex & ~st_.convexity, Status::invalid_input);
     M inner = st_.interior & ~st_.fresh;
     const M tried = st_.polish & ~st_.fresh;
     const M better = inner & (st_.merit < st_.best_merit);
-    const M progress = better & (st_.merit < 0.5 * st_.best_merit);
+    const M improved = better & (st_.merit < progress * st_.best_merit);
     if (any(better)) {
-      for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j], st_.best_x[j]);
-      for (Index i = 0; i < st_.plan.m; ++i) {
-        st_.best_z[i] = select(better, st_.z[i], st_.best_z[i]);
-        st_.best_s[i] = select(better, st_.s[i], st_.best_s[i]);
-      }
+      st_.keep(better, st_.best_x, st_.best_z, st_.best_s);
       st_.best_merit = select(better, st_.merit, st_.best_merit);
     }
-    st_.stalled = select(inner, select(progress, V{}, st_.stalled + 1.0), st_.stalled);
+    st_.stalled = select(inner, select(improved, V{}, st_.stalled + 1.0), st_.stalled);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
     const M accepted = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)));
     const M polished = (accepted & st_.last) | is_stationary(st_, M(accepted & ~st_.last), st_.settings.tolerance);
-    finish(feed, polished, Status::solved);
+    finish(st_, loader, polished, Status::solved);
     if (st_.plan.m == st_.plan.zero)
-      repeat_equalities(feed, tried & ~polished);
+      repeat_equalities(loader, tried & ~polished);
     else
       leave_polish(st_, tried & ~polished);
 
-    finish_infeasible(feed, inner);
+    finish_infeasible(st_, loader, inner, st_.merit);
     start_again(inner, st_.z);
     const M met = is_stationary(st_, M(inner & (st_.merit <= st_.settings.target)), st_.settings.tolerance);
     if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner, met);
     inner &= st_.interior;
-    finish_and_drop(feed, inner, sound(inner & met), Status::solved);
+    finish_some(st_, loader, inner, sound(inner & met), Status::solved);
 
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;
     const M limit = st_.out_of_iterations();
-    const M hopeless = (st_.stalled >= 25.0) | (st_.alpha < 1e-9) | ~(st_.merit < __builtin_inf());
-    M over = inner & (limit | hopeless | (good & (st_.stalled >= 3.0)));
+    const M hopeless = (st_.stalled >= quadratic_lost) | (st_.alpha < quadratic_stuck) | ~(st_.merit < __builtin_inf());
+    const M over = inner & (limit | hopeless | (good & (st_.stalled >= quadratic_idle)));
     if (any(over)) {
-      restore_best(over);
-      const V worst = max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance));
-      finish_and_drop(feed, inner, over & (worst <= st_.settings.tolerance), Status::solved);
-      finish_and_drop(feed, inner, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
-      finish_and_drop(feed, inner, over & limit, Status::max_iterations);
-      finish_and_drop(feed, inner, over & ~(st_.best_merit < __builtin_inf()), Status::numerical_error);
-      finish_and_drop(feed, inner, over, Status::insufficient_progress);
+      st_.take(over, st_.best_x, st_.best_z, st_.best_s);
+      evaluate(st_);
+      conclude(st_, loader, over, max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance)), limit);
     }
   }
 
   // Of lanes that seem to be solved, those where every row and column is.
   M sound(M lanes) { return lanes & (worst_component(st_, lanes, st_.settings.tolerance) <= st_.settings.tolerance); }
 
-  void finish_and_drop(Feed& feed, M& lanes, M which, Status status) {
-    which &= lanes;
-    finish(feed, which, status);
-    lanes &= ~which;
-  }
-
-  void finish(Feed& feed, M lanes, Status status) {
-    if (!any(lanes)) return;
-    for (int lane = 0; lane < W; ++lane)
-      if (lanes[lane]) feed.store(lane, outcome_of(st_, lane, status));
-    st_.interior &= ~lanes;
-    st_.polish &= ~lanes;
-    st_.refine &= ~lanes;
-  }
-
-  // Finishes lanes that are proven infeasible.
-  void finish_infeasible(Feed& feed, M& lanes) {
-    const M open = st_.merit > st_.settings.tolerance;
-    finish_and_drop(feed, lanes, open & (st_.no_primal < st_.settings.infeasibility_tolerance), Status::primal_infeasible);
-    finish_and_drop(feed, lanes, open & (st_.no_dual < st_.settings.infeasibility_tolerance), Status::dual_infeasible);
-  }
-
   // Equality-constrained instances that one proximal step did not settle take another, from where it led, until they are solved
   // or show that they cannot be: the steps (dx, dz) of the proximal point method tend to a certificate (Banjac et al. 2019).
-  void repeat_equalities(Feed& feed, M lanes) {
+  void repeat_equalities(Loader& loader, M lanes) {
     if (!any(lanes)) return;
     st_.program.products(st_.dx, st_.dz, st_.t1, st_.t2, st_.cx);
     const V c_inverse = 1.0 / st_.scaling.c;
@@ -197,26 +166,15 @@ class Solver {
     st_.no_primal = primal.distance(st_.b_norm, c_inverse);
     st_.no_dual = dual.distance(st_.q_norm, c_inverse);
     doubt(st_, st_.dz, -primal.gained * c_inverse);
-    finish_infeasible(feed, lanes);
+    finish_infeasible(st_, loader, lanes, st_.merit);
     start_again(lanes, st_.dz);
     const M over = lanes & (st_.outcome.iterations >= most_repeats);
     if (!any(over)) return;
     const V worst = max(st_.merit, worst_component(st_, over, st_.settings.tolerance));
-    finish_and_drop(feed, lanes, over & (worst <= st_.settings.tolerance), Status::solved);
-    finish_and_drop(feed, lanes, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
-    finish_and_drop(feed, lanes, over, Status::insufficient_progress);
+    finish_some(st_, loader, lanes, over & (worst <= st_.settings.tolerance), Status::solved);
+    finish_some(st_, loader, lanes, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
+    finish_some(st_, loader, lanes, over, Status::insufficient_progress);
   }
-
-  void restore_best(M lanes) {
-    for (Index j = 0; j < st_.plan.n; ++j) st_.x[j] = select(lanes, st_.best_x[j], st_.x[j]);
-    for (Index i = 0; i < st_.plan.m; ++i) {
-      st_.z[i] = select(lanes, st_.best_z[i], st_.z[i]);
-      st_.s[i] = select(lanes, st_.best_s[i], st_.s[i]);
-    }
-    evaluate(st_);
-  }
-
-  static constexpr double most_repeats = 20.0;
 
   State<V> st_;
   const bool check_convexity_;

@@ -7,8 +7,6 @@
 
 namespace cvxl::CVXL_ISA {
 
-inline constexpr double short_step = 0.3;
-
 // The starting point: H = I. Interior: the affine direction. Polish: the equality-constrained problem, proximal at the iterate.
 template <class V>
 void first_system(State<V>& st) {
@@ -105,6 +103,7 @@ void second_system(State<V>& st) {
 // Solves for (dx, dz) from (r1, r2), refining once in lanes whose last directions were inaccurate.
 template <class V>
 void solve_refined(State<V>& st) {
+  st.spoil_scratch();
   st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
   if (!any(st.refine)) return;
   st.program.products(st.dx, st.dz, st.t1, st.t2, st.cx);
@@ -138,7 +137,7 @@ void begin_interior(State<V>& st) {
       margin = min(margin, select(far, infinity, v[i]));
       positive += select(far, V{}, max(v[i], V{}));
     }
-    const V target = max(one, 0.1 / max(near, one) * positive);
+    const V target = max(one, least_margin / max(near, one) * positive);
     const V lift = select(st.start & (margin < target), target - margin, V{});
     for (Index i = st.plan.zero; i < st.plan.m; ++i) v[i] += lift;
   };
@@ -166,7 +165,7 @@ void advance(State<V>& st, MaskOf<V> broken) {
   }
   const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
   // Close to the solution the whole Newton step is wanted: the fraction to the boundary tends to 1 with μ.
-  const V fraction = min(max(splat<V>(st.settings.step_fraction), 1.0 - st.mu), splat<V>(0.9999));
+  const V fraction = min(max(splat<V>(st.settings.step_fraction), 1.0 - st.mu), splat<V>(longest_fraction));
   V alpha_primal = min(one, fraction / max(primal, tiny));
   V alpha_dual = min(one, fraction / max(dual, tiny));
   if (st.plan.P.nnz() > 0) alpha_primal = alpha_dual = min(alpha_primal, alpha_dual);

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "kkt/program_pack.hpp"
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 // The numbers of W cone programs of one structure, interleaved, and their products with vectors.
 
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/constant.hpp"
 #include "lanes/lanes.hpp"

@@ -4,7 +4,7 @@
 // templates are compiled several times with different flags.
 
 #ifndef CVXL_ISA
-#error "CVXL_ISA names the instruction set of this translation unit"
+#define CVXL_ISA editor  // the build names every instruction set; whoever only reads has this one, which nothing links
 #endif
 
 #include <cmath>
@@ -18,11 +18,11 @@
 
 namespace cvxl::CVXL_ISA {
 
-// Register blocks of the dense kernels: MR × NR accumulators plus operands must fit the register file.
+// Register blocks of the dense kernels: MR × NR accumulators plus operands must fit the register file. And the most lanes worth having.
 #if defined(__AVX512F__)
-inline constexpr int block_rows = 4, block_columns = 4;
+inline constexpr int block_rows = 4, block_columns = 4, most_lanes = 8;
 #else
-inline constexpr int block_rows = 4, block_columns = 2;
+inline constexpr int block_rows = 4, block_columns = 2, most_lanes = 4;
 #endif
 
 template <int W>

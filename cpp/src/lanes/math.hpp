@@ -45,4 +45,18 @@ CVXL_INLINE V exp(V a) {
   return p * (V)power;
 }
 
+// a·b - p where p is a·b rounded; exact.
+CVXL_INLINE double product_error(double a, double b, double p) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fma(a, b, -p);
+#else
+  const auto high = [](double v) {  // the upper half of the digits (Veltkamp)
+    const double c = 134217729.0 * v;
+    return c - (c - v);
+  };
+  const double a1 = high(a), b1 = high(b), a2 = a - a1, b2 = b - b1;
+  return a2 * b2 - (((p - a1 * b1) - a2 * b1) - a1 * b2);
+#endif
+}
+
 }  // namespace cvxl::CVXL_ISA

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._program import CompiledProblem
+from cvxpylayers._program.cones import WORDS
 from cvxpylayers.errors import MissingPackageError, OptionError, UnsupportedConeError
 
 Solver: TypeAlias = str | type[Engine] | Engine | Callable[..., Any] | None
@@ -50,15 +51,7 @@ _INSTALL: Final = {
     "SDPA": "pip install sdpa-python",
     "XPRESS": "pip install xpress",
 }
-_WORDS: Final = {
-    "soc": "second-order cones",
-    "psd": "positive semidefinite cones",
-    "exp": "exponential cones",
-    "power": "power cones",
-    "zero": "equalities",
-    "nonneg": "inequalities",
-    "quadratic": "a quadratic objective",
-}
+_WORDS: Final = {**WORDS, "quadratic": "a quadratic objective"}
 
 
 def names() -> tuple[str, ...]:

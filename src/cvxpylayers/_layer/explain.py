@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Final
 
 from cvxpylayers._program import CompiledProblem, Cones
@@ -105,11 +106,9 @@ def summary(compiled: CompiledProblem, facts: Mapping[str, Any]) -> str:
 
 
 def cone_words(cones: Cones) -> str:
-    """The cones and their sizes, as in ``zero 3; nonneg 2; soc 4, 4``."""
-    parts = [f"{word} {count}" for word, count in (("zero", cones.zero), ("nonneg", cones.nonneg)) if count]
-    parts += [f"{word} {', '.join(map(str, sizes))}" for word, sizes in (("soc", cones.soc), ("psd", cones.psd)) if sizes]
-    parts += [f"{len(cones.power)} power"] if cones.power else []
-    return "; ".join([*parts, f"{cones.exp} exp"] if cones.exp else parts) or "none"
+    """The cones with their numbers, orders or exponents, as in ``zero 3; nonneg 2; soc 4, 4; power 0.3``."""
+    sizes = {f.name: getattr(cones, f.name) for f in fields(cones)}
+    return "; ".join(f"{kind} {str(size).strip('(,)')}" for kind, size in sizes.items() if size) or "none"
 
 
 def shape_words(shape: tuple[int, ...]) -> str:

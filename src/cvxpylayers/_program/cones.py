@@ -13,6 +13,14 @@ from cvxpylayers._typing import Float64, NDArray, Shaped
 
 LINEAR: Final = ("zero", "nonneg")
 CURVED: Final = ("soc", "psd", "exp", "power")
+WORDS: Final = {
+    "zero": "equalities",
+    "nonneg": "inequalities",
+    "soc": "second-order cones",
+    "psd": "positive semidefinite cones",
+    "exp": "exponential cones",
+    "power": "power cones",
+}
 
 
 class Block(NamedTuple):

@@ -19,18 +19,25 @@ from cvxpylayers._program.cones import CURVED, svec_entries, svec_order, svec_sc
 from cvxpylayers._typing import Float64, NDArray, Shaped
 
 Index = NDArray[np.intp]
+Depth = Callable[[Float64], float]
 
 
 class Maps(NamedTuple):
-    """Of one cone, w ↦ Π(w) and w ↦ Π'(w)."""
+    """Of one cone, w ↦ Π(w) and w ↦ Π'(w), and (s, z) ↦ what would have to vanish for Π to be kinked at s - z (``margin``)."""
 
     project: Callable[[Float64], Float64]
     derivative: Callable[[Float64], Float64]
+    margin: Callable[[Float64, Float64], float]
 
     @staticmethod
-    def of(both: Callable[[Float64], tuple[Float64, Float64]]) -> Maps:
-        """From w ↦ (Π(w), Π'(w))."""
-        return Maps(lambda w: both(w)[0], lambda w: both(w)[1])
+    def of(both: Callable[[Float64], tuple[Float64, Float64]], depth: Depth, dual_depth: Depth) -> Maps:
+        """Of a cone of three rows, from w ↦ (Π(w), Π'(w)) and how deep s is in it and z in its dual, negative outside."""
+
+        def margin(s: Float64, z: Float64) -> float:
+            s_norm, z_norm = float(np.linalg.norm(s)), float(np.linalg.norm(z))
+            return max(min(s_norm, z_norm), depth(s) if z_norm < s_norm else dual_depth(z))
+
+        return Maps(lambda w: both(w)[0], lambda w: both(w)[1], margin)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Projection:
 
 
 def maps(block: Block) -> Maps:
-    """Projection and derivative of a block that is not linear."""
+    """Those of a block that is not linear."""
     return _power(block.alpha) if block.kind == "power" else _MAPS[block.kind]
 
 
@@ -90,6 +97,10 @@ def _second_order_derivative(w: Float64) -> Float64:
     return D
 
 
+def _second_order_margin(s: Float64, z: Float64) -> float:
+    return float(abs(abs(s[0] - z[0]) - np.linalg.norm(s[1:] - z[1:])))
+
+
 def semidefinite_values(w: Float64) -> tuple[Float64, Float64]:
     """Eigenvalues of Π'(w), divided differences of max(λ, 0) in the order of svec, and Q: Π'(w) is diagonal after V ↦ QᵀVQ."""
     column, row, _, values, Q = _spectrum(w)
@@ -117,6 +128,14 @@ def _semidefinite_derivative(w: Float64) -> Float64:
     """H ↦ Q(B ∘ QᵀHQ)Qᵀ, B the divided differences of max(λ, 0)."""
     c, Q = semidefinite_values(w)
     return congruence(Q.T, c[:, None] * congruence(Q, np.eye(len(w))))
+
+
+def _semidefinite_margin(s: Float64, z: Float64) -> float:
+    k = svec_order(len(s))
+    row, column = svec_entries(k)
+    W = np.zeros((k, k))
+    W[column, row] = (s - z) * np.where(row == column, 1.0, np.sqrt(0.5))
+    return float(np.abs(np.linalg.eigvalsh(W)).min())
 
 
 def _spectrum(w: Float64) -> tuple[Index, Index, Float64, Float64, Float64]:
@@ -163,6 +182,14 @@ def _exponential(w: Float64) -> tuple[Float64, Float64]:
     return p * ray, np.outer(ray, p_w + dp * rho_w) + p * np.outer(turn, rho_w)
 
 
+def _exponential_depth(s: Float64) -> float:
+    return float(s[1] * np.log(s[2] / s[1]) - s[0]) if s[1] > 0 and s[2] > 0 else -1.0
+
+
+def _exponential_dual_depth(z: Float64) -> float:
+    return float(z[1] - z[0] - z[0] * np.log(-z[2] / z[0])) if z[0] < 0 < z[2] else -1.0
+
+
 @lru_cache(maxsize=64)
 def _power(alpha: float) -> Maps:
     """{(x, y, t): x^α y^(1-α) ≥ |t|, x, y ≥ 0}, by the root r of Hien (Math. Methods Oper. Res. 2015).
@@ -200,14 +227,17 @@ def _power(alpha: float) -> Maps:
         D[2] = sign * r_w
         return np.append(v, sign * r), D
 
-    return Maps.of(project)
+    def depth(s: Float64) -> float:
+        return float(max(s[0], 0.0) ** alpha * max(s[1], 0.0) ** (1 - alpha) - abs(s[2]))
+
+    return Maps.of(project, depth, lambda z: depth(z / np.array([alpha, 1 - alpha, 1.0])))
 
 
 _FAR, _TINY = 700.0, 1e-300
 _MAPS: Final = {
-    "soc": Maps(_second_order, _second_order_derivative),
-    "psd": Maps(_semidefinite, _semidefinite_derivative),
-    "exp": Maps.of(_exponential),
+    "soc": Maps(_second_order, _second_order_derivative, _second_order_margin),
+    "psd": Maps(_semidefinite, _semidefinite_derivative, _semidefinite_margin),
+    "exp": Maps.of(_exponential, _exponential_depth, _exponential_dual_depth),
 }
 
 

@@ -1,6 +1,6 @@
 """What a factorization costs with cones as the native engine stores them, and with cones kept sparse: from the structure alone.
 
-The native engine rotates the rows of a cone, and for that fills them to the union of their columns (``cpp/src/kkt/symbolic.hpp``).
+The native engine rotates the rows of a cone, and for that fills them to the union of their columns (``cpp/src/plan/plan.hpp``).
 Nothing is lost where they are dense anyway; a second-order cone of k single variables becomes k² entries and takes k³ flops.
 Interior point methods that keep those sparse fill semidefinite cones of k(k + 1)/2 rows, which a first-order method does not.
 """

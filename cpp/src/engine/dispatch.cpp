@@ -1,7 +1,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#include "batch/job.hpp"
+#include "engine/job.hpp"
 
 namespace cvxl {
 

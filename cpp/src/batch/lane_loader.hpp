@@ -5,19 +5,18 @@
 #include <limits>
 #include <optional>
 
-#include "batch/stage.hpp"
-#include "cones/margin.hpp"
+#include "batch/instance.hpp"
 #include "cvxl/status.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 template <class V, class State>
-class Feed {
+class LaneLoader {
  public:
   static constexpr int W = lanes_of<V>;
 
-  Feed(const SolveJob& job, State& state, Arena& arena, bool caller)
-      : job_(job), plan_(job.compiled.plan), state_(state), stage_(job.compiled, arena), caller_(caller) {}
+  LaneLoader(const SolveJob& job, State& state, Arena& arena, bool caller)
+      : job_(job), plan_(job.compiled.plan), state_(state), scratch_(job.compiled, arena), caller_(caller) {}
 
   // P and A of a batch that shares them, in every lane.
   void broadcast_matrices() {
@@ -49,23 +48,23 @@ class Feed {
     const Index n = plan_.n, m = plan_.m;
     const double cost = state_.scaling.c[lane];
     for (Index j = 0; j < n; ++j)
-      stage_.xz[plan_.variable_of[j]] = lane_of(state_.x, j, lane) * lane_of(state_.scaling.D, j, lane);
-    for (Index r = 0; r < m; ++r) stage_.xz[n + r] = lane_of(state_.z, r, lane) * lane_of(state_.scaling.E, r, lane) / cost;
+      scratch_.xz[plan_.variable_of[j]] = lane_of(state_.x, j, lane) * lane_of(state_.scaling.D, j, lane);
+    for (Index r = 0; r < m; ++r) scratch_.xz[n + r] = lane_of(state_.z, r, lane) * lane_of(state_.scaling.E, r, lane) / cost;
     for (Index r = 0; r < m; ++r)
-      stage_.s[r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
+      scratch_.s[r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
     if (job_.request.infinite)
       for (Index r = plan_.zero; r < plan_.orthant_end; ++r)
         if (is_off(r, lane)) {
-          stage_.xz[n + r] = 0.0;
-          stage_.s[r] = std::numeric_limits<double>::infinity();
+          scratch_.xz[n + r] = 0.0;
+          scratch_.s[r] = std::numeric_limits<double>::infinity();
         }
     if (!out.tape.empty()) record(i, status);
-    if (!out.margin.empty()) out.margin[i] = margin(plan_, stage_.s, stage_.xz + n, stage_.square);
+    if (!out.margin.empty()) out.margin[i] = margin(plan_, scratch_.s, scratch_.xz + n, scratch_.of_margin);
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
-    for (Index o = 0; o < outputs; ++o) out.outputs[i * outputs + o] = dot(R, o, stage_.xz);
-    job_.locator.locate(i, stage_.pointers);
-    const double constant = job_.compiled.values(structure.d_offset(), stage_.pointers);
+    for (Index o = 0; o < outputs; ++o) out.outputs[i * outputs + o] = dot(R, o, scratch_.xz);
+    job_.locator.locate(i, scratch_.parameters);
+    const double constant = job_.compiled.values(structure.d_offset(), scratch_.parameters);
     const auto& outcome = state_.outcome;
     write_outcome(i, status, static_cast<Index>(outcome.iterations[lane]),
                   {outcome.primal_residual[lane], outcome.dual_residual[lane], outcome.gap[lane],
@@ -75,25 +74,22 @@ class Feed {
   bool stopped() { return job_.progress.stopped(caller_, last_poll_); }
 
  private:
-  double value(Index v) const { return v < 0 ? 0.0 : job_.locator.shared(v) ? job_.base[v] : job_.compiled.values(v, stage_.pointers); }
+  double value(Index v) const { return job_.locator.shared(v) ? job_.base[v] : job_.compiled.values(v, scratch_.parameters); }
 
-  std::uint8_t& is_off(Index r, int lane) { return stage_.off[r * W + lane]; }
+  std::uint8_t& is_off(Index r, int lane) { return scratch_.off[r * W + lane]; }
 
   // Returns the outcome if the numbers tell it: one is NaN, or infinite where it may not be, or no point is feasible.
   std::optional<Status> fill(int lane, std::int64_t instance) {
     const Structure& structure = job_.compiled.problem.structure;
-    job_.locator.locate(instance, stage_.pointers);
+    job_.locator.locate(instance, scratch_.parameters);
     double check = 0.0;
-    const auto put = [&](V* to, Index k, Index v) {
+    const auto checked = [&](Index v) {
       const double number = value(v);
       check += number - number;
-      lane_of(to, k, lane) = number;
+      return number;
     };
-    if (!job_.shared_matrices) {
-      for (Index k = 0; k < plan_.P.nnz(); ++k) put(state_.program.P, k, plan_.P_source[k]);
-      for (Index k = 0; k < plan_.A.nnz(); ++k) put(state_.program.A, k, plan_.A_source[k]);
-    }
-    for (Index j = 0; j < plan_.n; ++j) put(state_.program.q, j, structure.q_offset() + plan_.variable_of[j]);
+    if (!job_.shared_matrices) load_matrices(state_.program, lane, checked);
+    load_q(state_.program, structure, lane, checked);
     bool infeasible = false;
     for (Index r = 0; r < plan_.m; ++r) {
       if (job_.request.infinite && r >= plan_.zero && r < plan_.orthant_end) {
@@ -105,39 +101,40 @@ class Feed {
           continue;
         }
       }
-      put(state_.program.b, r, structure.b_offset() + r);
+      lane_of(state_.program.b, r, lane) = checked(structure.b_offset() + r);
     }
-    const double constant = value(structure.d_offset());
-    if (check + (constant - constant) != 0.0) return Status::invalid_input;
+    checked(structure.d_offset());
+    if (check != 0.0) return Status::invalid_input;
     return infeasible ? std::optional(Status::primal_infeasible) : std::nullopt;
   }
 
   // The point to start from, if there is one, for loops that can use it.
   void offer_point(int lane, std::int64_t i) {
-    if constexpr (requires { state_.given; }) {
-      if (job_.request.start.empty()) return;
-      const TapeRow from(job_.request.start, plan_, i);
-      if (from.missing()) return;
-      for (Index j = 0; j < plan_.n; ++j) lane_of(state_.saved_x, j, lane) = from.x[plan_.variable_of[j]];
+    if constexpr (State::takes_points) {
+      const SolveRequest& from = job_.request;
+      if (from.start.empty()) return;
+      const TapeRow at(from.start, plan_, i);
+      if (at.missing()) return;
+      load_point(plan_, at, lane, state_.saved_x, state_.saved_z, state_.saved_s);
       for (Index r = 0; r < plan_.m; ++r) {
-        // A row that is off, or was, is not active.
-        const bool off = std::isinf(from.s[r]) || (job_.request.infinite && r >= plan_.zero && r < plan_.orthant_end && is_off(r, lane));
-        lane_of(state_.saved_z, r, lane) = off ? 0.0 : from.z[r];
-        lane_of(state_.saved_s, r, lane) = off ? 1.0 : from.s[r];
+        const bool now = from.infinite && r >= plan_.zero && r < plan_.orthant_end && is_off(r, lane);
+        if (!now && !std::isinf(at.s[r])) continue;
+        lane_of(state_.saved_z, r, lane) = 0.0;  // a row that is off, or was, is not active
+        lane_of(state_.saved_s, r, lane) = 1.0;
       }
       state_.given[lane] = -1;
     }
   }
 
-  // The staged point, if the instance has a solution.
+  // The point in the scratch, if the instance has a solution.
   void record(std::int64_t i, Status status) {
     const TapeRow to(job_.request.tape, plan_, i);
     if (status > Status::almost_solved) {
       std::fill(to.x, to.s + plan_.m, std::numeric_limits<double>::quiet_NaN());
       return;
     }
-    std::copy(stage_.xz, stage_.xz + plan_.n + plan_.m, to.x);
-    std::copy(stage_.s, stage_.s + plan_.m, to.s);
+    std::copy(scratch_.xz, scratch_.xz + plan_.n + plan_.m, to.x);
+    std::copy(scratch_.s, scratch_.s + plan_.m, to.s);
   }
 
   void reject(int lane, Status status) {
@@ -160,7 +157,7 @@ class Feed {
   const SolveJob& job_;
   const Plan& plan_;
   State& state_;
-  Stage stage_;
+  InstanceScratch scratch_;
   bool caller_;
   std::int64_t instance_[W]{};
   std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();

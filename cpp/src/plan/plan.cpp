@@ -1,182 +1,15 @@
-#include "kkt/symbolic.hpp"
+#include "plan/plan.hpp"
 
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <numeric>
-#include <set>
-#include <span>
 #include <stdexcept>
 
-#include "kkt/ordering.hpp"
+#include "plan/candidate.hpp"
+#include "plan/panels.hpp"
 
 namespace cvxl {
 namespace {
-
-std::span<const Index> row(const Pattern& pattern, Index i) {
-  return {pattern.indices.data() + pattern.indptr[i], pattern.indices.data() + pattern.indptr[i + 1]};
-}
-
-// One way to set up the reduced system: which rows are condensed, and the order of the rest.
-struct Candidate {
-  std::vector<Index> node_of_row;  // -1 if condensed
-  Index nodes = 0;
-  Graph graph;
-  std::vector<Index> order;
-  std::int64_t flops = 0, nonzeros = 0;  // of a factorization, and of its factor
-  std::string name;
-
-  // Flops of a factorization and of the five or so solves that go with it.
-  double cost() const { return static_cast<double>(flops) + 20.0 * static_cast<double>(nonzeros); }
-};
-
-Candidate make_candidate(const Structure& s, Index longest_condensed) {
-  Candidate c;
-  c.node_of_row.assign(s.m, -1);
-  c.nodes = s.n;
-  std::set<std::vector<Index>> cliques;
-  for (Index i = 0; i < s.m; ++i) {
-    const auto entries = row(s.A, i);
-    const auto length = static_cast<std::int64_t>(entries.size());
-    if (i >= s.zero && length <= longest_condensed) {
-      cliques.emplace(entries.begin(), entries.end());
-      c.flops += length * (length + 1);
-    } else {
-      c.node_of_row[i] = c.nodes++;
-    }
-  }
-
-  const auto each_edge = [&](auto&& visit) {
-    for (Index i = 0; i < s.n; ++i)
-      for (Index j : row(s.P, i))
-        if (i != j) visit(i, j);
-    for (const auto& clique : cliques)
-      for (std::size_t a = 0; a < clique.size(); ++a)
-        for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
-    for (Index i = 0; i < s.m; ++i)
-      if (const Index node = c.node_of_row[i]; node >= 0)
-        for (Index j : row(s.A, i)) visit(node, j);
-  };
-  std::vector<std::size_t> count(c.nodes);
-  each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
-  Graph& graph = c.graph;
-  graph.resize(c.nodes);
-  for (Index v = 0; v < c.nodes; ++v) graph[v].reserve(count[v]);
-  each_edge([&](Index u, Index v) {
-    graph[u].push_back(v);
-    graph[v].push_back(u);
-  });
-  for (auto& list : graph) {
-    if (!std::is_sorted(list.begin(), list.end())) std::sort(list.begin(), list.end());
-    list.erase(std::unique(list.begin(), list.end()), list.end());
-  }
-
-  std::vector<bool> deferred(c.nodes, false);
-  std::fill(deferred.begin() + s.n, deferred.end(), true);
-  Ordering found = minimum_degree(graph, deferred);
-  c.order = std::move(found.order);
-  c.flops += found.flops;
-  c.nonzeros = found.nonzeros;
-  c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, minimum degree";
-  return c;
-}
-
-// At most what `make_candidate` would cost, from counts alone: rows that are kept have their entries as edges, the longest that is
-// condensed makes a clique, and Σ c² over the columns of the factor is least where all are equally long.
-double lower_bound(const Structure& s, Index longest_condensed) {
-  std::int64_t condensing = 0, kept = 0, nodes = s.n, clique = 1;
-  for (Index i = 0; i < s.m; ++i) {
-    const std::int64_t length = s.A.indptr[i + 1] - s.A.indptr[i];
-    if (i >= s.zero && length <= longest_condensed) {
-      condensing += length * (length + 1);
-      clique = std::max(clique, length);
-    } else {
-      kept += length;
-      ++nodes;
-    }
-  }
-  const auto edges = static_cast<double>(kept + clique * (clique - 1) / 2);
-  const auto side = static_cast<double>(clique - 1);
-  const double even = edges * (edges / static_cast<double>(std::max<std::int64_t>(nodes, 1)) + 3);
-  const double dense = side * (side + 1) * (2 * side + 1) / 6 + 1.5 * side * (side + 1);
-  return static_cast<double>(condensing) + std::max(even, dense) + 20.0 * (static_cast<double>(nodes) + edges);
-}
-
-// The limits on the length of condensed rows that are worth a look: those between which no length lies are one. Lengths whose
-// cliques would be too many to list are not tried.
-std::vector<Index> useful_limits(const Structure& s) {
-  std::set<std::vector<Index>> patterns;
-  for (Index i = s.zero; i < s.m; ++i) {
-    const auto own = row(s.A, i);
-    if (i == s.zero || !std::ranges::equal(own, row(s.A, i - 1))) patterns.emplace(own.begin(), own.end());
-  }
-  std::vector<std::int64_t> lengths;
-  for (const auto& pattern : patterns) lengths.push_back(static_cast<std::int64_t>(pattern.size()));
-  std::sort(lengths.begin(), lengths.end());
-  Index longest = 1;
-  std::int64_t pairs = 0;
-  for (std::int64_t length : lengths)
-    if ((pairs += length * length) < 20'000'000) longest = std::max(longest, static_cast<Index>(length));
-  const auto within = [&](Index limit) { return std::upper_bound(lengths.begin(), lengths.end(), limit) - lengths.begin(); };
-  std::vector<Index> limits{1};
-  for (Index limit = 2; limit < 2 * longest; limit *= 2)
-    if (within(std::min(limit, longest)) > within(limits.back())) limits.push_back(std::min(limit, longest));
-  return limits;
-}
-
-// The cheapest candidate over all useful limits, of equals the one that condenses least. What cannot be cheapest is not ordered.
-Candidate choose(const Structure& s) {
-  std::vector<std::pair<double, Index>> tries;  // most promising first
-  for (Index limit : useful_limits(s)) tries.emplace_back(lower_bound(s, limit), limit);
-  std::sort(tries.begin(), tries.end());
-  Candidate best;
-  std::pair<double, Index> lowest{std::numeric_limits<double>::infinity(), 0};
-  for (const auto& [bound, limit] : tries) {
-    if (bound > lowest.first) break;
-    Candidate c = make_candidate(s, limit);
-    if (std::pair(c.cost(), limit) < lowest) {
-      lowest = {c.cost(), limit};
-      best = std::move(c);
-    }
-  }
-  return best;
-}
-
-// Columns [first, first + columns) with the rows below them.
-struct Panel {
-  Index first, columns;
-  std::vector<Index> below;
-  std::int64_t padding = 0;  // stored zeros
-
-  std::int64_t size() const {
-    const std::int64_t c = columns, b = static_cast<std::int64_t>(below.size());
-    return c * (c + 1) / 2 + c * b;
-  }
-};
-
-// Supernodes with relaxed amalgamation: a chain of columns is one panel if few of its stored entries are zeros.
-std::vector<Panel> find_panels(const EliminationTree& tree) {
-  std::vector<Panel> panels;
-  const auto try_merge = [&](const Panel& child, const Panel& parent) -> Panel {
-    Panel merged{child.first, child.columns + parent.columns, parent.below, 0};
-    merged.padding = merged.size() - (child.size() - child.padding) - (parent.size() - parent.padding);
-    return merged;
-  };
-  for (Index j = 0; j < static_cast<Index>(tree.order.size()); ++j) {
-    Panel panel{j, 1, tree.structure[j], 0};
-    while (!panels.empty()) {
-      const Panel& child = panels.back();
-      if (child.below.empty() || child.below[0] < panel.first || child.below[0] >= panel.first + panel.columns) break;
-      Panel merged = try_merge(child, panel);
-      const double share = static_cast<double>(merged.padding) / static_cast<double>(merged.size());
-      if (share > (merged.columns <= 4 ? 0.34 : 0.12)) break;
-      panels.pop_back();
-      panel = std::move(merged);
-    }
-    panels.push_back(std::move(panel));
-  }
-  return panels;
-}
 
 // A structure in which the rows of every cone block have one pattern, and where its entries of A come from (-1: a new zero).
 struct Padded {
@@ -198,7 +31,7 @@ struct Padded {
       structure.A.indptr.push_back(structure.A.nnz());
       ++i;
     };
-    while (i < s.first_cone_row()) copy_row(row(s.A, i));
+    while (i < s.first_cone_row()) copy_row(s.A.row(i));
     for (const Cone& cone : s.cones) {
       std::vector<Index> pattern(s.A.indices.begin() + s.A.indptr[i], s.A.indices.begin() + s.A.indptr[i + cone.rows()]);
       std::sort(pattern.begin(), pattern.end());
@@ -210,15 +43,16 @@ struct Padded {
 
 class Builder {
  public:
-  explicit Builder(const Structure& s) : padded_(s), s_(padded_.structure), c_(choose(s_)), tree_(analyze(c_.graph, c_.order)) {}
+  explicit Builder(const Structure& s) : padded_(s), s_(padded_.structure), c_(choose_candidate(s_)), tree_(analyze(c_.graph, c_.order)) {}
 
   Plan build() {
     plan_.n = s_.n;
     plan_.m = s_.m;
     plan_.zero = s_.zero;
     plan_.orthant_end = s_.first_cone_row();
+    std::map<Cone::Kind, Index> count;
     for (Index first = plan_.orthant_end; const Cone& cone : s_.cones) {
-      plan_.cones.push_back({cone, first});
+      if (cone.rows() > 0) plan_.cones.push_back({cone, first, count[cone.kind]++});
       first += cone.rows();
     }
     plan_.nodes = c_.nodes;
@@ -343,10 +177,10 @@ class Builder {
 
   void place_entries() {
     for (Index i = 0; i < s_.n; ++i)
-      for (Index j : row(plan_.P, i)) plan_.P_target.push_back(target(plan_.variable_position[i], plan_.variable_position[j]));
+      for (Index j : plan_.P.row(i)) plan_.P_target.push_back(target(plan_.variable_position[i], plan_.variable_position[j]));
     plan_.loose.assign(static_cast<std::size_t>(s_.n), 1);
     for (Index i = 0; i < s_.m; ++i)
-      for (Index j : row(plan_.A, i)) {
+      for (Index j : plan_.A.row(i)) {
         plan_.A_target.push_back(plan_.is_condensed(i) ? -1 : target(plan_.row_position[i], plan_.variable_position[j]));
         if (!plan_.is_condensed(i)) plan_.loose[j] = 0;
       }
@@ -356,7 +190,7 @@ class Builder {
     for (Index i = 0; i < s_.m; ++i) {
       if (!plan_.runs.empty()) {
         RowRun& run = plan_.runs.back();
-        const auto first = row(plan_.A, run.first), own = row(plan_.A, i);
+        const auto first = plan_.A.row(run.first), own = plan_.A.row(i);
         if (run.rows < 4 && plan_.is_condensed(run.first) == plan_.is_condensed(i) && std::ranges::equal(first, own)) {
           ++run.rows;
           continue;
@@ -371,7 +205,7 @@ class Builder {
     for (Index i = 0; i < s_.m; ++i) {
       if (!plan_.is_condensed(i)) continue;
       ++plan_.condensed;
-      const auto columns = row(plan_.A, i);
+      const auto columns = plan_.A.row(i);
       if (columns.size() == 1)
         plan_.singletons.push_back(i);
       else if (columns.size() > 1)

@@ -19,12 +19,4 @@ struct Ordering {
 // in a quasi-definite KKT matrix such a node (a constraint row) then has a pivot of healthy size instead of -delta.
 Ordering minimum_degree(const Graph& graph, const std::vector<bool>& deferred);
 
-// Elimination tree of the graph under the order, then the order relabelled so that it is a postorder of that tree.
-struct EliminationTree {
-  std::vector<Index> order;    // position → node
-  std::vector<Index> parent;   // position → position, -1 at roots
-  Graph structure;             // position → positions below the diagonal of that column of L, ascending
-};
-EliminationTree analyze(const Graph& graph, const std::vector<Index>& order);
-
 }  // namespace cvxl

@@ -1,11 +1,12 @@
 #pragma once
-// Takes the adjoint through a batch, W consecutive instances at a time.
+// Derivatives of a batch, W consecutive instances at a time: cotangents of outputs become gradients of parameters, tangents of parameters
+// tangents of outputs.
 
-#include <cmath>
 #include <tuple>
 
 #include "adjoint/adjoint.hpp"
-#include "batch/stage.hpp"
+#include "batch/choices.hpp"
+#include "batch/instance.hpp"
 #include "cvxl/status.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -19,28 +20,28 @@ struct Pair {
 };
 
 template <class V>
-struct SweepMemory {
+struct AdjointMemory {
   Adjoint<V> adjoint;
-  Stage stage;
+  InstanceScratch scratch;
   Pair<V> tangent, pulled;  // of a second derivative: (ẋ, ż) and (a, y)
   V *kept_tangent, *kept_pulled;
   V* z;                     // the multipliers of the tape, 0 on rows that are switched off
   Mask<lanes_of<V>>* on;    // per row: whether it is not
 
-  SweepMemory(const Compiled& compiled, Arena& arena)
-      : adjoint(compiled.plan, arena), stage(compiled, arena), tangent(compiled.plan, arena), pulled(compiled.plan, arena) {
+  AdjointMemory(const Compiled& compiled, Arena& arena)
+      : adjoint(compiled.plan, arena), scratch(compiled, arena), tangent(compiled.plan, arena), pulled(compiled.plan, arena) {
     for (V** v : {&kept_tangent, &kept_pulled, &z}) *v = arena.take<V>(compiled.plan.m);
     on = arena.take<Mask<lanes_of<V>>>(compiled.plan.m);
   }
 };
 
 template <class V>
-class Sweep {
+class BatchAdjoint {
  public:
   static constexpr int W = lanes_of<V>;
   using M = Mask<W>;
 
-  Sweep(const AdjointJob& job, Arena& arena)
+  BatchAdjoint(const AdjointJob& job, Arena& arena)
       : job_(job), structure_(job.compiled.problem.structure), plan_(job.compiled.plan), memory_(job.compiled, arena) {}
 
   // Loads instances first … first + count - 1 (padding lanes repeat the last) and factors at their solutions.
@@ -53,27 +54,21 @@ class Sweep {
       const std::int64_t i = instance(lane);
       const TapeRow at(job_.tape, plan_, i);
       valid_[lane] = at.missing() ? 0 : -1;
-      job_.locator.locate(i, stage_.pointers);
-      const auto put = [&](V* to, Index k, Index v) { lane_of(to, k, lane) = v < 0 ? 0.0 : job_.compiled.values(v, stage_.pointers); };
-      for (Index k = 0; k < plan_.P.nnz(); ++k) put(adjoint_.program.P, k, plan_.P_source[k]);
-      for (Index k = 0; k < plan_.A.nnz(); ++k) put(adjoint_.program.A, k, plan_.A_source[k]);
-      for (Index j = 0; j < plan_.n; ++j) lane_of(adjoint_.x, j, lane) = at.x[plan_.variable_of[j]];
-      for (Index r = 0; r < plan_.m; ++r) {
-        lane_of(adjoint_.z, r, lane) = at.z[r];
-        lane_of(adjoint_.s, r, lane) = at.s[r];
-      }
+      job_.locator.locate(i, scratch_.parameters);
+      load_matrices(adjoint_.program, lane, [&](Index v) { return job_.compiled.values(v, scratch_.parameters); });
+      load_point(plan_, at, lane, adjoint_.x, adjoint_.z, adjoint_.s);
     }
     for (Index r = 0; r < plan_.m; ++r) leave_out(r, abs(adjoint_.s[r]) == __builtin_inf());
     adjoint_.linearize(valid_, smoothed, [&] { load_vectors(); });
-    notice_choices();
+    choices_.notice([&](int lane) { return instance(lane); });
   }
 
   // `partial` receives the sums over the batch.
   void vjp(std::int64_t direction, double* partial) {
     pull_outputs(direction);
     adjoint_.solve();
-    flag_choices();
-    write_gradients(direction, partial, [&](const Place& where) { return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, z_); });
+    choices_.flag();
+    write_gradients(direction, partial, [&](const Place& where) { return data_.cotangent(where); });
   }
 
   void jvp(std::int64_t direction) {
@@ -82,10 +77,10 @@ class Sweep {
     const SparseMap& R = job_.compiled.problem.R;
     const Index outputs = R.pattern.rows();
     for (int lane = 0; lane < count_; ++lane) {
-      for (Index j = 0; j < plan_.n; ++j) stage_.xz[plan_.variable_of[j]] = lane_of(adjoint_.a, j, lane);
-      for (Index r = 0; r < plan_.m; ++r) stage_.xz[plan_.n + r] = lane_of(adjoint_.y, r, lane);
+      for (Index j = 0; j < plan_.n; ++j) scratch_.xz[plan_.variable_of[j]] = lane_of(adjoint_.a, j, lane);
+      for (Index r = 0; r < plan_.m; ++r) scratch_.xz[plan_.n + r] = lane_of(adjoint_.y, r, lane);
       double* out = job_.tangent_outputs.data() + row(direction, lane) * outputs;
-      for (Index o = 0; o < outputs; ++o) out[o] = valid_[lane] ? dot(R, o, stage_.xz) : 0.0;
+      for (Index o = 0; o < outputs; ++o) out[o] = valid_[lane] ? dot(R, o, scratch_.xz) : 0.0;
     }
   }
 
@@ -101,15 +96,14 @@ class Sweep {
     copy_solution(tangent);
     pull_outputs(direction);
     adjoint_.solve(memory_.kept_pulled);
-    flag_choices();
+    choices_.flag();
     copy_solution(pulled);
     push_data(direction, pulled.x, pulled.z, false);
     adjoint_.add_curvature(memory_.kept_tangent, memory_.kept_pulled);
     adjoint_.solve();
     adjoint_.drop_curvature();
     write_gradients(direction, partial, [&](const Place& where) {
-      return linear(where) + bilinear(where, adjoint_.a, adjoint_.y, adjoint_.x, z_) +
-             bilinear(where, pulled.x, pulled.z, tangent.x, tangent.z);
+      return data_.cotangent(where) + bilinear(where, pulled.x, pulled.z, tangent.x, tangent.z);
     });
   }
 
@@ -132,11 +126,10 @@ class Sweep {
   // q and b, which only points near a kink and on the central path are compared with.
   void load_vectors() {
     for (int lane = 0; lane < W; ++lane) {
-      job_.locator.locate(instance(lane), stage_.pointers);
-      for (Index j = 0; j < plan_.n; ++j)
-        lane_of(adjoint_.program.q, j, lane) = job_.compiled.values(structure_.q_offset() + plan_.variable_of[j], stage_.pointers);
-      for (Index r = 0; r < plan_.m; ++r)
-        lane_of(adjoint_.program.b, r, lane) = on_[r][lane] ? job_.compiled.values(structure_.b_offset() + r, stage_.pointers) : 1.0;
+      job_.locator.locate(instance(lane), scratch_.parameters);
+      const auto value = [&](Index v) { return job_.compiled.values(v, scratch_.parameters); };
+      load_q(adjoint_.program, structure_, lane, value);
+      for (Index r = 0; r < plan_.m; ++r) lane_of(adjoint_.program.b, r, lane) = on_[r][lane] ? value(structure_.b_offset() + r) : 1.0;
     }
   }
 
@@ -161,89 +154,9 @@ class Sweep {
     for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = select(on_[r], pull(plan_.n + r), V{});
   }
 
-  // Where (a, y) is not determined, whether gradients are: a solution that is not unique jumps if a parameter can push it along a flat
-  // direction, a row at a kink matters if its slack moves with parameters, and so do multipliers to choose from if their rows do.
-  void notice_choices() {
-    shifted_ = turned_ = M{};
-    if (!any(adjoint_.doubtful())) return;
-    M lanes, kinks{};
-    const V *a = adjoint_.a, *y = adjoint_.y, *x = adjoint_.x, *z = adjoint_.z;
-    V noise{};
-    for (Index i = plan_.zero; i < plan_.m; ++i)
-      if (any(lanes = adjoint_.kink(i, noise)))
-        kinks |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); }, noise);
-    if (any(kinks)) adjoint_.count_kinks_as_active(kinks);
-    adjoint_.degenerate |= kinks;
-    for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k)
-      adjoint_.degenerate |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
-    for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
-      shifted_ |= lanes & felt([&](const Place& where) { return linear(where) + bilinear(where, a, y, x, z); });
-      turned_ |= lanes & adjoint_.movable() & felt([&](const Place& where) {
-        return where.kind == Place::A ? y[where.row] * (1.0 + 0.618 * static_cast<double>(where.column % 97)) : V{};
-      });
-    }
-  }
-
-  // Flags lanes in which the last (a, y) would give another gradient with other multipliers: rows that move and are not always followed,
-  // or rows that turn, z changing with them.
-  void flag_choices() {
-    if (!any(shifted_ | turned_)) return;
-    M moves{};
-    for (Index j = 0; j < plan_.n; ++j) moves |= adjoint_.a[j] != 0.0;
-    adjoint_.degenerate |= (shifted_ & adjoint_.leans) | (turned_ & moves);
-  }
-
-  // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms, and, changing by its own size or by 1, moves
-  // more than `noise`.
-  template <class Cotangent>
-  M felt(Cotangent&& cotangent, V noise = V{}) {
-    const Transpose& Mt = job_.compiled.M_transpose;
-    M lanes{};
-    for (std::size_t e = 0; e + 1 < Mt.begin.size(); ++e) {
-      V sum = V{}, size = V{};
-      for (Index t = Mt.begin[e]; t < Mt.begin[e + 1]; ++t) {
-        const V term = Mt.coefficient[t] * cotangent(job_.compiled.place[Mt.row[t]]);
-        sum += term;
-        size += abs(term);
-      }
-      const M moved = (abs(sum) > 1e-8 * size) & ~lanes;
-      if (any(moved)) lanes |= any(noise > 0.0) ? moved & (abs(sum) * magnitude(e) > noise) : moved;
-    }
-    return lanes;
-  }
-
-  // max(|θ_e|, 1)
-  V magnitude(std::size_t e) {
-    const auto& begin = job_.compiled.parameter_begin;
-    const std::size_t p = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), static_cast<Index>(e)) - begin.begin()) - 1;
-    V size{};
-    for (int lane = 0; lane < W; ++lane) {
-      job_.locator.locate(instance(lane), stage_.pointers);
-      size[lane] = std::max(1.0, std::abs(stage_.pointers[p][static_cast<Index>(e) - begin[p]]));
-    }
-    return size;
-  }
-
   void copy_solution(const Pair<V>& to) {
     std::copy(adjoint_.a, adjoint_.a + plan_.n, to.x);
     std::copy(adjoint_.y, adjoint_.y + plan_.m, to.z);
-  }
-
-  // The cotangent of an entry of the value vector, from the solution (a, y): linear for q and b, …
-  CVXL_INLINE V linear(const Place& where) const {
-    return where.kind == Place::q ? -adjoint_.a[where.row] : where.kind == Place::b ? adjoint_.y[where.row] : V{};
-  }
-
-  // … bilinear with (x, z) for P and A.
-  CVXL_INLINE static V bilinear(const Place& where, const V* a, const V* y, const V* x, const V* z) {
-    switch (where.kind) {
-      case Place::P:
-        return where.row == where.column ? -a[where.row] * x[where.row] : -(a[where.row] * x[where.column] + a[where.column] * x[where.row]);
-      case Place::A:
-        return -(z[where.row] * a[where.column] + y[where.row] * x[where.column]);
-      default:
-        return V{};
-    }
   }
 
   template <class Cotangent>
@@ -273,14 +186,14 @@ class Sweep {
   void push_data(std::int64_t direction, const V* x, const V* z, bool vectors) {
     for (Index j = 0; j < plan_.n; ++j) adjoint_.r1[j] = V{};
     for (int lane = 0; lane < W; ++lane) {
-      job_.tangents->locate(row(direction, lane), stage_.pointers);
+      job_.tangents->locate(row(direction, lane), scratch_.parameters);
       push_lane(lane, x, z, vectors);
     }
     for (Index r = 0; r < plan_.m; ++r) adjoint_.r2[r] = select(on_[r], adjoint_.r2[r], V{});
   }
 
   void push_lane(int lane, const V* x, const V* z, bool vectors) {
-    const auto tangent = [&](Index v) { return job_.compiled.values(v, stage_.pointers); };
+    const auto tangent = [&](Index v) { return job_.compiled.values(v, scratch_.parameters); };
     const auto r1 = [&](Index j) -> double& { return lane_of(adjoint_.r1, j, lane); };
     for (Index i = 0; i < plan_.n; ++i) {
       if (vectors) r1(i) -= tangent(structure_.q_offset() + plan_.variable_of[i]);
@@ -307,15 +220,16 @@ class Sweep {
   const AdjointJob& job_;
   const Structure& structure_;
   const Plan& plan_;
-  SweepMemory<V> memory_;
+  AdjointMemory<V> memory_;
   Adjoint<V>& adjoint_ = memory_.adjoint;
-  Stage& stage_ = memory_.stage;
+  InstanceScratch& scratch_ = memory_.scratch;
   V* z_ = memory_.z;
   Mask<W>* on_ = memory_.on;
   std::int64_t first_ = 0;
   int count_ = 0;
   M valid_{};
-  M shifted_{}, turned_{};  // lanes in which a choice of multipliers moves gradients through y, through z
+  DataCotangent<V> data_{adjoint_.a, adjoint_.y, adjoint_.x, z_};
+  Choices<V> choices_{job_, adjoint_, data_, scratch_};
 };
 
 }  // namespace cvxl::CVXL_ISA

@@ -56,9 +56,9 @@ struct RowRun {
   Index first, rows;
 };
 
-// A cone of the structure with its place: rows [first, first + rows()).
+// A cone of the structure with its place: rows [first, first + rows()), at least one, and its number among those of its kind.
 struct ConeBlock : Cone {
-  Index first = 0;
+  Index first = 0, number = 0;
 };
 
 struct Plan {

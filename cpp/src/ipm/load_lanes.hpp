@@ -1,7 +1,7 @@
 #pragma once
 // The start of an instance, as far as it is the same in both loops.
 
-#include "kkt/equilibrate.hpp"
+#include "kkt/equilibration.hpp"
 #include "lanes/lanes.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -15,15 +15,15 @@ void forget_point(State<V>& st, Mask<lanes_of<V>> lanes) {
 }
 
 // Fills idle lanes with the next instances, in equilibrated units, at x = 0 and before their first iteration, and returns which lanes
-// these are. `exhausted`: the feed has no more. `shared_matrices` as for the loops.
-template <class V, template <class> class State, class Feed>
-Mask<lanes_of<V>> load_idle(State<V>& st, Feed& feed, bool shared_matrices, bool& exhausted) {
+// these are. `exhausted`: the loader has no more. `shared_matrices` as for the loops.
+template <class V, template <class> class State, class Loader>
+Mask<lanes_of<V>> load_idle(State<V>& st, Loader& loader, bool shared_matrices, bool& exhausted) {
   const Mask<lanes_of<V>> idle = ~st.live();
   Mask<lanes_of<V>> loaded{};
   if (!any(idle) || exhausted) return loaded;
   for (int lane = 0; lane < lanes_of<V>; ++lane) {
     if (!idle[lane]) continue;
-    if (!feed.load(lane)) {
+    if (!loader.load(lane)) {
       exhausted = true;
       break;
     }

@@ -10,14 +10,14 @@
 namespace cvxl::CVXL_ISA {
 
 template <class V>
-class Scaling {
+class Equilibration {
  public:
   using M = Mask<lanes_of<V>>;
   V *D, *E, *D_inverse, *E_inverse;
   V c = V{} + 1.0;
 
   // Norms within [1/spread, spread] are left alone.
-  Scaling(const Plan& plan, Arena& arena, double spread)
+  Equilibration(const Plan& plan, Arena& arena, double spread)
       : D(arena.take<V>(plan.n)),
         E(arena.take<V>(plan.m)),
         D_inverse(arena.take<V>(plan.n)),

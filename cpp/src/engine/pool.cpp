@@ -1,12 +1,9 @@
-#include "batch/pool.hpp"
+#include "engine/pool.hpp"
 
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 #include <unistd.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #include <algorithm>
 #include <atomic>
@@ -21,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "lanes/pause.hpp"
+
 namespace cvxl {
 namespace {
 
@@ -32,11 +31,8 @@ constexpr auto patience = std::chrono::microseconds(200);
 
 template <class Condition>
 void spin_until(Condition&& condition) {
-  for (const auto end = std::chrono::steady_clock::now() + patience; !condition() && std::chrono::steady_clock::now() < end;) {
-#if defined(__SSE2__)
-    for (int i = 0; i < 16; ++i) _mm_pause();
-#endif
-  }
+  for (const auto end = std::chrono::steady_clock::now() + patience; !condition() && std::chrono::steady_clock::now() < end;)
+    for (int i = 0; i < 16; ++i) pause();
 }
 
 class Pool {

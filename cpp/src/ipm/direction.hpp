@@ -1,0 +1,140 @@
+#pragma once
+// Directions of the homogeneous loop (ipm/homogeneous.hpp), put together from solutions of two systems, and how far they lead.
+
+#include "ipm/embedding.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+// K (x, z) = (r1, r2); r2 and z in the frames. In lanes that call for it, refined until regularization has no part in it.
+template <class V>
+void solve(Embedding<V>& st, V* x, V* z) {
+  st.spoil_scratch();
+  st.cones.check_frames();
+  st.kkt.solve(st.rotated.A, st.r1, st.r2, x, z);
+  if (!any(st.refine)) return;
+  V before = splat<V>(__builtin_inf());
+  for (int pass = 0;; ++pass) {
+    st.rotated.products(x, z, st.t1, st.t2, st.t3);
+    V size = V{}, scale = V{};
+    for (Index j = 0; j < st.plan.n; ++j) {
+      st.t1[j] = st.r1[j] - (st.t1[j] + st.t3[j]);
+      size = max(size, abs(st.t1[j]));
+      scale = max(scale, abs(st.r1[j]));
+    }
+    for (Index i = 0; i < st.plan.m; ++i) {
+      st.t2[i] = select(st.off[i], V{}, st.r2[i] - (st.t2[i] - st.H[i] * z[i]));
+      size = max(size, abs(st.t2[i]));
+      scale = max(scale, abs(st.r2[i]));
+    }
+    if (pass > 0) {  // take back what made it worse
+      const MaskOf<V> worse = ~(size <= before);
+      for (Index j = 0; j < st.plan.n; ++j) x[j] -= select(worse, st.cx[j], V{});
+      for (Index i = 0; i < st.plan.m; ++i) z[i] -= select(worse, st.cz[i], V{});
+      size = select(worse, V{}, size);
+    }
+    const MaskOf<V> busy = st.refine & (size > refined_direction * scale + refined_least) & (size < progress * before);
+    if (pass == refinements || !any(busy)) return;
+    before = select(busy, size, V{});
+    st.kkt.solve(st.rotated.A, st.t1, st.t2, st.cx, st.cz);
+    for (Index j = 0; j < st.plan.n; ++j) x[j] += st.cx[j] = select(busy, st.cx[j], V{});
+    for (Index i = 0; i < st.plan.m; ++i) z[i] += st.cz[i] = select(busy, st.cz[i], V{});
+  }
+}
+
+// (x₂, z₂). In starting lanes of linear programs (0, b), which gives the primal half of the starting point.
+template <class V>
+void constant_system(Embedding<V>& st) {
+  const MaskOf<V> primal_only = st.plan.P.nnz() == 0 ? st.start : MaskOf<V>{};
+  for (Index j = 0; j < st.plan.n; ++j) st.r1[j] = select(primal_only | st.polish, V{}, -st.program.q[j]);
+  std::copy(st.program.b, st.program.b + st.plan.m, st.b);
+  st.cones.forward(st.b);
+  for (Index i = 0; i < st.plan.m; ++i) st.r2[i] = select(st.polish, V{}, st.b[i]);
+  solve(st, st.x2, st.z2);
+}
+
+// (x₁, z₁) of the affine direction; in starting lanes (-q, 0), the dual half; in polishing ones the step.
+template <class V>
+void affine_system(Embedding<V>& st) {
+  for (Index j = 0; j < st.plan.n; ++j) st.r1[j] = select(st.start, -st.program.q[j], -st.rx[j]);
+  for (Index i = 0; i < st.plan.m; ++i)
+    st.r2[i] = select(st.start, V{}, (st.is_equality(i) ? V{} : select(st.polish, V{}, st.s[i])) - st.rz[i]);
+  st.cones.forward(st.r2);
+  solve(st, st.x1, st.z1);
+}
+
+// (dx, dz, ds, dτ, dκ) from the two solutions; c in `slack`, (1 - σ) in `keep`.
+template <class V>
+CVXL_INLINE void assemble(Embedding<V>& st, const V* slack, V keep, V d_kappa, V& dtau, V& dkappa) {
+  const V xi = 1.0 / st.tau;
+  V linear1 = V{}, linear2 = V{}, cross1 = V{}, cross2 = V{}, norm2 = V{};
+  for (Index j = 0; j < st.plan.n; ++j) {
+    linear1 += st.program.q[j] * st.x1[j];
+    linear2 += st.program.q[j] * st.x2[j];
+    cross1 += st.Px[j] * st.x1[j];
+    cross2 += st.Px[j] * st.x2[j];
+    norm2 += st.x[j] * st.Px[j];
+  }
+  for (Index i = 0; i < st.plan.m; ++i) {
+    linear1 += st.b[i] * st.z1[i];
+    linear2 += st.b[i] * st.z2[i];
+  }
+  const V numerator = keep * st.rtau - d_kappa * xi + linear1 + 2.0 * xi * cross1;
+  const V denominator = st.kappa * xi - linear2 - 2.0 * xi * cross2 + xi * xi * norm2;
+  dtau = numerator / denominator;
+  dkappa = -(d_kappa + st.kappa * dtau) * xi;
+  for (Index j = 0; j < st.plan.n; ++j) st.dx[j] = st.x1[j] + dtau * st.x2[j];
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.dz[i] = st.z1[i] + dtau * st.z2[i];
+    st.ds[i] = st.H[i] * st.dz[i];
+  }
+  st.cones.back(st.dz);
+  st.cones.back(st.ds);
+  for (Index i = 0; i < st.plan.zero; ++i) st.ds[i] = V{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) st.ds[i] = -(slack[i] + st.ds[i]);
+}
+
+// The step to the boundary, at most 1.
+template <class V>
+CVXL_INLINE V longest(Embedding<V>& st, V dtau, V dkappa) {
+  const V reach = max(max(st.cones.reach(st.s, st.ds, st.z, st.dz), splat<V>(1.0)), max(-dtau / st.tau, -dkappa / st.kappa));
+  V alpha = 1.0 / reach;
+  alpha = select(finite(alpha), alpha, V{});
+  if (!st.cones.symmetric()) alpha = st.cones.backtrack(st.s, st.ds, st.z, st.dz, min(alpha, splat<V>(nearly_whole)), st.interior);
+  return alpha;
+}
+
+// In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible by
+// less than one.
+template <class V>
+V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
+  MaskOf<V> off = st.dual & st.interior;
+  for (int trial = 0; trial < recentrings && any(off); ++trial) {
+    V sz = V{};
+    for (Index i = st.plan.zero; i < st.plan.m; ++i) sz += (st.s[i] + alpha * st.ds[i]) * (st.z[i] + alpha * st.dz[i]);
+    const V tau = st.tau + alpha * dtau, kappa = st.kappa + alpha * dkappa;
+    const double degree = st.cones.degree() + 1.0;
+    const V tiny = splat<V>(1e-300), mu = (sz + tau * kappa) / degree;
+    const V barrier = degree * log(max(mu, tiny)) - log(max(tau, tiny)) - log(max(kappa, tiny)) +
+                      st.cones.barrier(st.s, st.ds, st.z, st.dz, alpha);
+    off &= ~(barrier < off_centre);
+    alpha *= select(off, splat<V>(recentring), splat<V>(1.0));
+  }
+  return select(off, V{}, alpha);
+}
+
+// The starting point: x and s from the first system, z from the second (both from the first where there is a quadratic term).
+template <class V>
+void keep_start(Embedding<V>& st) {
+  const bool lp = st.plan.P.nnz() == 0;
+  std::copy(st.z2, st.z2 + st.plan.m, st.t2);
+  std::copy(lp ? st.z1 : st.z2, (lp ? st.z1 : st.z2) + st.plan.m, st.cz);
+  st.cones.back(st.t2);
+  st.cones.back(st.cz);
+  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(st.start, st.x2[j], st.x[j]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.s[i] = select(st.start, i < st.plan.zero ? V{} : -st.t2[i], st.s[i]);
+    st.z[i] = select(st.start, st.cz[i], st.z[i]);
+  }
+}
+
+}  // namespace cvxl::CVXL_ISA
