@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.conic_families import ALL
 from benchmarks.contenders import CONTENDERS
 from benchmarks.plot import plot
 from benchmarks.report import Results, console, measure, summary, table
 from benchmarks.runner import Plan
+from problems.conic_families import ALL
 
 
 def arguments() -> argparse.Namespace:

@@ -16,9 +16,9 @@ import cvxpy as cp
 import numpy as np
 from rich.table import Table
 
-from benchmarks.families import Parametrized
 from benchmarks.report import console
 from cvxpylayers.numpy import CvxpyLayer
+from problems.families import Parametrized
 
 PROMISE: Final = 1.5  # times CVXPY's canonicalization
 _COUNTER: Final = itertools.count(1)  # makes every problem a new one, since layers that are built alike share what they can

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.canonical import Canonical, canonicalize, evaluate, margins, reference
 from benchmarks.contenders import Array, Case
-from benchmarks.families import Arrays, Family
+from problems.canonical import Canonical, canonicalize, evaluate, margins, reference
+from problems.families import Arrays, Family
 
 SEED = 20  # of the parameters; cotangents, which must not be functions of them, take the next
 CHECK_POOL = 8  # draws per instance of the check

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.cases import CHECK_POOL, Cases, Draw, layer_case
-from benchmarks.conic_families import CONIC
 from benchmarks.contenders import Array, Case
-from benchmarks.families import Arrays, Family
 from cvxpylayers._layer.layer import Layer
-from tests.oracles import OracleEngine
-from tests.projections import spectrum
+from problems.conic_families import CONIC
+from problems.families import Arrays, Family
+from problems.oracles import OracleEngine
+from problems.projections import spectrum
 
 
 def cases_of(family: Family) -> Cases | ConicCases:

@@ -1,6 +1,6 @@
 """Does the native engine tell the truth on cones? ``python -m benchmarks.conic_truth``: random conic programs, every mix of cones.
 
-Each instance is built around its solution or certificate (``tests.conic``), so that status, objective and x are known exactly;
+Each instance is built around its solution or certificate (``problems.conic``), so that status, objective and x are known exactly;
 Clarabel solves every one as well. The exit code is 1 if one of the promises printed under the table is broken.
 """
 
@@ -21,7 +21,8 @@ from benchmarks.truth import distance, share, worst
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Status
-from tests.conic import KINDS, Draw, dual_infeasible, primal_infeasible, random_cones, random_conic, rescaled
+from problems.conic import Draw, dual_infeasible, primal_infeasible, random_conic, rescaled
+from problems.mixes import CONES, random_cones
 
 Rng = np.random.Generator
 BATCH = 32  # instances of one pattern: half of them solvable, a quarter of each kind of infeasible ones
@@ -107,13 +108,13 @@ def rows(count: int) -> Iterator[tuple[str, str, Iterator[Tally]]]:
     def row(kinds: tuple[str, ...], decades: float = 0.0) -> Iterator[Tally]:
         return (pattern(rng, kinds, decades) for _ in range(patterns))
 
-    for kind in KINDS[2:]:
+    for kind in CONES[2:]:
         yield "alone", kind, row((kind,))
-    for pair in combinations(KINDS[1:], 2):
+    for pair in combinations(CONES[1:], 2):
         yield "pairs", " and ".join(pair), row(pair)
-    yield "together", "all", row(KINDS)
+    yield "together", "all", row(CONES)
     for decades in (1.0, 2.0, 4.0):
-        yield "scaled", f"all, scales 1e±{decades:.0f}", row(KINDS, decades)
+        yield "scaled", f"all, scales 1e±{decades:.0f}", row(CONES, decades)
 
 
 COLUMNS = (

@@ -93,8 +93,8 @@ class Layer(Contender):
     def __init__(self, case: Case, **options: Any) -> None:
         import torch
 
-        from benchmarks.conic_families import EVERY_SIZE
         from cvxpylayers.torch import CvxpyLayer
+        from problems.conic_families import EVERY_SIZE
 
         self.torch = torch
         family = EVERY_SIZE[case.family]

@@ -21,14 +21,14 @@ import jax
 import numpy as np
 import torch
 
-from benchmarks.conic_families import ALL, CONIC_SMALL
-from benchmarks.families import SMALL, Array, Arrays, Family, Parametrized, Rng, status_family
 from cvxpylayers import MissingPackageError, SolveInfo, UnsupportedConeError
 from cvxpylayers.engines import names
 from cvxpylayers.errors import DerivativeError, OptionError
 from cvxpylayers.jax import CvxpyLayer as JaxLayer
 from cvxpylayers.numpy import CvxpyLayer
 from cvxpylayers.torch import CvxpyLayer as TorchLayer
+from problems.conic_families import ALL, CONIC_SMALL
+from problems.families import SMALL, Array, Arrays, Family, Parametrized, Rng, status_family
 
 BATCH, DIRECTIONS = 3, 2
 NATIVE = {

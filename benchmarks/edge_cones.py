@@ -10,10 +10,11 @@ import numpy as np
 from benchmarks.edge_families import PENALTIES, TIES, Edge, Truth, flat, units, wide
 from benchmarks.edge_scales import BOUNDS, SHIFTS, UNITS, powers, shift
 from benchmarks.edge_weights import WEIGHTS, eye, norm2
-from benchmarks.families import Array, Arrays, Parametrized, Rng
 from cvxpylayers._program import CompiledProblem, Cones
-from tests.conic import MIXES, random_conic
-from tests.oracles import jacobian, reference, sharpen
+from problems.conic import random_conic
+from problems.families import Array, Arrays, Parametrized, Rng
+from problems.mixes import MIXES
+from problems.oracles import jacobian, reference, sharpen
 
 
 def norm_penalty() -> Edge:

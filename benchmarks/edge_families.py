@@ -13,8 +13,8 @@ import cvxpy as cp
 import numpy as np
 
 from benchmarks.exact import Program, answers, rational
-from benchmarks.families import Array, Arrays, Parametrized, Rng
 from cvxpylayers._program import CompiledProblem
+from problems.families import Array, Arrays, Parametrized, Rng
 
 
 class Truth(NamedTuple):

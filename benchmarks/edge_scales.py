@@ -6,7 +6,7 @@ import cvxpy as cp
 import numpy as np
 
 from benchmarks.edge_families import Edge, H, Program, Truth, constant, exact, short, wide, zeros
-from benchmarks.families import Array, Arrays, Parametrized, Rng
+from problems.families import Array, Arrays, Parametrized, Rng
 
 EYE = constant(np.eye(3))
 SUM = constant(np.ones((1, 3)))

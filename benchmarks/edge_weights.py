@@ -9,7 +9,7 @@ import cvxpy as cp
 import numpy as np
 
 from benchmarks.edge_families import Edge, Truth, flat, short, wide
-from benchmarks.families import Array, Arrays, Parametrized, Rng
+from problems.families import Array, Arrays, Parametrized, Rng
 
 
 def weight(rng: Rng, shape: Any) -> Array:

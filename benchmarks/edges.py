@@ -26,12 +26,12 @@ from benchmarks.edge_cones import CONES, ENGINES, SMOOTHED
 from benchmarks.edge_families import PENALTIES, TIES, Edge, Truth, flat
 from benchmarks.edge_scales import BOUNDS, FADING, SHIFTS, UNITS
 from benchmarks.edge_weights import KINKS, WEIGHTS
-from benchmarks.families import Array, Arrays
 from benchmarks.readme_table import insert
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import CompiledProblem, Status
 from cvxpylayers.numpy import CvxpyLayer, Linearization
+from problems.families import Array, Arrays
 
 EDGES: tuple[Edge, ...] = (*PENALTIES, *TIES, *KINKS, *WEIGHTS, *FADING, *SHIFTS, *BOUNDS, *UNITS, *CONES, *SMOOTHED, *ENGINES)
 CHUNK = 128  # instances of a call

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.conic_families import cut_relaxation, entropy, robust_portfolio
-from benchmarks.families import Family, dense_qp, mpc, nnls, portfolio, transport
 from benchmarks.readme_table import insert
 from benchmarks.report import number
 from cvxpylayers import MissingPackageError, Status, UnsupportedConeError
 from cvxpylayers.engines import names
 from cvxpylayers.numpy import CvxpyLayer
+from problems.conic_families import cut_relaxation, entropy, robust_portfolio
+from problems.families import Family, dense_qp, mpc, nnls, portfolio, transport
 
 LINEAR = (nnls(), portfolio(10), dense_qp(20), dense_qp(50), mpc(4, 2, 10), transport(6, 6))
 FAMILIES = (*LINEAR, robust_portfolio(10), entropy(10), cut_relaxation(5))

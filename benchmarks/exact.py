@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.families import Array, Rng
+from problems.families import Array, Rng
 
 STEP = Fraction(1, 2**240)  # of differences of data that are polynomials in the parameters
 SAMPLES = 8  # random directions, besides ± each parameter, in which linearity is checked

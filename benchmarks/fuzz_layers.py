@@ -14,17 +14,14 @@ import struct
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
 
 from cvxpylayers import _file
 from cvxpylayers.errors import CvxpyLayersError
-from cvxpylayers.numpy import CvxpyLayer
+from problems.layers import HEAD, LAYERS, rewritten, sealed
 
-_HEAD = 16
 _VALUES = (
     0,
     -1,
@@ -48,50 +45,6 @@ _VALUES = (
 )
 
 
-def _quadratic() -> tuple[CvxpyLayer, list[Any]]:
-    x, A, b = cp.Variable(2, name="x"), cp.Parameter((3, 2), name="A"), cp.Parameter(3, name="b")
-    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [x >= 0]), [A, b], [x], solver_args={"tolerance": 1e-9})
-    rng = np.random.default_rng(0)
-    return layer, [rng.standard_normal((7, 3, 2)), rng.standard_normal((7, 3))]
-
-
-def _conic() -> tuple[CvxpyLayer, list[Any]]:
-    x, X = cp.Variable(3, name="x"), cp.Variable((2, 2), PSD=True, name="X")
-    c, r = cp.Parameter(3, name="c"), cp.Parameter(nonneg=True, name="r")
-    cones = [cp.norm(x) <= r, cp.trace(X) == 1, X[0, 1] == x[0] / 4, cp.exp(x[1]) <= 2, cp.power(x[2] + 3, 0.3, approx=False) >= 1]
-    return CvxpyLayer(cp.Problem(cp.Minimize(c @ x + X[0, 0]), cones), [c, r], [x, X]), [np.eye(3), np.ones(3)]
-
-
-def _geometric() -> tuple[CvxpyLayer, list[Any]]:
-    x, a = cp.Variable(2, pos=True, name="x"), cp.Parameter(2, pos=True, name="a")
-    problem = cp.Problem(cp.Minimize(a[0] * x[0] + a[1] / (x[0] * x[1])), [x[1] <= 2])
-    return CvxpyLayer(problem, [a], [x], gp=True), [np.array([[1.0, 2.0], [3.0, 0.5]])]
-
-
-def _declared() -> tuple[CvxpyLayer, list[Any]]:
-    x = cp.Variable(2, name="x")
-    S, u = cp.Parameter((2, 2), PSD=True, name="S"), cp.Parameter(2, bounds=[0, 3], name="u")
-    problem = cp.Problem(cp.Maximize(cp.sum(x) - cp.quad_form(x, S)), [x <= u])
-    return CvxpyLayer(problem, [S, u], [x], on_failure="nan", solver="CLARABEL"), [np.eye(2) + 1, np.ones((3, 2))]
-
-
-LAYERS: dict[str, Callable[[], tuple[CvxpyLayer, list[Any]]]] = {
-    "quadratic": _quadratic,
-    "conic": _conic,
-    "geometric": _geometric,
-    "declared": _declared,
-}
-
-
-def rewritten(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
-    """The file with another header, and a digest that fits."""
-    (length,) = struct.unpack_from("<I", data, 12)
-    header = json.loads(data[_HEAD : _HEAD + length])
-    change(header)
-    text = json.dumps(header).encode()
-    return _sealed(data[:12] + struct.pack("<I", len(text)) + _file._padded(text) + data[_HEAD + _file._up(length) : -16])
-
-
 def trial(data: bytes) -> str:
     """What became of a file: "refused", "solved", or the name of an exception that must not be."""
     try:
@@ -104,10 +57,6 @@ def trial(data: bytes) -> str:
     except Exception as error:  # what is looked for
         return f"{type(error).__name__}: {error}"
     return "solved"
-
-
-def _sealed(content: bytes) -> bytes:
-    return content + _file._digest(content)
 
 
 def _nodes(tree: Any) -> list[tuple[Any, Any]]:
@@ -129,17 +78,17 @@ def _mutated(data: bytes, rng: random.Random) -> bytes:
         content = bytearray(data[:-16])
         for _ in range(rng.randint(1, 3)):
             content[rng.randrange(len(content))] = rng.randrange(256)
-        return _sealed(bytes(content))
+        return sealed(bytes(content))
     if kind == 1:
         (length,) = struct.unpack_from("<I", data, 12)
-        content, begin = bytearray(data[:-16]), _HEAD + _file._up(length)
+        content, begin = bytearray(data[:-16]), HEAD + _file._up(length)
         for _ in range(rng.randint(1, 3)):
             word = rng.choice([0, 1, 2, 3, 5, 2**31 - 1, 2**32 - 1, rng.randrange(2**32)])
             struct.pack_into("<I", content, begin + 4 * rng.randrange((len(content) - begin) // 4), word)
-        return _sealed(bytes(content))
+        return sealed(bytes(content))
     if kind == 2:
         cut = rng.randrange(len(data))
-        return _sealed(data[:cut] + data[cut + rng.randint(1, 64) : -16])
+        return sealed(data[:cut] + data[cut + rng.randint(1, 64) : -16])
 
     def change(header: dict[str, Any]) -> None:
         for _ in range(rng.randint(1, 3)):

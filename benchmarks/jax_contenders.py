@@ -21,8 +21,8 @@ class JaxLayer(Contender):
 
     def __init__(self, case: Case, *, compiled: bool, **options: Any) -> None:
         self.jax = jax = _jax()
-        from benchmarks.conic_families import EVERY_SIZE
         from cvxpylayers.jax import CvxpyLayer
+        from problems.conic_families import EVERY_SIZE
 
         family = EVERY_SIZE[case.family]
         problem, parameters, variables = family.make()

@@ -16,10 +16,10 @@ from rich.table import Table
 
 from benchmarks.cases import layer_case
 from benchmarks.contenders import Layer
-from benchmarks.families import FAMILIES, SOME
 from benchmarks.jax_contenders import JaxLayer
 from benchmarks.overhead import median_seconds
 from benchmarks.report import console
+from problems.families import FAMILIES, SOME
 
 
 class Kernel:

@@ -11,12 +11,12 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.conic_families import ALL
 from benchmarks.contenders import CONTENDERS, OURS
-from benchmarks.families import SOME
 from benchmarks.jax_overhead import Line, lines
 from benchmarks.report import Results, console, geometric_mean, measure, number
 from benchmarks.runner import MODES, Accuracy, Plan
+from problems.conic_families import ALL
+from problems.families import SOME
 
 JAX, DEFAULT_1X = "ours-jax", "1x-jax"
 ROWS = (JAX, OURS, DEFAULT_1X, "1x-jax-moreau", "qpax", "jaxopt-osqp", "jaxopt-box")

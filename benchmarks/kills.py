@@ -15,13 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import cvxpy as cp
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pd
 import pyarrow.parquet as pq
 
-from cvxpylayers.numpy import CvxpyLayer
+from problems.layers import shrunken
 
 
 def run(*, kills: int, files: int, rows: int, seed: int) -> int:
@@ -34,7 +33,7 @@ def run(*, kills: int, files: int, rows: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         (source := work / "in").mkdir()
-        layer = _layer()
+        layer = shrunken()
         layer.save(work / "layer")
         numbers = np.random.default_rng(seed).standard_normal((files, rows, 2))
         for k, part in enumerate(numbers):
@@ -53,11 +52,6 @@ def run(*, kills: int, files: int, rows: int, seed: int) -> int:
         assert found.equals(expected), "results differ from those of a run without interruption"
         assert not list(target.glob(".*")), "something temporary is left"
     return met
-
-
-def _layer() -> CvxpyLayer:
-    x, b = cp.Variable(2, name="x"), cp.Parameter(2, name="b")
-    return CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b) + cp.norm1(x)), [x <= 2]), [b], [x])
 
 
 def _killed(command: list[object], target: Path, rng: random.Random, each: float) -> int:

@@ -14,9 +14,9 @@ import cvxpy as cp
 import numpy as np
 from rich.table import Table
 
-from benchmarks.families import Parametrized
 from benchmarks.report import console
 from cvxpylayers.numpy import CvxpyLayer
+from problems.families import Parametrized
 
 REPEATS: Final = 3
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.canonical import canonicalize
 from benchmarks.cases import layer_case
 from benchmarks.contenders import Layer
-from benchmarks.families import FAMILIES, SOME
 from benchmarks.report import console
+from problems.canonical import canonicalize
+from problems.families import FAMILIES, SOME
 
 MB = 1 / 2**20
 

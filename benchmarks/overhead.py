@@ -19,8 +19,8 @@ from rich.table import Table
 
 from benchmarks.cases import layer_case
 from benchmarks.contenders import Case, Layer
-from benchmarks.families import FAMILIES, SOME
 from benchmarks.report import console
+from problems.families import FAMILIES, SOME
 
 
 class Times(NamedTuple):

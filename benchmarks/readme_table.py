@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.conic_families import ALL, CONIC
 from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.report import DEFAULT_1X, MOREAU, Results, mean, number
+from problems.conic_families import ALL, CONIC
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 HEADINGS = {"gradient": "forward + backward", "forward": "forward"}

@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.cases import Cases
 from benchmarks.conic_cases import ConicCases, cases_of
-from benchmarks.conic_families import ALL
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import REQUIREMENTS, ROOT, ensure, python_of
+from problems.conic_families import ALL
 
 CHECK_BATCH = 8
 MODES = ("forward", "gradient")

@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.families import FAMILIES, SMALL, Family, status_family
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.foreign.clarabel import Outcome, solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status
-from tests.kinds import HARSH, INFEASIBLE, KINDS, SCALED
-from tests.oracles import jacobian, reference
-from tests.programs import Array, Kind, batch_of, draw, family_batch
+from problems.families import FAMILIES, SMALL, Family, status_family
+from problems.kinds import HARSH, INFEASIBLE, KINDS, SCALED, random_kind
+from problems.oracles import jacobian, reference
+from problems.programs import Array, Kind, batch_of, draw, family_batch
 
 UNIQUE = 1e-2  # smallest singular value of [P; active rows of A] from which x is compared
 
@@ -160,17 +160,6 @@ def of_kind(kind: Kind, count: int, seed: int, unique: bool | None = None, dense
 def patterns(kind: Kind, count: int, dense: bool = True) -> Iterator[Sample]:
     """``count`` instances of a kind, over four sparsity patterns."""
     return (of_kind(kind, count // 4, seed, kind.unique, dense) for seed in range(4))
-
-
-def random_kind(rng: np.random.Generator) -> Kind:
-    """Sizes, ranks and densities at random."""
-    n = int(rng.integers(1, 25))
-    zero, nonneg = int(rng.integers(0, n // 3 + 1)), int(rng.integers(0, 2 * n + 1))
-    rank = int(rng.choice([0, n, rng.integers(0, n + 1)]))
-    active = int(rng.integers(0, min(nonneg, n - zero) + 1))
-    return Kind(
-        n, zero, nonneg, rank, active, density=float(rng.choice([1.0, 0.5, 0.2])), regular=False, stored=bool(rng.integers(2))
-    )
 
 
 def rows(count: int) -> Iterator[tuple[str, str, Iterator[Sample]]]:

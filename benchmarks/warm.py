@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from benchmarks.families import FAMILIES, SOME
 from benchmarks.report import console
 from cvxpylayers import WarmStart
 from cvxpylayers.torch import CvxpyLayer
+from problems.families import FAMILIES, SOME
 
 
 def measure(layer: CvxpyLayer, sequence: list[list[torch.Tensor]], warm: bool) -> tuple[float, float]:

@@ -36,13 +36,20 @@ FRAMEWORKS = {"torch", "jax", "jaxlib", "mlx", "tensorflow"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 CALLER = Path("_engines/foreign/cvxpy_solver.py")  # its engine is whatever CVXPY can call
 TABLE = Path(__file__).parents[1] / "ARCHITECTURE.md"
+# Folders of the checkout, and what each must not import; the package imports none of them.
+BESIDE = {
+    "src": {"problems", "tests", "benchmarks"},
+    "problems": {"tests", "benchmarks"},
+    "tests": {"benchmarks"},
+    "benchmarks": {"tests"},
+}
 MADE = {"build/site", ".venv/bin/python"}  # paths that the documents name and that are built
 # What the words of the table's last column forbid to import; names in backticks are folders and modules of the package.
 FORBIDDEN = {"tensors": FRAMEWORKS, "CVXPY": {"cvxpy"}}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Absolute dotted names that a module imports, at any depth of its code."""
+    """Absolute dotted names that a module, by its path in the package or a full one, imports at any depth of its code."""
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -84,6 +91,22 @@ def test_a_framework_is_imported_by_its_front_end_alone(path: Path) -> None:
         package = name.split(".")[0]
         if package in FRAMEWORKS:
             assert path.parts[0] == {"jaxlib": "jax"}.get(package, package), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(("folder", "others"), BESIDE.items(), ids=BESIDE)
+def test_folders_beside_the_package_import_only_what_is_below(folder: str, others: set[str]) -> None:
+    """Subprocesses count: a module that is run by name is imported there."""
+    files = sorted((TABLE.parent / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        run = re.findall(r'"-m", "(\w+)[."]', path.read_text(encoding="utf-8"))
+        assert not others & {*run, *(name.split(".")[0] for name in imports(path))}, f"{path} sees {others}"
+
+
+def test_no_test_imports_from_a_test() -> None:
+    """What several tests need has a module of its own."""
+    for path in sorted((TABLE.parent / "tests").rglob("*.py")):
+        assert not [name for name in imports(path) if name.startswith("tests.") and ".test_" in name], path
 
 
 def test_no_modules_import_each_other() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers.errors import SolverError
-from tests.test_canon import definite, normal, positive, symmetric
+from problems.models import definite, normal, positive, symmetric
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*sparse CVXPY expression.*:RuntimeWarning")
 

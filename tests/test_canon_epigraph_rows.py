@@ -12,7 +12,7 @@ from cvxpylayers._canon import compile_problem
 from cvxpylayers._canon.epigraph_rows import tight_rows
 from cvxpylayers._canon.layout import Block
 from cvxpylayers._layer.layer import Layer
-from tests.oracles import OracleEngine
+from problems.oracles import OracleEngine
 
 x, p, r = cp.Variable(3), cp.Parameter(3, name="p"), cp.Parameter(name="r")
 X = cp.Variable((2, 2), symmetric=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cvxpylayers._canon.layout import Block, lay_out
 from cvxpylayers._program import Cones
 from cvxpylayers._program.cones import CURVED, LINEAR, svec_entries, svec_order, svec_position, svec_scale, svec_size
-from tests.conic import MIXES
+from problems.mixes import MIXES
 
 counts = st.integers(1, 4)
 blocks = st.one_of(  # the arguments of Block

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._program import CompiledProblem
 from cvxpylayers.errors import ProblemError
-from tests.test_canon import CASES, Case, agrees_with_cvxpy
+from problems.models import CASES, Case
+from tests.agreement import agrees_with_cvxpy
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 every_case = pytest.mark.parametrize("build", CASES.values(), ids=CASES)

@@ -11,9 +11,9 @@ import pytest
 
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._layer.layer import Layer
-from tests.oracles import OracleEngine
-from tests.programs import Array, Rng
-from tests.projections import soc
+from problems.oracles import OracleEngine
+from problems.programs import Array, Rng
+from problems.projections import soc
 
 SOLVERS: dict[str, type[Engine] | None] = {"ORACLE": OracleEngine, "NATIVE": None}
 

@@ -9,10 +9,10 @@ import pytest
 
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Cones, Status
-from tests.conic import MIXES, random_conic
-from tests.programs import differentiate, pick
-from tests.test_engine_derivatives import assert_adjoint
-from tests.test_engine_hessian import assert_second_derivative
+from problems.conic import random_conic
+from problems.mixes import MIXES
+from problems.programs import pick
+from tests.checks import assert_adjoint, assert_second_derivative, differentiate
 
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
 

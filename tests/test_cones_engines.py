@@ -11,9 +11,11 @@ import pytest
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Cones, Status
-from tests.conic import MIXES, Draw, dual_infeasible, primal_infeasible, random_cones, random_conic
-from tests.oracles import OracleEngine, jacobian
-from tests.programs import Array, fields, pick, same_bits, tape_of
+from problems.conic import Draw, dual_infeasible, primal_infeasible, random_conic
+from problems.mixes import MIXES, random_cones
+from problems.oracles import OracleEngine, jacobian
+from problems.programs import Array, pick
+from tests.checks import fields, same_bits, tape_of
 
 Tried = tuple[type[Engine], Mapping[str, Any]]
 ENGINES: dict[str, Tried] = {"ORACLE": (OracleEngine, {}), "NATIVE": (NativeEngine, {"fallback": False})}

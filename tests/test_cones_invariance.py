@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from cvxpylayers._program import Batch, Status
-from tests.conic import MIXES, Draw, dual_infeasible, primal_infeasible, random_conic
-from tests.programs import engine, pick
-from tests.test_engine_invariance import WIDTHS, assert_rows, everything
+from problems.conic import Draw, dual_infeasible, primal_infeasible, random_conic
+from problems.mixes import MIXES
+from problems.programs import pick
+from tests.checks import assert_rows, engine, everything
 
+WIDTHS = [4, 8]
 COUNT = 2 * max(WIDTHS) + 1
 BY_MODE = {"exact": {}, "smoothed": {"derivative": "smoothed", "smoothing": 1e-2}}
 mixes = pytest.mark.parametrize("cones", ["soc", "psd", "exp", "power", "all"])

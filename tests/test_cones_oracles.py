@@ -7,22 +7,13 @@ import numpy as np
 import pytest
 
 from cvxpylayers._program import Cones
-from tests.conic import MIXES, Draw, dual_infeasible, primal_infeasible, random_cones, random_conic, rescaled
-from tests.oracles import jacobian, sharpen
-from tests.programs import Array
-from tests.projections import project
+from problems.conic import dual_infeasible, primal_infeasible, random_conic, rescaled
+from problems.mixes import MIXES, random_cones
+from problems.oracles import dense, jacobian, sharpen
+from problems.programs import Array
+from problems.projections import project
 
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
-
-
-def dense(d: Draw, i: int) -> tuple[Array, Array, Array, Array]:
-    """P, q, A, b of one instance."""
-    st = d.compiled.structure
-    p, q, a, b, _ = st.split(d.compiled.M @ d.batch.theta([i])[0])
-    P, A = np.zeros((st.n, st.n)), np.zeros((st.m, st.n))
-    P[st.P.rows, st.P.indices] = P[st.P.indices, st.P.rows] = p
-    A[st.A.rows, st.A.indices] = a
-    return P, q, A, b
 
 
 def inside(cones: Cones, v: Array, slack: float, dual: bool = False) -> bool:
@@ -62,7 +53,7 @@ def test_known_solutions_satisfy_the_optimality_conditions(cones: Cones, rank: i
         assert inside(cones, s, 1e-12)
         assert inside(cones, z, 1e-12, dual=True)
         assert abs(s @ z) < 1e-12 * max(1.0, np.abs(s * z).max())
-        P, q, A, b = dense(d, i)
+        P, q, A, b = dense(d.compiled, d.compiled.M @ d.batch.theta([i])[0])
         np.testing.assert_allclose(P @ x + q + A.T @ z, 0.0, atol=1e-10 * max(1.0, np.abs(q).max(), np.abs(A.T * z).max()))
         np.testing.assert_allclose(A @ x + s, b, atol=1e-10 * max(1.0, np.abs(b).max()))
 
@@ -72,13 +63,13 @@ def test_certificates_certify(cones: Cones) -> None:
     rng = np.random.default_rng(1)
     d = primal_infeasible(rng, 6, cones, 4)
     for i, y in enumerate(d.z):
-        _, _, A, b = dense(d, i)
+        _, _, A, b = dense(d.compiled, d.compiled.M @ d.batch.theta([i])[0])
         assert inside(cones, y, 0.0, dual=True)
         assert np.abs(A.T @ y).max() < 1e-12
         assert b @ y == pytest.approx(-1.0)
     d = dual_infeasible(rng, 6, cones, 4)
     for i, ray in enumerate(d.x):
-        P, q, A, _ = dense(d, i)
+        P, q, A, _ = dense(d.compiled, d.compiled.M @ d.batch.theta([i])[0])
         assert inside(cones, -A @ ray, 1e-12)
         assert np.abs(P @ ray).max() < 1e-12
         assert q @ ray == pytest.approx(-1.0)

@@ -13,10 +13,11 @@ from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Cones, Tape
 from cvxpylayers.torch import CvxpyLayer
-from tests.conic import MIXES, random_conic
-from tests.oracles import _dense
-from tests.programs import Array, differentiate, same_bits, tape_of
-from tests.test_engine_derivatives import assert_adjoint
+from problems.conic import random_conic
+from problems.mixes import MIXES
+from problems.oracles import dense
+from problems.programs import Array
+from tests.checks import assert_adjoint, differentiate, same_bits, tape_of
 
 COUNT = 2
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
@@ -45,7 +46,7 @@ def _blocks(cones: Cones, z: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def equations(problem: CompiledProblem, theta: Array, x: Array, z: Array, mu: float) -> tuple[Array, Array, Array]:
     """Residuals of Px + q + Aᵀz = 0 and Ax + s = b with s = -mu ∇f*(z); their Jacobian in (x, z); s."""
-    P, q, A, b = _dense(problem, problem.M @ np.append(theta, 1.0))
+    P, q, A, b = dense(problem, problem.M @ np.append(theta, 1.0))
     s = -mu * torch.func.grad(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
     H = mu * torch.func.hessian(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
     return np.r_[P @ x + q + A.T @ z, A @ x + s - b], np.block([[P, A.T], [A, -H]]), s
@@ -58,7 +59,7 @@ def _barrier(cones: Cones) -> Callable[[torch.Tensor], torch.Tensor]:
 def off_path(problem: CompiledProblem, theta: Array, tape: Tape, i: int, mu: float) -> float:
     """The largest residual of the central path's equations at row ``i`` of the tape, relative to the size of the point."""
     x, z, s = tape.x[i], tape.z[i], tape.s[i]
-    P, q, A, b = _dense(problem, problem.M @ np.append(theta, 1.0))
+    P, q, A, b = dense(problem, problem.M @ np.append(theta, 1.0))
     central = -mu * torch.func.grad(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
     size = max(1.0, np.abs(np.r_[x, z, s]).max())
     return float(np.abs(np.r_[P @ x + q + A.T @ z, A @ x + s - b, s - central]).max() / size)

@@ -8,23 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pd
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.kills import run
 from cvxpylayers.errors import InputError
-from cvxpylayers.numpy import CvxpyLayer
+from problems.layers import shrunken
 
 FILES, ROWS = 4, 30
-
-
-def layer(weight: float = 1.0) -> CvxpyLayer:
-    x, b = cp.Variable(2, name="x"), cp.Parameter(2, name="b")
-    return CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - b) + weight * cp.norm1(x)), [x <= 2]), [b], [x])
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def table(k: int, b: Any) -> Any:
 
 
 def solved(source: Path, target: Path, **options: Any) -> Any:
-    return layer().solve_dataset(source, target, id="id", progress=False, **options)
+    return shrunken().solve_dataset(source, target, id="id", progress=False, **options)
 
 
 def read(target: Path) -> Any:
@@ -54,13 +47,13 @@ def read(target: Path) -> Any:
 @pytest.mark.parametrize("rows", [1, 7, 65_536])
 def test_results_are_those_of_one_table(source: Path, tmp_path: Path, rows: int) -> None:
     report = solved(source, tmp_path / "out", rows=rows)
-    assert read(tmp_path / "out").equals(layer().on_tables(keep=["id"])(read(source)))
+    assert read(tmp_path / "out").equals(shrunken().on_tables(keep=["id"])(read(source)))
     assert (report.rows, report.files, report.solved) == (FILES * ROWS, FILES, FILES * ROWS)
     assert report.statuses == {"solved": FILES * (ROWS - 1), "invalid_input": FILES}
     manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert manifest["state"] == "finished"
     assert manifest["statuses"] == report.statuses
-    assert manifest["key"] == layer().on_tables(keep=["id"]).key
+    assert manifest["key"] == shrunken().on_tables(keep=["id"]).key
     assert sorted(manifest["files"]) == sorted(path.name for path in (tmp_path / "out").glob("*.parquet"))
 
 
@@ -72,7 +65,7 @@ def test_what_is_finished_is_not_solved_again(source: Path, tmp_path: Path) -> N
     first.unlink()
     (target / f".{first.name}.partial").write_bytes(b"what a killed process left")
     reports: list[Any] = []
-    report = layer().solve_dataset(source, target, id="id", progress=reports.append)
+    report = shrunken().solve_dataset(source, target, id="id", progress=reports.append)
     assert (report.rows, report.solved, len(reports)) == (FILES * ROWS, ROWS, 1)
     assert read(target).equals(expected)
     assert [path.stat().st_mtime_ns for path in others] == dates
@@ -93,10 +86,10 @@ def test_partitions_are_columns(source: Path, tmp_path: Path) -> None:
         read(source), tmp_path / "parts", format="parquet", partitioning=["id"], partitioning_flavor="hive", max_partitions=999
     )
     parts = pd.dataset(tmp_path / "parts", partitioning="hive")
-    report = layer().solve_dataset(parts, tmp_path / "out", id="id", progress=False)
+    report = shrunken().solve_dataset(parts, tmp_path / "out", id="id", progress=False)
     assert report.files == FILES * ROWS
     found = read(tmp_path / "out")
-    expected = layer().on_tables(keep=["id"])(read(source))
+    expected = shrunken().on_tables(keep=["id"])(read(source))
     assert found.drop_columns("id").equals(expected.drop_columns("id"))
     assert found["id"].to_pylist() == expected["id"].to_pylist()
 
@@ -106,10 +99,10 @@ def test_a_target_of_something_else_is_refused_and_untouched(source: Path, tmp_p
     solved(source, target)
     before = {path: path.read_bytes() for path in target.iterdir()}
     for other, settings in (
-        (layer(weight=2.0), {"id": "id"}),
-        (layer(), {"id": []}),
-        (layer(), {"id": "id", "solver_args": {"tolerance": 1e-6}}),
-        (layer(), {"id": "id", "resume": False}),
+        (shrunken(weight=2.0), {"id": "id"}),
+        (shrunken(), {"id": []}),
+        (shrunken(), {"id": "id", "solver_args": {"tolerance": 1e-6}}),
+        (shrunken(), {"id": "id", "resume": False}),
     ):
         with pytest.raises(InputError, match="empty folder"):
             other.solve_dataset(source, target, progress=False, **settings)
@@ -167,7 +160,7 @@ def test_no_files_and_no_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         solved(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(InputError, match="must be files"):
-        layer().solve_dataset(pd.dataset(pa.table({"b": pa.array([[1.0, 2.0]])})), tmp_path / "out")
+        shrunken().solve_dataset(pd.dataset(pa.table({"b": pa.array([[1.0, 2.0]])})), tmp_path / "out")
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(source: Path, tmp_path: Path) -> None:
@@ -178,7 +171,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(source: Path, tmp_p
     pq.write_table(pa.table({"id": np.arange(many) + 10**6, "b": b}), source / "2.parquet")
     target = tmp_path / "out"
 
-    layer().save(tmp_path / "layer")
+    shrunken().save(tmp_path / "layer")
     command = [str(w) for w in (sys.executable, "-m", "cvxpylayers", "solve", tmp_path / "layer", source, target, "--id", "id")]
     limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "bash", *command]
     failed = subprocess.run(limited, capture_output=True, text=True, check=False)
@@ -188,7 +181,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(source: Path, tmp_p
     assert not list(target.glob(".*.partial"))
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{many + ROWS:,} of them now" in again.stdout
-    assert read(target).equals(layer().on_tables(keep=["id"])(read(source)))
+    assert read(target).equals(shrunken().on_tables(keep=["id"])(read(source)))
 
 
 def test_the_command_line_says_what_is_wrong(source: Path, tmp_path: Path) -> None:
@@ -196,7 +189,7 @@ def test_the_command_line_says_what_is_wrong(source: Path, tmp_path: Path) -> No
         line = [sys.executable, "-m", "cvxpylayers", "solve", *map(str, arguments)]
         return subprocess.run(line, capture_output=True, text=True, check=False)
 
-    layer().save(tmp_path / "layer")
+    shrunken().save(tmp_path / "layer")
     good = command(tmp_path / "layer", source, tmp_path / "out", "--column", "b=b", "--quiet", "--threads", 1)
     assert (good.returncode, good.stderr) == (0, "")
     assert "120 rows in 4 files (116 solved, 4 invalid_input)" in good.stdout
@@ -204,8 +197,3 @@ def test_the_command_line_says_what_is_wrong(source: Path, tmp_path: Path) -> No
     assert again.returncode == 1
     assert again.stderr.startswith("InputError: ")
     assert "Traceback" not in command(source / "0.parquet", source, tmp_path / "out").stderr
-
-
-def test_killed_at_random_no_row_is_lost_and_none_is_twice() -> None:
-    """A short run of ``python -m benchmarks.kills``."""
-    assert run(kills=3, files=12, rows=20_000, seed=0) >= 1

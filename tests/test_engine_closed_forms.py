@@ -8,11 +8,12 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from benchmarks.families import Parametrized
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch
-from tests.programs import Array, Rng, assert_close, differentiate
+from problems.families import Parametrized
+from problems.programs import Array, Rng
+from tests.checks import assert_close, differentiate
 
 COUNT = 12
 

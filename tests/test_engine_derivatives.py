@@ -9,42 +9,18 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from benchmarks.families import SMALL, Family
-from benchmarks.truth import random_kind
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Status
-from tests.kinds import DEPENDENT, KINDS, SCALED, scale
-from tests.oracles import jacobian, reference, unbroadcast
-from tests.programs import (
-    PARTS,
-    Array,
-    Case,
-    Kind,
-    Program,
-    Rng,
-    Twist,
-    assert_close,
-    batch_of,
-    differentiate,
-    draw,
-    engine,
-    family_batch,
-    pick,
-    tape_of,
-)
+from problems.families import SMALL, Family
+from problems.kinds import DEPENDENT, KINDS, SCALED, nearly_repeat_row, random_kind, scale
+from problems.oracles import jacobian, reference, unbroadcast
+from problems.programs import PARTS, Array, Kind, Program, Rng, batch_of, draw, family_batch, pick
+from tests.checks import Case, assert_adjoint, assert_close, differentiate, engine, tape_of
 
 COUNT = 12
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 INDEPENDENT = [name for name in KINDS if name not in SCALED | DEPENDENT]
 families = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
-
-
-def assert_adjoint(case: Case) -> None:
-    """⟨Jv, u⟩ = ⟨v, Jᵀu⟩ in every instance, to rounding of the terms that are summed (at a vertex J is zero, to rounding)."""
-    left = case.pushed * case.cotangent
-    right = np.concatenate([g * v for g, v in zip(case.gradients, case.tangents, strict=True)], axis=1)
-    size = np.maximum(np.abs(left).sum(1) + np.abs(right).sum(1), np.linalg.norm(case.cotangent, axis=1))
-    assert np.max(np.abs(left.sum(1) - right.sum(1)) / size) < 1e-12
 
 
 # ---- the two derivatives are adjoint -----------------------------------------------------------------------------------------
@@ -68,18 +44,6 @@ def settled(problem: CompiledProblem, programs: list[Program]) -> tuple[NativeEn
     keep = np.flatnonzero(native.solve(batch, {}, tape=False).status == Status.SOLVED)
     assert len(keep) >= len(programs) / 2
     return native, pick(batch, keep)
-
-
-def nearly_repeat_row(source: int, target: int, gap: float) -> Twist:
-    """Row ``target``, like ``source`` active, becomes row ``source`` up to ``gap``."""
-
-    def twist(rng: Rng, p: Program) -> Program:
-        A, s, z = p.A.copy(), p.s.copy(), p.z.copy()
-        A[target] = A[source] + gap * A[target]
-        s[[source, target]], z[[source, target]] = 0.0, 1.0
-        return replace(p, A=A, s=s, z=z)
-
-    return twist
 
 
 @pytest.mark.isa

@@ -8,8 +8,9 @@ import pytest
 
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Batch
-from tests.kinds import KINDS
-from tests.programs import PARTS, Array, batch_of, draw, engine, same_bits, tape_of
+from problems.kinds import KINDS
+from problems.programs import PARTS, Array, batch_of, draw
+from tests.checks import engine, same_bits, tape_of
 
 K = 3
 

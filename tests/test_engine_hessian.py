@@ -6,56 +6,15 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from benchmarks.families import SMALL, Family
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status, Tape
-from tests.kinds import KINDS
-from tests.programs import Array, batch_of, draw, engine, family_batch, same_bits, tape_of
+from problems.families import SMALL, Family
+from problems.kinds import KINDS
+from problems.programs import batch_of, draw, family_batch
+from tests.checks import assert_second_derivative, curved, engine, given, same_bits, tape_of
 
 COUNT = 6
-
-
-def given(native: NativeEngine, batch: Batch, seed: int = 0) -> tuple[Batch, Array, list[Array], list[Array]]:
-    """The batch written out, a cotangent, and two tangents that respect P's sparsity."""
-    rng = np.random.default_rng(seed)
-    full = Batch(tuple(np.ascontiguousarray(np.broadcast_to(a, (batch.size, a.shape[-1]))) for a in batch.arrays), (batch.size,))
-    outputs = rng.normal(size=(batch.size, native.compiled.R.shape[0]))
-    u, v = ([rng.normal(size=a.shape) * (a != 0.0) for a in full.arrays] for _ in range(2))
-    return full, outputs, u, v
-
-
-def curved(native: NativeEngine, batch: Batch, outputs: Array, tangent: list[Array]) -> Array:
-    gradients, _ = native.hvp(batch, tape_of(native.solve(batch, {}, tape=True)), outputs, tangent, [True] * len(tangent))
-    return np.concatenate([g for g in gradients if g is not None], axis=1)
-
-
-def moved(batch: Batch, tangent: list[Array], step: float) -> Batch:
-    return Batch(tuple(a + step * t for a, t in zip(batch.arrays, tangent, strict=True)), batch.shape)
-
-
-def gradient(native: NativeEngine, batch: Batch, outputs: Array) -> Array:
-    solution = native.solve(batch, {}, tape=True)
-    assert not solution.status.any()
-    gradients, flags = native.vjp(batch, tape_of(solution), outputs, [True] * len(batch.arrays))
-    assert not flags.any()
-    return np.concatenate([g for g in gradients if g is not None], axis=1)
-
-
-def assert_second_derivative(native: NativeEngine, batch: Batch, h: float = 1e-4) -> None:
-    """Fourth-order central differences of the gradient at 1e-6, and ⟨u, H v⟩ = ⟨v, H u⟩ at 1e-10, in every instance."""
-    batch, outputs, u, v = given(native, batch)
-    left, right = curved(native, batch, outputs, u), curved(native, batch, outputs, v)
-
-    def difference(step: float) -> Array:
-        return (gradient(native, moved(batch, v, step), outputs) - gradient(native, moved(batch, v, -step), outputs)) / (2 * step)
-
-    expected = (4 * difference(h / 2) - difference(h)) / 3
-    size = np.maximum(np.max(np.abs(expected), axis=1), 1e-6)  # it is zero at a vertex
-    assert np.all(np.max(np.abs(right - expected), axis=1) <= 1e-6 * size)
-    terms = np.concatenate(u, axis=1) * right, np.concatenate(v, axis=1) * left
-    gap = np.abs(terms[0].sum(1) - terms[1].sum(1))
-    assert np.all(gap <= 1e-10 * (np.abs(terms[0]).sum(1) + np.abs(terms[1]).sum(1)))
 
 
 @pytest.mark.isa

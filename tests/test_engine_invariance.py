@@ -15,8 +15,9 @@ import pytest
 
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status, Tape
-from tests.kinds import INFEASIBLE, KINDS
-from tests.programs import PARTS, Array, batch_of, draw, engine, fields, pick, same_bits, tape_of
+from problems.kinds import INFEASIBLE, KINDS
+from problems.programs import PARTS, Array, batch_of, draw, pick
+from tests.checks import assert_rows, engine, everything, fields, same_bits, tape_of
 
 WIDTHS = [4, 8]
 COUNT = 2 * max(WIDTHS) + 1
@@ -27,28 +28,6 @@ KINDS_HERE = [
 kinds = pytest.mark.parametrize("kind", KINDS_HERE)
 widths = pytest.mark.parametrize("width", WIDTHS)
 Rows = dict[str, Array]
-
-
-def everything(native: NativeEngine, batch: Batch, seeds: Array) -> Rows:
-    """All results of a batch, instance by instance; ``seeds`` fix the cotangent and the tangents of each instance."""
-    solution = native.solve(batch, {}, tape=True)
-    tape = tape_of(solution)
-    full = replace(batch, arrays=tuple(np.broadcast_to(a, (batch.size, a.shape[-1])) for a in batch.arrays))
-    rngs = [np.random.default_rng(seed) for seed in seeds]
-    cotangent = np.array([rng.normal(size=solution.outputs.shape[1]) for rng in rngs]).reshape(solution.outputs.shape)
-    tangents = [np.array([rng.normal(size=a.shape[1]) for rng in rngs]).reshape(a.shape) for a in full.arrays]
-    gradients, flags = native.vjp(full, tape, cotangent, [True] * len(PARTS))
-    pushed, same_flags = native.jvp(full, tape, tangents)
-    named = {f"gradient of {name}": g for name, g in zip(PARTS, gradients, strict=True) if g is not None}
-    return {**fields(solution), **named, "flags": flags, "tangent": pushed, "flags again": same_flags}
-
-
-def assert_rows(
-    found: Rows, expected: Rows, rows: Array | list[int] | slice = slice(None), of: Array | list[int] | slice = slice(None)
-) -> None:
-    """Rows ``rows`` of ``found`` are, bit by bit, rows ``of`` of ``expected``."""
-    for name, array in expected.items():
-        assert same_bits(found[name][rows], array[of]), name
 
 
 @pytest.mark.isa

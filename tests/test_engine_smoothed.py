@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.families import SMALL
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Status
 from cvxpylayers.errors import OptionError
 from cvxpylayers.torch import CvxpyLayer
-from tests.kinds import KINDS
-from tests.oracles import _dense
-from tests.programs import Array, batch_of, differentiate, draw, engine, family_batch, same_bits, tape_of
-from tests.test_engine_derivatives import assert_adjoint
-from tests.test_engine_hessian import assert_second_derivative
+from problems.families import SMALL
+from problems.kinds import KINDS
+from problems.oracles import dense
+from problems.programs import Array, batch_of, draw, family_batch
+from tests.checks import assert_adjoint, assert_second_derivative, differentiate, engine, same_bits, tape_of
 
 COUNT, MU = 5, 1e-2
 KEPT = ["dense_qp", "sparse_qp", "low_rank_qp", "lp_vertex", "lp_inequalities", "tied", "repeated_rows"]
@@ -30,7 +29,7 @@ def smoothed(problem: CompiledProblem, mu: float = MU) -> NativeEngine:
 def central_point(problem: CompiledProblem, theta: Array, mu: float) -> tuple[Array, Array, Array]:
     """(x, z, s) with Px + q + Aᵀz = 0, Ax + s = b and s z = mu on inequality rows: infeasible path following, dense."""
     st, e = problem.structure, problem.structure.cones.zero
-    P, q, A, b = _dense(problem, problem.M @ np.append(theta, 1.0))
+    P, q, A, b = dense(problem, problem.M @ np.append(theta, 1.0))
     x, z, s = np.zeros(st.n), np.ones(st.m), np.ones(st.m)
     s[:e] = z[:e] = 0.0
     for _ in range(200):
@@ -60,7 +59,7 @@ def test_tape_holds_the_central_point(kind: str, mu: float) -> None:
     tape, e = tape_of(solution), problem.structure.cones.zero
     np.testing.assert_allclose(tape.s[:, e:] * tape.z[:, e:], mu, rtol=1e-9)
     for i in range(COUNT):
-        P, q, A, b = _dense(problem, problem.M @ batch.theta([i])[0])
+        P, q, A, b = dense(problem, problem.M @ batch.theta([i])[0])
         dual, primal = P @ tape.x[i] + q + A.T @ tape.z[i], A @ tape.x[i] + tape.s[i] - b
         assert np.all(np.abs(dual) <= 1e-10 * (np.abs(P) @ np.abs(tape.x[i]) + np.abs(q) + np.abs(A.T) @ np.abs(tape.z[i])))
         assert np.all(np.abs(primal) <= 1e-10 * (np.abs(A) @ np.abs(tape.x[i]) + tape.s[i] + np.abs(b)))

@@ -6,11 +6,12 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from benchmarks.families import SMALL, Family
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._program import Batch, Cones, Status
-from tests.kinds import KINDS
-from tests.programs import Array, Kind, Program, batch_of, compiled, draw, engine, family_batch, tape_of
+from problems.families import SMALL, Family
+from problems.kinds import KINDS
+from problems.programs import Array, Kind, Program, batch_of, compiled, draw, family_batch
+from tests.checks import engine, tape_of
 
 COUNT = 24
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

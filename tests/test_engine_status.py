@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.families import status_family
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Status
-from tests.kinds import INFEASIBLE, KINDS
-from tests.programs import PARTS, Kind, batch_of, draw, engine, fields, pick, same_bits, tape_of
+from problems.families import status_family
+from problems.kinds import INFEASIBLE, KINDS
+from problems.programs import PARTS, Kind, batch_of, draw, pick
+from tests.checks import engine, fields, same_bits, tape_of
 
 COUNT = 24
 BAD = [float("nan"), float("inf"), float("-inf")]

@@ -9,9 +9,6 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from benchmarks.conic_families import ALL, CONIC_SMALL
-from benchmarks.families import SMALL, Family
-from benchmarks.truth import random_kind
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.judge.clarabel import solve_program
 from cvxpylayers._engines.judge.program import ConeProgram
@@ -22,11 +19,15 @@ from cvxpylayers._engines.registry import automatic
 from cvxpylayers._program import Batch, Cones, Status
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.numpy import CvxpyLayer
-from tests.conic import MIXES, random_conic
-from tests.kinds import KINDS
-from tests.programs import Array, Case, Kind, batch_of, differentiate, draw, family_batch, pick
-from tests.test_engine_derivatives import COUNT, assert_adjoint, nearly_repeat_row
+from problems.conic import random_conic
+from problems.conic_families import ALL, CONIC_SMALL
+from problems.families import SMALL, Family
+from problems.kinds import KINDS, nearly_repeat_row, random_kind
+from problems.mixes import MIXES
+from problems.programs import Array, Kind, batch_of, draw, family_batch, pick
+from tests.checks import Case, assert_adjoint, differentiate
 
+COUNT = 12
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
 ranks = pytest.mark.parametrize(("rank", "unique"), [(None, True), (3, False), (0, False)], ids=["definite", "low_rank", "linear"])
 

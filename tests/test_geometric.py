@@ -16,7 +16,7 @@ from cvxpylayers._engines.log_space import LogSpaceEngine, posed
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import Batch, CompiledProblem, OutputSpec, ParameterSpec, Solution, Tape
 from cvxpylayers.errors import ProblemError, SolverError
-from tests.oracles import OracleEngine, unbroadcast
+from problems.oracles import OracleEngine, unbroadcast
 
 Array = np.ndarray[Any, Any]
 

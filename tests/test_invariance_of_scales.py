@@ -14,8 +14,10 @@ import pytest
 
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Cones
-from tests.conic import MIXES, Draw, random_conic
-from tests.programs import Array, tape_of
+from problems.conic import Draw, random_conic
+from problems.mixes import MIXES
+from problems.programs import Array
+from tests.checks import tape_of
 
 COUNT, N, TOLERANCE = 6, 6, 1e-6
 TABLE = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,7 @@ import numpy as np
 import pytest
 
 from tests.jax_cases import FAMILIES, Case, case
-
-LIMIT = 60  # seconds that any one wait may take; a loaded machine is slow, a deadlock is endless
+from tests.processes import LIMIT, python
 
 
 @pytest.fixture
@@ -93,21 +90,7 @@ sys.exit(os.waitpid(child, 0)[1])
 def test_layers_survive_a_fork(before: str) -> None:
     """Built, and its kernel used, before the fork; JAX itself must be started after it."""
     code = FORK.format(before=before, limit=LIMIT)
-    assert run(code).returncode == 0
-
-
-def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Python on ``code`` in a new process."""
-    return start("-c", code, *arguments, **environment)
-
-
-def start(*arguments: str, limit: int = 2 * LIMIT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Python with these arguments in a new process, which sees the tests."""
-    root = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(root), str(root / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, **environment}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
+    assert python("-c", code).returncode == 0
 
 
 PICKLED = """
@@ -122,7 +105,7 @@ def test_pickles_travel(qp: Case, tmp_path: Path) -> None:
     arrays = qp.sample((4,), dtype="float32")
     path = tmp_path / "layer.pkl"
     path.write_bytes(pickle.dumps((qp.layer, arrays, [np.asarray(o) for o in jax.jit(qp.layer.__call__)(*arrays)])))
-    assert run(PICKLED, str(path)).stdout.split() == ["True", str(hash(qp.layer._program.key))]
+    assert python("-c", PICKLED, str(path)).stdout.split() == ["True", str(hash(qp.layer._program.key))]
 
 
 PERSISTENT = """
@@ -139,7 +122,7 @@ print(float(jax.jit(qp.layer.__call__)(*qp.sample((), dtype="float32"))[0].sum()
 
 def test_compiled_programs_are_found_again_by_other_processes(tmp_path: Path) -> None:
     """Programs name a problem by its content: JAX's persistent cache serves every process."""
-    first, second = (run(PERSISTENT, str(tmp_path)) for _ in range(2))
+    first, second = (python("-c", PERSISTENT, str(tmp_path)) for _ in range(2))
     assert first.stdout == second.stdout != ""
     hits = re.findall(r"cache hit for '(\w*)'", second.stderr, re.IGNORECASE)
     assert hits, second.stderr[-2000:]
@@ -156,7 +139,7 @@ except Exception as error: print(error)
 
 
 def test_a_program_without_its_layer_says_so() -> None:
-    assert "build the same layer first" in run(UNKNOWN).stdout
+    assert "build the same layer first" in python("-c", UNKNOWN).stdout
 
 
 REFUSED = """
@@ -179,7 +162,7 @@ main([])
 
 
 def test_a_jaxlib_that_refuses_the_handlers_is_told_of() -> None:
-    found = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True, timeout=LIMIT).stdout
+    found = python("-c", REFUSED).stdout
     assert found.startswith("['RuntimeWarning']\n")
     reason = r"jaxlib \S+ does not take the handlers of this build of cvxpylayers: handler's API version \(0\.3\) is incompatible"
     assert re.search(rf"compiled programs call Python: {reason}", found)

@@ -11,9 +11,11 @@ from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Cones
 from cvxpylayers.torch import CvxpyLayer
-from tests.conic import MIXES, random_conic
-from tests.kinds import KINDS, tie
-from tests.programs import Kind, batch_of, draw, engine, tape_of
+from problems.conic import random_conic
+from problems.kinds import KINDS, tie
+from problems.mixes import MIXES
+from problems.programs import Kind, batch_of, draw
+from tests.checks import engine, tape_of
 
 
 @pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cvxpylayers.errors import InputError, InputTypeError
-from tests.test_dataset import layer
+from problems.layers import shrunken
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> tuple[Any, Any]:
     table = pa.table({"id": np.arange(N), "b": pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), 2)})
     for k in range(4):
         pq.write_table(table.slice(k * N // 4, N // 4), tmp_path / f"{k}.parquet")
-    return ray.data.read_parquet(str(tmp_path)), layer().on_tables(keep=["id"])(table)
+    return ray.data.read_parquet(str(tmp_path)), shrunken().on_tables(keep=["id"])(table)
 
 
 def rows(dataset: Any) -> list[Any]:
@@ -52,13 +52,13 @@ def same(found: Any, expected: Any) -> None:
 
 def test_two_actors_give_what_one_call_gives(source: tuple[Any, Any], tmp_path: Path) -> None:
     dataset, expected = source
-    layer().save(tmp_path / "layer.cvxl")
+    shrunken().save(tmp_path / "layer.cvxl")
     same(ours.solve(dataset, tmp_path / "layer.cvxl", concurrency=2, batch_size=100, keep=["id"]), expected)
 
 
 def test_plain_map_batches_gives_the_same(source: tuple[Any, Any]) -> None:
     dataset, expected = source
-    same(dataset.map_batches(layer().on_tables(keep=["id"]), batch_format="pyarrow"), expected)
+    same(dataset.map_batches(shrunken().on_tables(keep=["id"]), batch_format="pyarrow"), expected)
 
 
 def test_a_worker_that_dies_is_replaced(source: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,13 +80,13 @@ def test_a_worker_that_dies_is_replaced(source: tuple[Any, Any], tmp_path: Path,
             return None
 
     monkeypatch.setattr(ours, "Actor", Mortal)
-    same(ours.solve(dataset, layer(), concurrency=2, batch_size=100, keep=["id"]), expected)
+    same(ours.solve(dataset, shrunken(), concurrency=2, batch_size=100, keep=["id"]), expected)
     assert Path(marker).exists()
 
 
 def test_mistakes_are_met_before_work(source: tuple[Any, Any]) -> None:
     dataset, _ = source
     with pytest.raises(InputError, match="'b' is missing"):
-        ours.solve(dataset.drop_columns(["b"]), layer())
+        ours.solve(dataset.drop_columns(["b"]), shrunken())
     with pytest.raises(InputTypeError, match="needed"):
         ours.solve(dataset, object())

@@ -8,8 +8,6 @@ from __future__ import annotations
 import gc
 import io
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +30,7 @@ from cvxpylayers._engines.foreign.clarabel import ClarabelEngine
 from cvxpylayers.jax import CvxpyLayer as JaxLayer
 from cvxpylayers.jax import export_checks
 from cvxpylayers.torch import CvxpyLayer
+from tests.processes import python
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
 Function = Callable[..., torch.Tensor]
@@ -249,8 +248,7 @@ def test_a_saved_trace_runs_in_a_new_process(tmp_path: Path) -> None:
     model = Model(CvxpyLayer(*problem()))
     torch.jit.save(torch.jit.trace(model, EXAMPLE), tmp_path / "trace.pt")
     torch.save(OTHER, tmp_path / "values.pt")
-    command = [sys.executable, "-c", FRESH, str(tmp_path / "trace.pt"), str(tmp_path / "values.pt")]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    found = python("-c", FRESH, tmp_path / "trace.pt", tmp_path / "values.pt")
     assert found.stdout.strip() == str(model(*OTHER).tolist()), found.stderr
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.test_dataset import layer
+from problems.layers import shrunken
 
 sql = pytest.importorskip("pyspark.sql")
 pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java")
@@ -43,14 +43,14 @@ def frame(spark: Any) -> Any:
 
 
 def test_map_in_arrow(spark: Any) -> None:
-    solver = layer().on_tables(keep=["id"], lists="list", solver_args={"threads": 1})
+    solver = shrunken().on_tables(keep=["id"], lists="list", solver_args={"threads": 1})
     schema = "id long, x array<double>, status string, objective double, iterations int"
     found = frame(spark).mapInArrow(solver, schema).orderBy("id").collect()
     assert [row.asDict() for row in found] == solver(table()).to_pylist()
 
 
 def test_a_function_of_pandas_frames(spark: Any) -> None:
-    solver = layer().on_tables(keep=["id"], outputs=["x"], report=[], lists="list", solver_args={"threads": 1})
+    solver = shrunken().on_tables(keep=["id"], outputs=["x"], report=[], lists="list", solver_args={"threads": 1})
 
     def solve(frames: Any) -> Any:
         for each in frames:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from torch.func import grad, jacfwd, jacrev, vmap
 from cvxpylayers import InputError, SolverError
 from cvxpylayers.torch import CvxpyLayer
 from cvxpylayers.torch._handles import handle
+from tests.processes import python
 
 F64 = torch.float64
 
@@ -142,8 +141,7 @@ def test_an_exported_model_runs_and_learns_in_a_new_process(nnls: CvxpyLayer, st
     x = model(A, b)
     (gradient,) = torch.autograd.grad(x.square().sum(), A)
     torch.save((A.detach(), b, x.detach(), gradient), tmp_path / "data.pt")
-    command = [sys.executable, "-c", FRESH, str(tmp_path / "model.pt2"), str(tmp_path / "data.pt")]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    found = python("-c", FRESH, tmp_path / "model.pt2", tmp_path / "data.pt")
     assert found.stdout.split() == ["True", "True"], found.stderr
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cvxpylayers.torch import CvxpyLayer
-from tests.oracles import jacobian
+from problems.oracles import jacobian
 
 F64 = torch.float64
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.families import SMALL, Family
 from cvxpylayers.torch import CvxpyLayer
-from tests.oracles import jacobian, reference
+from problems.families import SMALL, Family
+from problems.oracles import jacobian, reference
 
 F64 = torch.float64
 Function = Callable[..., tuple[torch.Tensor, ...]]

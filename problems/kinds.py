@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from cvxpylayers._program import Status
-from tests.programs import Kind, Program, Rng, Twist
+from problems.programs import Kind, Program, Rng, Twist
 
 # ---- twists ------------------------------------------------------------------------------------------------------------------
 
@@ -35,6 +35,18 @@ def unit_row(row: int, variable: int, sign: float = 1.0, active: bool | None = N
         A[row, variable] = sign
         if active:
             s[row], z[row] = 0.0, 0.5
+        return replace(p, A=A, s=s, z=z)
+
+    return twist
+
+
+def nearly_repeat_row(source: int, target: int, gap: float) -> Twist:
+    """Row ``target``, like ``source`` active, becomes row ``source`` up to ``gap``."""
+
+    def twist(rng: Rng, p: Program) -> Program:
+        A, s, z = p.A.copy(), p.s.copy(), p.z.copy()
+        A[target] = A[source] + gap * A[target]
+        s[[source, target]], z[[source, target]] = 0.0, 1.0
         return replace(p, A=A, s=s, z=z)
 
     return twist
@@ -195,3 +207,14 @@ INFEASIBLE: dict[str, Kind] = {
     "descent_unconstrained": Kind(rank=3, zero=0, nonneg=0, active=0, twists=(descend(),)),
     "descent_unconstrained_lp": Kind(rank=0, zero=0, nonneg=0, active=0, twists=(descend(),)),
 }
+
+
+def random_kind(rng: np.random.Generator) -> Kind:
+    """Sizes, ranks and densities at random."""
+    n = int(rng.integers(1, 25))
+    zero, nonneg = int(rng.integers(0, n // 3 + 1)), int(rng.integers(0, 2 * n + 1))
+    rank = int(rng.choice([0, n, rng.integers(0, n + 1)]))
+    active = int(rng.integers(0, min(nonneg, n - zero) + 1))
+    return Kind(
+        n, zero, nonneg, rank, active, density=float(rng.choice([1.0, 0.5, 0.2])), regular=False, stored=bool(rng.integers(2))
+    )

@@ -1,16 +1,27 @@
-"""Duals of every type of constraint as outputs of the native engine: values and gradients, several in one problem."""
+"""Duals of every type of constraint as outputs: values and gradients, several in one problem."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
 from cvxpylayers._layer.layer import Layer
-from tests.oracles import OracleEngine
-from tests.test_canon import Case, entropy, every_cone_at_once, exponential, power, second_order, semidefinite, semidefinite_stack
-from tests.test_canon_duals import power_of_many, power_of_two
+from problems.models import (
+    Case,
+    entropy,
+    every_cone_at_once,
+    exponential,
+    power,
+    power_of_many,
+    power_of_two,
+    second_order,
+    semidefinite,
+    semidefinite_stack,
+)
+from problems.oracles import OracleEngine
 
 MADE = [
     second_order, semidefinite, semidefinite_stack, entropy, exponential, power, power_of_many, power_of_two, every_cone_at_once,
@@ -19,7 +30,7 @@ MADE = [
 
 @pytest.mark.parametrize("make", MADE)
 def test_duals_and_their_gradients(make: Callable[[], Case]) -> None:
-    """``tests.test_canon`` compares the values with CVXPY's; here are those of the native engine, and their derivatives."""
+    """``tests.agreement`` compares the values with CVXPY's; here are those of the native engine, and their derivatives."""
     made = make()
     draws = [made.draw(seed) for seed in range(4)]
     values = [np.stack(column) for column in zip(*draws, strict=True)]
@@ -40,3 +51,16 @@ def test_duals_and_their_gradients(make: Callable[[], Case]) -> None:
             np.testing.assert_allclose(
                 found, true, atol=1e-6 * max(1.0, np.abs(true).max()), err_msg=layers[0].compiled.outputs[i].name
             )
+
+
+@pytest.mark.parametrize("make", [power_of_many, power_of_two])
+def test_duals_of_split_cones(make: Callable[[], Case]) -> None:
+    """CVXPY splits power cones of many factors into a tree: against its own duals from SCS, which is precise there."""
+    made = make()
+    values = made.draw(0)
+    outputs = Layer(made.problem, made.parameters, made.outputs, solver=OracleEngine).solve(values).outputs
+    for parameter, value in zip(made.parameters, values, strict=True):
+        parameter.value = value
+    made.problem.solve(solver=cp.SCS, eps_abs=1e-11, eps_rel=1e-11, max_iters=100_000)
+    for found, wanted in zip(outputs, made.outputs, strict=True):
+        np.testing.assert_allclose(found, wanted.value, atol=1e-7, err_msg=wanted.name())

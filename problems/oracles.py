@@ -19,7 +19,7 @@ import numpy as np
 from cvxpylayers._engines.foreign.clarabel import ClarabelEngine, Outcome, solve_instance
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._typing import Bool, Float64
-from tests.projections import project
+from problems.projections import project
 
 TIGHT: Mapping[str, float] = {"tol_feas": 1e-12, "tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12}
 
@@ -35,7 +35,7 @@ def sharpen(compiled: CompiledProblem, theta: Float64, x: Float64, z: Float64, s
     Steps are least-squares ones, and taken while they help; ill-posed instances stay where they are.
     """
     cones, n = compiled.structure.cones, compiled.structure.n
-    P, q, A, b = _dense(compiled, compiled.M @ np.append(theta, 1.0))
+    P, q, A, b = dense(compiled, compiled.M @ np.append(theta, 1.0))
     best, size, w = (x, z, s), np.inf, s - z
     for _ in range(10):
         point, D = project(cones, w, s, z)
@@ -53,7 +53,7 @@ def jacobian(compiled: CompiledProblem, theta: Float64, x: Float64, z: Float64, 
     """∂outputs/∂θ of one instance, dense (outputs, p)."""
     st, p = compiled.structure, len(theta)
     M = compiled.M.toarray()
-    programs = [_dense(compiled, M @ np.append(theta, 1.0)), *(_dense(compiled, column) for column in M[:, :p].T)]
+    programs = [dense(compiled, M @ np.append(theta, 1.0)), *(dense(compiled, column) for column in M[:, :p].T)]
     P, _, A, _ = programs[0]
     D = project(st.cones, s - z, s, z)[1]
     values, Q = np.linalg.eigh(np.eye(st.m) - D)
@@ -64,8 +64,8 @@ def jacobian(compiled: CompiledProblem, theta: Float64, x: Float64, z: Float64, 
     return np.asarray(compiled.R @ np.concatenate([solution[: st.n], E @ solution[st.n :]]))
 
 
-def _dense(compiled: CompiledProblem, values: Float64) -> tuple[Float64, Float64, Float64, Float64]:
-    """(P, q, A, b) of a value vector, P with both triangles."""
+def dense(compiled: CompiledProblem, values: Float64) -> tuple[Float64, Float64, Float64, Float64]:
+    """P, q, A, b of a value vector, P with both triangles."""
     st = compiled.structure
     p, q, a, b, _ = st.split(values)
     P, A = np.zeros((st.n, st.n)), np.zeros((st.m, st.n))

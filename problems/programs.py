@@ -3,19 +3,18 @@
 The oracle is the construction: draw P = LLᵀ, A, a point x and complementary s, z ≥ 0; then q = -(Px + Aᵀz) and b = Ax + s make
 (x, s, z) optimal, exactly, whatever the ranks and scales. A twist changes the draw before q and b are formed, or breaks them
 along a certificate. M and R are identities: the five parameters are the parts P, q, A, b, d of the value vector and the outputs
-are x and z, so that a batch may share or batch each part. ``tests.kinds`` holds the table of cases.
+are x and z, so that a batch may share or batch each part. ``problems.kinds`` holds the table of cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.families import Family
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import (
@@ -25,11 +24,10 @@ from cvxpylayers._program import (
     OutputSpec,
     ParameterSpec,
     Pattern,
-    Solution,
     Status,
     Structure,
-    Tape,
 )
+from problems.families import Family
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
@@ -171,56 +169,3 @@ def family_batch(family: Family, count: int, seed: int) -> tuple[NativeEngine, B
     shapes = [p.shape for p in parameters]
     arrays = tuple(a.reshape(*a.shape[: a.ndim - len(s)], -1) for a, s in zip(family.sample(count, seed), shapes, strict=True))
     return NativeEngine(compile_problem(problem, parameters, variables), {}), Batch(arrays, (count,))
-
-
-def engine(compiled: CompiledProblem, **options: Any) -> NativeEngine:
-    """The native engine, alone: no fallback."""
-    return NativeEngine(compiled, {"fallback": False, "threads": 1, **options})
-
-
-def tape_of(solution: Solution) -> Tape:
-    """The tape, which must have been recorded."""
-    assert solution.tape is not None
-    return solution.tape
-
-
-def fields(solution: Solution) -> dict[str, Array]:
-    """Everything a solve returns, by name."""
-    tape = {} if solution.tape is None else {name: getattr(solution.tape, name) for name in ("x", "z", "s")}
-    names = ("outputs", "status", "iterations", "primal_residual", "dual_residual", "gap", "objective")
-    return {**{name: getattr(solution, name) for name in names}, **tape}
-
-
-def same_bits(a: Array, b: Array) -> bool:
-    """Equality of representations: NaN equals itself, −0 differs from 0."""
-    return a.shape == b.shape and a.dtype == b.dtype and np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
-
-
-class Case(NamedTuple):
-    """A solved batch, a cotangent, tangents, and both derivatives with their flags."""
-
-    native: NativeEngine
-    batch: Batch
-    cotangent: Array
-    tangents: list[Array]
-    gradients: list[Array]
-    pushed: Array
-    flags: tuple[Array, Array]
-
-
-def differentiate(native: NativeEngine, batch: Batch, seed: int = 0, primal_only: bool = False) -> Case:
-    rng = np.random.default_rng(seed)
-    solution = native.solve(batch, {}, tape=True)
-    assert not solution.status.any()
-    cotangent = rng.normal(size=solution.outputs.shape)
-    if primal_only:
-        cotangent[:, native.compiled.structure.n :] = 0.0
-    tangents = [rng.normal(size=(batch.size, a.shape[-1])) for a in batch.arrays]
-    full = replace(batch, arrays=tuple(np.broadcast_to(a, t.shape) for a, t in zip(batch.arrays, tangents, strict=True)))
-    gradients, backward = native.vjp(full, tape_of(solution), cotangent, [True] * len(tangents))
-    pushed, forward = native.jvp(full, tape_of(solution), tangents)
-    return Case(native, full, cotangent, tangents, [g for g in gradients if g is not None], pushed, (backward, forward))
-
-
-def assert_close(found: Array, true: Array, tolerance: float) -> None:
-    assert np.max(np.abs(found - true), initial=0.0) <= tolerance * max(1.0, np.max(np.abs(true), initial=0.0))

@@ -16,7 +16,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.families import Array, Arrays, Parametrized
+from problems.families import Array, Arrays, Parametrized
 
 PARTS = ("P", "q", "A", "b")
 

@@ -1,4 +1,4 @@
-"""Families of parametrized conic and geometric programs; promises as in ``benchmarks.families``.
+"""Families of parametrized conic and geometric programs; promises as in ``problems.families``.
 
 Parameters have no attributes: releases differ in what they call the gradient of a symmetric one.
 ``CONIC`` holds the benchmark sizes, ``CONIC_SMALL`` sizes for tests, ``ALL`` every family of the benchmark.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.families import FAMILIES, SMALL, Array, Arrays, Family, Parametrized, Rng
+from problems.families import FAMILIES, SMALL, Array, Arrays, Family, Parametrized, Rng
 
 
 def group_regression(m: int = 30, groups: int = 5, size: int = 4) -> Family:

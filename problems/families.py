@@ -49,7 +49,7 @@ def nnls(m: int = 3, n: int = 2) -> Family:
     """Nonnegative least squares, everything batched."""
 
     def make() -> Parametrized:
-        x, A, b = cp.Variable(n), cp.Parameter((m, n)), cp.Parameter(m)
+        x, A, b = cp.Variable(n, name="x"), cp.Parameter((m, n), name="A"), cp.Parameter(m, name="b")
         return Parametrized(cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [x >= 0]), [A, b], [x])
 
     return Family(f"nnls_{m}x{n}", make, lambda rng, B: (rng.normal(size=(B, m, n)), rng.normal(size=(B, m))))

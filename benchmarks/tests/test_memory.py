@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.canonical import canonicalize
-from benchmarks.families import FAMILIES
 from benchmarks.memory import growth
+from problems.canonical import canonicalize
+from problems.families import FAMILIES
 
 SMALL, LARGE = 1_000, 30_000
 INFO = 39  # bytes of a SolveInfo for each instance: residuals, gap and objective, iterations, status, two flags

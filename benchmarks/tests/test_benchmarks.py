@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from benchmarks import jax_rows
-from benchmarks.canonical import reference
 from benchmarks.cases import Cases
+from benchmarks.conic_cases import ConicCases
 from benchmarks.contenders import OURS, Case
 from benchmarks.digest import digest
-from benchmarks.families import SMALL, Family
 from benchmarks.jax_overhead import Line
 from benchmarks.readme_table import BEGIN, END, insert, markdown
 from benchmarks.report import Results, geometric_mean, mean, table
 from benchmarks.runner import Accuracy, Cell, Remote, WorkerError
+from problems.canonical import margins, reference
+from problems.conic_families import CONIC_SMALL
+from problems.families import FAMILIES, SMALL, Family
 
 small = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
 
@@ -38,6 +40,28 @@ def test_reference_gradient_is_the_derivative_of_the_reference_solution(family: 
     _, gradients = cases.reference(draw)
     slope = sum(float(np.sum(g * d)) for g, d in zip(gradients, direction, strict=True))
     assert slope == pytest.approx((loss(step) - loss(-step)) / (2 * step), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_benchmark_instances_keep_away_from_kinks(family: Family) -> None:
+    cases = Cases(family)
+    assert np.all(margins(cases.program, cases.program.theta(cases.draw(8).values, cases.shapes)) > 1e-7)
+
+
+@pytest.mark.parametrize("family", CONIC_SMALL.values(), ids=CONIC_SMALL)
+def test_references_of_the_benchmark(family: Family) -> None:
+    """Gradient of the solution against differences of it, along one direction."""
+    cases, h = ConicCases(family), 1e-6
+    draw = cases.draw_check(2)
+    solution, gradient = cases.reference(draw)
+    rng = np.random.default_rng(0)
+    steps = [h * rng.normal(size=v.shape) * np.abs(v) for v in draw.values]
+    moved = [tuple(v + sign * s for v, s in zip(draw.values, steps, strict=True)) for sign in (1, -1)]
+    ends = [cases.reference(draw._replace(values=values))[0] for values in moved]
+    slope = sum(float(np.sum(c * (a - b))) / 2 for c, a, b in zip(draw.cotangents, *ends, strict=True))
+    assert sum(float(np.sum(g * s)) for g, s in zip(gradient, steps, strict=True)) == pytest.approx(slope, rel=1e-5, abs=1e-6 * h)
+    assert cases.solution_error({f"output{i}": a for i, a in enumerate(solution)}, solution) == 0.0
+    assert cases.gradient_error({f"gradient{i}": a for i, a in enumerate(gradient)}, gradient, draw) == 0.0
 
 
 @small
