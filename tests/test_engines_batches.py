@@ -12,7 +12,8 @@ import pytest
 from cvxpylayers import SolverError
 from cvxpylayers.engines import BatchAdapter, Claim, Structure
 from cvxpylayers.numpy import CvxpyLayer
-from tests.contract import Case, quadratic, rng, truth
+from cvxpylayers.testing._cases import Case, quadratic, rng
+from cvxpylayers.testing._contract import truth
 
 
 def simplex() -> Case:

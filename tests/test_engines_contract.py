@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract import EngineContract
+from cvxpylayers.testing import EngineContract
 
 
 class TestNative(EngineContract):

@@ -10,7 +10,7 @@ import pytest
 from cvxpylayers import OptionError
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.numpy import CvxpyLayer
-from tests.contract import Case, exponential, linear, quadratic, rng, second_order
+from cvxpylayers.testing._cases import Case, exponential, linear, quadratic, rng, second_order
 
 pytest.importorskip("diffcp")
 

@@ -12,7 +12,8 @@ import pytest
 from cvxpylayers._engines.registry import automatic
 from cvxpylayers._program import Cones, Pattern, Structure
 from cvxpylayers.numpy import CvxpyLayer
-from tests.contract import compiled, quadratic, second_order
+from cvxpylayers.testing._cases import quadratic, second_order
+from cvxpylayers.testing._contract import compiled
 
 
 def test_the_table_has_what_decides_a_solve() -> None:

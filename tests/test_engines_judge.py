@@ -10,7 +10,8 @@ import pytest
 from cvxpylayers import SolverError, Status
 from cvxpylayers.engines import Claim, ConeProgram
 from cvxpylayers.numpy import CvxpyLayer
-from tests.contract import CASES, Case, compiled, linear, quadratic, second_order, truth
+from cvxpylayers.testing._cases import CASES, Case, linear, quadratic, second_order
+from cvxpylayers.testing._contract import compiled, truth
 
 Array = np.ndarray[Any, Any]
 

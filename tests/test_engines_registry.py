@@ -17,7 +17,8 @@ from cvxpylayers._engines import registry
 from cvxpylayers._engines.foreign.cvxpy_solver import CvxpyEngine
 from cvxpylayers._engines.foreign.osqp import OsqpEngine
 from cvxpylayers.numpy import CvxpyLayer
-from tests.contract import compiled, exponential, linear, quadratic
+from cvxpylayers.testing._cases import exponential, linear, quadratic
+from cvxpylayers.testing._contract import compiled
 
 
 def test_every_name_leads_to_an_engine_of_that_name() -> None:

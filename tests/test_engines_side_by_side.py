@@ -11,8 +11,8 @@ import numpy as np
 from cvxpylayers import MissingPackageError, UnsupportedConeError
 from cvxpylayers._engines.registry import names
 from cvxpylayers.numpy import CvxpyLayer
-from tests.contract import Case, quadratic
-from tests.front_ends import Array
+from cvxpylayers.testing._cases import Case, quadratic
+from cvxpylayers.testing._front_ends import Array
 
 
 def side_by_side(case: Case) -> list[CvxpyLayer]:

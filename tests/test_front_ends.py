@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from cvxpylayers import InputError, InputTypeError, OptionError, ProblemError, SolverError, Status, UnsupportedConeError
-from tests.front_ends import FRONT_ENDS, Array, FrontEnd
+from cvxpylayers.testing._front_ends import FRONT_ENDS, Array, FrontEnd
 
 Problem = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]
 Axes = tuple[tuple[int, ...], ...]

@@ -75,3 +75,9 @@ def test_compiled_programs_of_jax_call_the_kernel() -> None:
     assert 'custom_call_target="cvxpylayers_solve"' in program
     assert "callback" not in program
     assert abs(compiled(jax.numpy.ones((2, 3)))[0] - 1 / 3).max() < 1e-6
+
+
+def test_the_laws_of_engines_come_with_the_package() -> None:
+    from cvxpylayers.testing import EngineContract
+
+    assert any(name.startswith("test_") for name in vars(EngineContract))

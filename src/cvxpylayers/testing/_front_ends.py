@@ -118,8 +118,8 @@ class Torch(FrontEnd):
     def jvp(self, layer: Any, values: Sequence[Any], tangents: Sequence[Any]) -> list[Array]:
         import torch
 
-        function = lambda *parameters: layer(*parameters)  # torch.func wants a function, not a module
-        pushed = torch.func.jvp(function, tuple(map(self.tensor, values)), tuple(map(self.tensor, tangents)))[1]
+        point, along = (tuple(map(self.tensor, arrays)) for arrays in (values, tangents))
+        pushed = torch.func.jvp(lambda *parameters: layer(*parameters), point, along)[1]  # it wants a function, not a module
         return [self.numbers(p) for p in pushed]
 
 
@@ -127,7 +127,8 @@ class Jax(FrontEnd):
     library, package = "jax", "jax"
 
     def context(self) -> AbstractContextManager[Any]:
-        return pytest.importorskip("jax").enable_x64(self.dtype == "float64")
+        x64: AbstractContextManager[Any] = pytest.importorskip("jax").enable_x64(self.dtype == "float64")
+        return x64
 
     def tensor(self, value: Any) -> Any:
         import jax.numpy as jnp
@@ -167,7 +168,8 @@ class Mlx(FrontEnd):
 
     def context(self) -> AbstractContextManager[Any]:
         mx = pytest.importorskip("mlx.core")
-        return mx.stream(mx.cpu)  # float64 exists there alone
+        cpu: AbstractContextManager[Any] = mx.stream(mx.cpu)  # float64 exists there alone
+        return cpu
 
     def tensor(self, value: Any) -> Any:
         import mlx.core as mx
@@ -177,15 +179,15 @@ class Mlx(FrontEnd):
     def vjp(self, layer: Any, values: Sequence[Any], cotangents: Sequence[Any], **options: Any) -> tuple[list[Array], list[Array]]:
         import mlx.core as mx
 
-        function = lambda *parameters: layer(*parameters, **options)
-        outputs, gradients = mx.vjp(function, [*map(self.tensor, values)], [*map(self.tensor, cotangents)])
+        point, weights = ([*map(self.tensor, arrays)] for arrays in (values, cotangents))
+        outputs, gradients = mx.vjp(lambda *parameters: layer(*parameters, **options), point, weights)
         return [*map(self.numbers, outputs)], [*map(self.numbers, gradients)]
 
     def jvp(self, layer: Any, values: Sequence[Any], tangents: Sequence[Any]) -> list[Array]:
         import mlx.core as mx
 
-        function = lambda *parameters: layer(*parameters)
-        return [*map(self.numbers, mx.jvp(function, [*map(self.tensor, values)], [*map(self.tensor, tangents)])[1])]
+        point, along = ([*map(self.tensor, arrays)] for arrays in (values, tangents))
+        return [*map(self.numbers, mx.jvp(lambda *parameters: layer(*parameters), point, along)[1])]
 
 
 FRONT_ENDS = {
