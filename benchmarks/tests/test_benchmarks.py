@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import jax_rows
-from benchmarks.cases import Cases
-from benchmarks.conic_cases import ConicCases
-from benchmarks.contenders import OURS, Case
-from benchmarks.digest import digest
-from benchmarks.jax_overhead import Line
-from benchmarks.readme_table import BEGIN, END, insert, markdown
-from benchmarks.report import Results, geometric_mean, mean, table
-from benchmarks.runner import Accuracy, Cell, Remote, WorkerError
+from benchmarks.campaigns.digest import digest
+from benchmarks.compare.branch import Cell as Turns
+from benchmarks.compare.cases import Cases, layer_case
+from benchmarks.compare.conic_cases import ConicCases
+from benchmarks.compare.contenders import OURS, Case
+from benchmarks.compare.readme_table import markdown
+from benchmarks.compare.report import Results, geometric_mean, mean, table
+from benchmarks.compare.runner import Accuracy, Cell, Remote, WorkerError
+from benchmarks.micro.jax_overhead import Line
+from benchmarks.text import BEGIN, END, insert
 from problems.canonical import margins, reference
 from problems.conic_families import CONIC_SMALL
 from problems.families import FAMILIES, SMALL, Family
@@ -169,6 +172,27 @@ def test_a_worker_is_killed_when_late_and_survives_failures(tmp_path: Path) -> N
                 remote.ask("time", 60.0, mode="forward", number=1)
     finally:
         remote.close()
+
+
+def test_a_process_takes_the_build_that_it_is_told_to(tmp_path: Path) -> None:
+    (package := tmp_path / "cvxpylayers").mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('another build')")
+    layer_case(SMALL["nnls_3x2"], 2).save(tmp_path / "case.npz")
+    for build in (None, tmp_path):
+        remote = Remote(OURS, tmp_path / "log", build)
+        try:
+            with pytest.raises(WorkerError, match="another build") if build else nullcontext():
+                remote.ask("load", 60.0, path=str(tmp_path / "case.npz"))
+        finally:
+            remote.close()
+
+
+def test_a_family_is_slower_where_medians_and_the_fastest_turns_say_so() -> None:
+    cell = Turns("a", 128, [(1.0, 1.0), (2.0, 1.0), (3.0, 1.0), (4.0, 2.0), (8.0, 2.0)])
+    assert cell.ratios == (2.0, 2.0, 3.0)
+    assert (cell.best, cell.slower(1.02)) == (1.0, False)
+    cell.turns[0] = (1.1, 1.0)
+    assert cell.slower(1.02)
 
 
 def test_a_digest_is_that_of_the_bits() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.edge_families import Edge, Truth, constant, flat
-from benchmarks.edges import EDGES, checked, examine, judge, layer_of
-from benchmarks.exact import Program, answers
+from benchmarks.campaigns.edge_families import Edge, Truth, constant, flat
+from benchmarks.campaigns.edges import EDGES, checked, examine, judge, layer_of
+from benchmarks.campaigns.exact import Program, answers
 
 SHORT = [e for e in EDGES if not e.solver and e.group != "smoothed"]
 edges = pytest.mark.parametrize("edge", SHORT, ids=lambda e: f"{e.group}, {e.name}")

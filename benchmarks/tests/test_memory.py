@@ -1,7 +1,7 @@
 """Working memory belongs to threads: the peak of a call grows with the batch by what is documented to be kept, and by no more.
 
-The peak is that of the resident size, so it sees the kernel, NumPy and PyTorch alike (``benchmarks.memory`` tells how). One fresh
-process measures all, since in this one other tests have left memory behind that a call could reuse unseen.
+The peak is that of the resident size, so it sees the kernel, NumPy and PyTorch alike (``benchmarks.micro.memory`` tells how). One
+fresh process measures all, since in this one other tests have left memory behind that a call could reuse unseen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.memory import growth
+from benchmarks.micro.memory import growth
 from problems.canonical import canonicalize
 from problems.families import FAMILIES
 

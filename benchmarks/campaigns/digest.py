@@ -1,4 +1,6 @@
-"""Tells whether a change of the code changed a bit of its results: ``python -m benchmarks.digest [--write FILE | --against FILE]``.
+"""Tells whether a change of the code changed a bit of its results.
+
+    python -m benchmarks.campaigns.digest [--write FILE | --against FILE]
 
 Prints one hash per family, engine, options and front end, over a solve and its VJP, JVP and HVP, with and without an axis of
 directions: outputs, statuses, iterations, residuals, margins, gradients and flags. Bits are those of one machine, instruction set

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.exact import Program, answers, rational
+from benchmarks.campaigns.exact import Program, answers, rational
 from cvxpylayers._program import CompiledProblem
 from problems.families import Array, Arrays, Parametrized, Rng
 

@@ -1,4 +1,4 @@
-"""Cases of conic families: what ``benchmarks.cases`` is for linear and quadratic ones.
+"""Cases of conic families: what ``benchmarks.compare.cases`` is for linear and quadratic ones.
 
 The reference is Clarabel sharpened by Newton's method on the optimality conditions and the dense derivative of these, in plain
 NumPy; it shares the canonicalization with the package, and neither solver nor derivative.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.cases import CHECK_POOL, Cases, Draw, layer_case
-from benchmarks.contenders import Array, Case
+from benchmarks.compare.cases import CHECK_POOL, Cases, Draw, layer_case
+from benchmarks.compare.contenders import Array, Case
 from cvxpylayers._layer.layer import Layer
 from problems.conic_families import CONIC
 from problems.families import Arrays, Family

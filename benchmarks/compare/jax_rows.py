@@ -1,4 +1,4 @@
-"""The JAX front end in one run: ``python -m benchmarks.jax_rows`` (``--quick`` for a few minutes).
+"""The JAX front end in one run: ``python -m benchmarks.compare.jax_rows`` (``--quick`` for a few minutes).
 
 First what a jitted call of a tiny batch costs beyond the kernel. Then every family: this package in JAX and in PyTorch against the
 published library in JAX (its default in eager batched calls, Moreau under ``jit``), qpax, and jaxopt's OSQP and BoxOSQP under
@@ -11,10 +11,11 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.contenders import CONTENDERS, OURS
-from benchmarks.jax_overhead import Line, lines
-from benchmarks.report import Results, console, geometric_mean, measure, number
-from benchmarks.runner import MODES, Accuracy, Plan
+from benchmarks.compare.contenders import CONTENDERS, OURS
+from benchmarks.compare.report import Results, geometric_mean, measure
+from benchmarks.compare.runner import MODES, Accuracy, Plan
+from benchmarks.micro.jax_overhead import Line, lines
+from benchmarks.text import console, number
 from problems.conic_families import ALL
 from problems.families import SOME
 
@@ -26,7 +27,7 @@ TINY = (1, 8)  # instances, of the first table
 
 def main() -> None:
     """Measure, write, and print where it is."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.jax_rows", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare.jax_rows", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="batch 128 only, few repeats, calls of at most two seconds")
     parser.add_argument("--family", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
     parser.add_argument("--contender", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS))

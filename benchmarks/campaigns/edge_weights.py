@@ -8,7 +8,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.edge_families import Edge, Truth, flat, short, wide
+from benchmarks.campaigns.edge_families import Edge, Truth, flat, short, wide
 from problems.families import Array, Arrays, Parametrized, Rng
 
 

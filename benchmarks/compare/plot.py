@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from benchmarks.contenders import CONTENDERS, OURS
-from benchmarks.report import Results
+from benchmarks.compare.contenders import CONTENDERS, OURS
+from benchmarks.compare.report import Results
 
 # Color-blind safe; ours is the one strong color.
 COLORS = {

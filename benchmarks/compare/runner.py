@@ -12,6 +12,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Cases
-from benchmarks.conic_cases import ConicCases, cases_of
-from benchmarks.contenders import CONTENDERS
-from benchmarks.environments import REQUIREMENTS, ROOT, ensure, python_of
+from benchmarks.compare.cases import Cases
+from benchmarks.compare.conic_cases import ConicCases, cases_of
+from benchmarks.compare.contenders import CONTENDERS
+from benchmarks.compare.environments import REQUIREMENTS, ROOT, ensure, python_of
 from problems.conic_families import ALL
 
 CHECK_BATCH = 8
@@ -79,8 +80,9 @@ class WorkerError(Exception):
 class Remote:
     """A worker process: started when first asked, killed when it exceeds a time limit."""
 
-    def __init__(self, name: str, log: Path) -> None:
-        self.name, self.log = name, log
+    def __init__(self, name: str, log: Path, build: Path | None = None) -> None:
+        """``build`` is a folder with another build of this package, which the process finds instead of the installed one."""
+        self.name, self.log, self.build = name, log, build
         self.process: subprocess.Popen[str] | None = None
 
     def _start(self) -> subprocess.Popen[str]:
@@ -88,8 +90,11 @@ class Remote:
         ensure(environment)
         # Every contender may use all cores; the peers must not see this package's sources.
         env = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "OPENBLAS_"))}
-        env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([] if environment in REQUIREMENTS else [env.get("PYTHONPATH", "")])])
-        command = [str(python_of(environment)), "-m", "benchmarks.worker", self.name]
+        paths = [str(ROOT), *([] if environment in REQUIREMENTS else [env.get("PYTHONPATH", "")])]
+        if self.build:  # without the site module, which would find the editable install first
+            paths = [str(ROOT), str(self.build), sysconfig.get_path("platlib")]
+        env["PYTHONPATH"] = os.pathsep.join(paths)
+        command = [str(python_of(environment)), *(["-S"] if self.build else []), "-m", "benchmarks.compare.worker", self.name]
         pipe = subprocess.PIPE
         with self.log.open("a") as log:
             return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=env, cwd=ROOT)

@@ -1,6 +1,6 @@
 """Layer files that somebody has tampered with: each is refused with one of our errors, or is a layer that solves.
 
-    python -m benchmarks.fuzz_layers [--count 10000] [--seed 0]
+    python -m benchmarks.campaigns.fuzz_layers [--count 10000] [--seed 0]
 
 Digests are made to fit, so that mutations get past them. A crash ends the process, any other exception is a failure.
 """

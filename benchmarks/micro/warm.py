@@ -1,4 +1,4 @@
-"""What a warm start saves on sequences of batches that move by small random steps: ``python -m benchmarks.warm``."""
+"""What a warm start saves on sequences of batches that move by small random steps: ``python -m benchmarks.micro.warm``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from benchmarks.report import console
+from benchmarks.text import console
 from cvxpylayers import WarmStart
 from cvxpylayers.torch import CvxpyLayer
 from problems.families import FAMILIES, SOME
@@ -30,7 +30,7 @@ def measure(layer: CvxpyLayer, sequence: list[list[torch.Tensor]], warm: bool) -
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.warm", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.warm", description=__doc__)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=SOME, metavar="NAME")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--batches", type=int, default=20, help="length of the sequence (%(default)s)")

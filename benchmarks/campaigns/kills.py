@@ -1,6 +1,6 @@
 """Kill and resume: ``solve_dataset`` in a process that is killed at random times, until it comes to its end.
 
-    python -m benchmarks.kills [--kills 50] [--files 100] [--rows 20000] [--seed 0]
+    python -m benchmarks.campaigns.kills [--kills 50] [--files 100] [--rows 20000] [--seed 0]
 
 Fails if a row is lost, or there twice, or differs from a run without interruption; or if a finished file is written again.
 """

@@ -1,4 +1,4 @@
-"""The same problem with every engine, forward and backward: ``python -m benchmarks.engines [--write docs/engines.md]``.
+"""The same problem with every engine, forward and backward: ``python -m benchmarks.compare.engines [--write docs/engines.md]``.
 
 Each cell is the shortest of some repeats of a whole call through the NumPy front end, solve and VJP, in µs per instance. A ``*``
 marks engines that did not solve every instance to 1e-8, after refinement; ``-`` those that do not take the problem.
@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.readme_table import insert
-from benchmarks.report import number
+from benchmarks.text import insert, number
 from cvxpylayers import MissingPackageError, Status, UnsupportedConeError
 from cvxpylayers.engines import names
 from cvxpylayers.numpy import CvxpyLayer
@@ -64,7 +63,7 @@ def table(engines: list[str], budget: float) -> Iterator[str]:
 
 def main() -> None:
     """Measure, print, and write the table between the markers of a page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare.engines", description=__doc__)
     parser.add_argument("--engines", nargs="*", default=list(names()))
     parser.add_argument("--budget", type=float, default=0.5, help="seconds for the repeats of a cell (default 0.5)")
     parser.add_argument("--write", type=Path, help="page with a pair of marker lines")

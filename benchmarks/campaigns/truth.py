@@ -1,4 +1,4 @@
-"""Does the native engine tell the truth? ``python -m benchmarks.truth``: a campaign over families and random structures.
+"""Does the native engine tell the truth? ``python -m benchmarks.campaigns.truth``: a campaign over families and random structures.
 
 Every instance is compared with Clarabel at 1e-10 (its status, objective, and x where x is unique) and, where it was built around a
 solution or a certificate, with that. Derivatives are compared with a dense pseudoinverse of the optimality conditions, and with
@@ -234,7 +234,7 @@ def promises(groups: dict[str, Tally]) -> list[tuple[str, str, bool]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.campaigns.truth", description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="instances of each small row (default 300, about 33 000 in all)")
     parser.add_argument("--only", default="", help="rows whose name contains this; no promises are judged")
     parser.add_argument("--derivatives", type=int, default=12, help="instances of each batch to differentiate")

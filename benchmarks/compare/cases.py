@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.contenders import Array, Case
+from benchmarks.compare.contenders import Array, Case
 from problems.canonical import Canonical, canonicalize, evaluate, margins, reference
 from problems.families import Arrays, Family
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import Array, Case, Contender, UnsupportedError
+from benchmarks.compare.contenders import Array, Case, Contender, UnsupportedError
 
 
 def _jax() -> Any:

@@ -1,6 +1,6 @@
 """From Parquet to Parquet: rows a second, the share of time outside of the solve, and peak memory, on one process, Ray and Dask.
 
-    python -m benchmarks.scale [--tiny 10000000] [--medium 100000] [--engines one ray dask] [--write docs/scale.md]
+    python -m benchmarks.micro.scale [--tiny 10000000] [--medium 100000] [--engines one ray dask] [--write docs/scale.md]
 
 Tiny: 2 variables, 2 parameters; medium: 20 variables, 3 × 20 + 20 parameters. Each engine runs in a process of its own.
 """
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import cvxpylayers
-from benchmarks.readme_table import insert
+from benchmarks.text import insert
 from cvxpylayers.numpy import CvxpyLayer
 
 ENGINES = {"one": "one process", "ray": "Ray, two workers", "dask": "Dask, two workers"}
@@ -133,7 +133,7 @@ def rows_of(case: str, rows: int, engines: list[str]) -> list[str]:
             source.mkdir()
             written(layer, source, count)
             for engine in engines:
-                command = [sys.executable, "-m", "benchmarks.scale", "--run", engine, str(work / "layer"), str(source)]
+                command = [sys.executable, "-m", "benchmarks.micro.scale", "--run", engine, str(work / "layer"), str(source)]
                 done = subprocess.run([*command, str(work / f"{engine}{share}")], check=True, capture_output=True, text=True)
                 found = json.loads(done.stdout.splitlines()[-1])
                 outside = "" if np.isnan(found["outside"]) else f"{found['outside']:.0%}"

@@ -1,4 +1,4 @@
-"""One contender in its own process: answers one JSON request per line on standard input, ``python -m benchmarks.worker NAME``.
+"""One contender in its own process: one JSON request per line on standard input, ``python -m benchmarks.compare.worker NAME``.
 
 Requests: ``versions``, ``load`` a case, ``check`` (run once and write the arrays), ``time`` (mean seconds of ``number`` calls).
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, Case, Contender, UnsupportedError
+from benchmarks.compare.contenders import CONTENDERS, Case, Contender, UnsupportedError
 
 RETURN_SECONDS = 0.5  # a longer call is not made twice
 

@@ -1,4 +1,4 @@
-"""Large cones that are kept sparse, one instance: ``python -m benchmarks.large``; exits 1 where a promise breaks.
+"""Large cones that are kept sparse, one instance: ``python -m benchmarks.micro.large``; exits 1 where a promise breaks.
 
 Seconds to build a layer, to solve, and to differentiate; best of some repeats after one warm-up, which imports.
 """
@@ -14,7 +14,7 @@ import cvxpy as cp
 import numpy as np
 from rich.table import Table
 
-from benchmarks.report import console
+from benchmarks.text import console
 from cvxpylayers.numpy import CvxpyLayer
 from problems.families import Parametrized
 

@@ -1,4 +1,4 @@
-"""The peers' virtual environments, made from pinned requirements by the runner, or by ``python -m benchmarks.environments``."""
+"""The peers' virtual environments, made from pinned requirements by the runner, or by running this module."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = {".venvs/peers": "peers.txt", ".venvs/qpth": "qpth.txt", ".venvs/jax": "jax_peers.txt"}
 
 

@@ -1,4 +1,4 @@
-"""How long a layer with a dense parameter takes to build: ``python -m benchmarks.building``; exits 1 where a promise breaks.
+"""How long a layer with a dense parameter takes to build: ``python -m benchmarks.micro.building``; exits 1 where a promise breaks.
 
 The yardstick is CVXPY's own canonicalization, ``get_problem_data`` of a fresh problem, which every user of CVXPY pays once as well.
 """
@@ -16,7 +16,7 @@ import cvxpy as cp
 import numpy as np
 from rich.table import Table
 
-from benchmarks.report import console
+from benchmarks.text import console
 from cvxpylayers.numpy import CvxpyLayer
 from problems.families import Parametrized
 
@@ -69,7 +69,7 @@ def least_seconds(make: Callable[..., cp.Problem], n: int, repeats: int) -> tupl
 
 def main() -> int:
     """Measure and print; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.building", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.building", description=__doc__)
     parser.add_argument("--size", nargs="+", type=int, default=[100, 400, 800])
     parser.add_argument("--repeats", type=int, default=9, help="of which the least counts (%(default)s)")
     options = parser.parse_args()

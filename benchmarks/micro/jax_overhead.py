@@ -1,7 +1,7 @@
-"""What a jitted call costs beyond the kernel, and against PyTorch: ``python -m benchmarks.jax_overhead``.
+"""What a jitted call costs beyond the kernel, and against PyTorch: ``python -m benchmarks.micro.jax_overhead``.
 
 For tiny and moderate batches the medians of interleaved calls: the kernel alone on prepared NumPy arrays, the jitted JAX function,
-and the PyTorch layer; forward, and forward with gradients. ``python -m benchmarks.jax_rows`` includes the tiny ones.
+and the PyTorch layer; forward, and forward with gradients. ``python -m benchmarks.compare.jax_rows`` includes the tiny ones.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 from rich.table import Table
 
-from benchmarks.cases import layer_case
-from benchmarks.contenders import Layer
-from benchmarks.jax_contenders import JaxLayer
-from benchmarks.overhead import median_seconds
-from benchmarks.report import console
+from benchmarks.compare.cases import layer_case
+from benchmarks.compare.contenders import Layer
+from benchmarks.compare.jax_contenders import JaxLayer
+from benchmarks.micro.overhead import median_seconds
+from benchmarks.text import console
 from problems.families import FAMILIES, SOME
 
 
@@ -71,7 +71,7 @@ def lines(families: Sequence[str], batches: Sequence[int], budget: float) -> Ite
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.jax_overhead", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.jax_overhead", description=__doc__)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=SOME, metavar="NAME")
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 128, 1024])
     parser.add_argument("--budget", type=float, default=3.0, help="seconds per line (%(default)s)")

@@ -1,4 +1,4 @@
-"""Peak memory of this package's layer beyond its inputs and outputs: ``python -m benchmarks.memory``.
+"""Peak memory of this package's layer beyond its inputs and outputs: ``python -m benchmarks.micro.memory``.
 
 Each measurement runs in a fresh process after one small warm-up call. The peak is that of the resident size during one call
 (Linux keeps it, and lets a process reset it). Forward alone must need nothing per instance beyond what it returns; with gradients
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.cases import layer_case
-from benchmarks.contenders import Layer
-from benchmarks.report import console
+from benchmarks.compare.cases import layer_case
+from benchmarks.compare.contenders import Layer
+from benchmarks.text import console
 from problems.canonical import canonicalize
 from problems.families import FAMILIES, SOME
 
@@ -52,7 +52,7 @@ def _in_fresh_process(family: str, batch: int, mode: str) -> dict[str, int]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.memory", description=__doc__)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=SOME, metavar="NAME")
     parser.add_argument("--batch", nargs="+", type=int, default=[1_000, 100_000])
     options = parser.parse_args()

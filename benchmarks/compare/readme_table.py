@@ -1,15 +1,15 @@
-"""Writes the README's benchmark table from results: ``python -m benchmarks.readme_table RESULTS... [--readme README.md]``.
+"""Writes the README's benchmark table from results: ``python -m benchmarks.compare.readme_table RESULTS... [--readme README.md]``.
 
 The table stands between the two marker lines, and nobody types it. It has the linear and quadratic families and those of other
 cones, each with their means, from one run of all of them on a quiet machine,
 
     python -m benchmarks --batch 128 --budget 0.5 --limit 20 --out out/readme
-    python -m benchmarks.readme_table out/readme/results.json
+    python -m benchmarks.compare.readme_table out/readme/results.json
 
 or from several, for example after only some families have changed:
 
     python -m benchmarks --batch 128 --budget 0.5 --limit 20 --out out/cones --family entropy_30 logistic_20x5
-    python -m benchmarks.readme_table out/readme/results.json out/cones/results.json
+    python -m benchmarks.compare.readme_table out/readme/results.json out/cones/results.json
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.contenders import CONTENDERS, OURS
-from benchmarks.report import DEFAULT_1X, MOREAU, Results, mean, number
+from benchmarks.compare.contenders import CONTENDERS, OURS
+from benchmarks.compare.report import DEFAULT_1X, MOREAU, Results, mean
+from benchmarks.text import insert, number
 from problems.conic_families import ALL, CONIC
 
-BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
 HEADINGS = {"gradient": "forward + backward", "forward": "forward"}
 
 
@@ -78,16 +78,11 @@ def _entries(results: Results, family: str, batch: int, mode: str) -> str:
     return " | ".join([number(results.time(family, batch, OURS, mode)), peer, *(number(r) for r in ratios)])
 
 
-def insert(text: str, table: str) -> str:
-    """The text with the table between the markers. Raises ValueError if there is not exactly one pair of them, in order."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"the file needs one line {BEGIN} and, below it, one line {END}")
-    return text[: text.index(BEGIN) + len(BEGIN)] + "\n" + table + "\n" + text[text.index(END) :]
-
-
 def main() -> None:
     """Rewrite the README."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme_table", description="Writes the README's benchmark table.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare.readme_table", description="Writes the README's benchmark table."
+    )
     parser.add_argument("results", type=Path, nargs="+", help="results.json of one run or more; later ones replace families")
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--batch", type=int, default=128)

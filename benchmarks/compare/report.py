@@ -6,18 +6,17 @@ import json
 import math
 import os
 import platform
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import CONTENDERS, OURS
-from benchmarks.runner import CHECK_BATCH, MODES, Accuracy, Cell, Plan, Run
+from benchmarks.compare.contenders import CONTENDERS, OURS
+from benchmarks.compare.runner import CHECK_BATCH, MODES, Accuracy, Cell, Plan, Run
+from benchmarks.text import number
 
 # A contender further off than this on a family has not solved it: it is shown in brackets and is nobody's best peer.
 SOLUTION_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 1e-2
@@ -153,11 +152,6 @@ def measure(plan: Plan, tell: Callable[[str], None], keep: Callable[[Results], N
         return Results.of(run, versions, before)
 
 
-def console() -> Console:
-    """A console that is wide enough for the tables where output goes to a file."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, log_path=False)
-
-
 def geometric_mean(values: Iterable[float | None]) -> float | None:
     """Geometric mean of those that exist; None if none does."""
     logs = [math.log(v) for v in values if v]
@@ -169,13 +163,6 @@ def mean(values: Iterable[float | None], unit: str = "") -> str:
     ratios = list(values)
     known = sum(v is not None for v in ratios)
     return number(geometric_mean(ratios), unit) + (f" ({known} of {len(ratios)})" if 0 < known < len(ratios) else "")
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """Three digits, or a dash."""
-    if value is None:
-        return "-"
-    return (f"{value:.0f}" if value >= 100 else f"{value:.3g}") + unit
 
 
 def table(results: Results) -> Table:

@@ -230,7 +230,7 @@ class Entry:
 
 
 def _in_jax(build: str, *arguments: Any, **options: Any) -> Callable[[Case], Contender]:
-    """A contender of ``benchmarks.jax_contenders``, imported by the worker that builds it."""
+    """A contender of ``benchmarks.compare.jax_contenders``, imported by the worker that builds it."""
 
     def make(case: Case) -> Contender:
         from benchmarks import jax_contenders

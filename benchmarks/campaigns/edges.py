@@ -22,11 +22,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.edge_cones import CONES, ENGINES, SMOOTHED
-from benchmarks.edge_families import PENALTIES, TIES, Edge, Truth, flat
-from benchmarks.edge_scales import BOUNDS, FADING, SHIFTS, UNITS
-from benchmarks.edge_weights import KINKS, WEIGHTS
-from benchmarks.readme_table import insert
+from benchmarks.campaigns.edge_cones import CONES, ENGINES, SMOOTHED
+from benchmarks.campaigns.edge_families import PENALTIES, TIES, Edge, Truth, flat
+from benchmarks.campaigns.edge_scales import BOUNDS, FADING, SHIFTS, UNITS
+from benchmarks.campaigns.edge_weights import KINKS, WEIGHTS
+from benchmarks.text import insert
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._program import CompiledProblem, Status

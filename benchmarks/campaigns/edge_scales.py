@@ -5,7 +5,7 @@ from __future__ import annotations
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.edge_families import Edge, H, Program, Truth, constant, exact, short, wide, zeros
+from benchmarks.campaigns.edge_families import Edge, H, Program, Truth, constant, exact, short, wide, zeros
 from problems.families import Array, Arrays, Parametrized, Rng
 
 EYE = constant(np.eye(3))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.edge_families import PENALTIES, TIES, Edge, Truth, flat, units, wide
-from benchmarks.edge_scales import BOUNDS, SHIFTS, UNITS, powers, shift
-from benchmarks.edge_weights import WEIGHTS, eye, norm2
+from benchmarks.campaigns.edge_families import PENALTIES, TIES, Edge, Truth, flat, units, wide
+from benchmarks.campaigns.edge_scales import BOUNDS, SHIFTS, UNITS, powers, shift
+from benchmarks.campaigns.edge_weights import WEIGHTS, eye, norm2
 from cvxpylayers._program import CompiledProblem, Cones
 from problems.conic import random_conic
 from problems.families import Array, Arrays, Parametrized, Rng

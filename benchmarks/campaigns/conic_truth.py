@@ -1,4 +1,4 @@
-"""Does the native engine tell the truth on cones? ``python -m benchmarks.conic_truth``: random conic programs, every mix of cones.
+"""Does the native engine tell the truth on cones? ``python -m benchmarks.campaigns.conic_truth``: random programs of every mix.
 
 Each instance is built around its solution or certificate (``problems.conic``), so that status, objective and x are known exactly;
 Clarabel solves every one as well. The exit code is 1 if one of the promises printed under the table is broken.
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.truth import distance, share, worst
+from benchmarks.campaigns.truth import distance, share, worst
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Status
@@ -146,7 +146,7 @@ def promises(t: Tally) -> list[tuple[str, str, bool]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.conic_truth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.campaigns.conic_truth", description=__doc__)
     parser.add_argument("--count", type=int, default=1344, help="instances of each row (default 1344, 22 848 in all)")
     parser.add_argument("--only", default="", help="rows whose name contains this; no promises are judged")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Fixed and marginal costs of this package's layer: ``python -m benchmarks.overhead``.
+"""Fixed and marginal costs of this package's layer: ``python -m benchmarks.micro.overhead``.
 
 One tiny instance through PyTorch and back, without a batch axis, as a model that solves one problem at a time pays it; and the time
 per instance at a large against a moderate batch, which must not rise. Gradients of a large batch are fresh memory, and their first
@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from benchmarks.cases import layer_case
-from benchmarks.contenders import Case, Layer
-from benchmarks.report import console
+from benchmarks.compare.cases import layer_case
+from benchmarks.compare.contenders import Case, Layer
+from benchmarks.text import console
 from problems.families import FAMILIES, SOME
 
 
@@ -70,7 +70,7 @@ def single(family: str) -> Layer:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.overhead", description=__doc__)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=SOME, metavar="NAME")
     parser.add_argument("--batch", nargs=2, type=int, default=[1024, 100_000], metavar=("MODERATE", "LARGE"))
     parser.add_argument("--budget", type=float, default=3.0, help="seconds per family and line (%(default)s)")
