@@ -9,33 +9,60 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cvxpylayers._engines.native.engine import NativeEngine
-from cvxpylayers._program import Batch, Status, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Cones, Status, Tape
+from problems.conic import dual_infeasible, primal_infeasible, random_conic
 from problems.kinds import INFEASIBLE, KINDS
+from problems.mixes import MIXES
 from problems.programs import PARTS, Array, batch_of, draw, pick
 from tests.checks import assert_rows, engine, everything, fields, same_bits, tape_of
 
 WIDTHS = [4, 8]
 COUNT = 2 * max(WIDTHS) + 1
+BY_MODE: dict[str, dict[str, Any]] = {"exact": {}, "smoothed": {"derivative": "smoothed", "smoothing": 1e-2}}
+HERE = {name: MIXES[name] for name in ("soc", "psd", "exp", "power", "all")}
+Drawn = tuple[CompiledProblem, Batch]
+
+
+def of_kind(name: str, count: int = COUNT, seed: int = 11) -> Drawn:
+    problem, programs = draw(KINDS[name], count, seed)
+    return problem, batch_of(problem, programs)
+
+
+def of_mix(cones: Cones, count: int = COUNT, seed: int = 90) -> Drawn:
+    drawn = random_conic(np.random.default_rng(seed), 8, cones, count)
+    return drawn.compiled, drawn.batch
+
+
 KINDS_HERE = [
     "dense_qp", "low_rank_sparse", "lp_vertex", "lp_face", "equality_qp", "unconstrained", "tied", "redundant_equalities",
     "empty_rows", "rows_1e6", "small_point",
 ]  # fmt: skip
-kinds = pytest.mark.parametrize("kind", KINDS_HERE)
+# What is drawn, and the options of the engine; every law holds for every row.
+ROWS: dict[str, tuple[Callable[[int], Drawn], dict[str, Any]]] = {
+    **{kind: (lambda count, kind=kind: of_kind(kind, count), {}) for kind in KINDS_HERE},
+    **{
+        f"{name}-{mode}": (lambda count, cones=cones: of_mix(cones, count), options)
+        for name, cones in HERE.items()
+        for mode, options in BY_MODE.items()
+    },
+}
+rows = pytest.mark.parametrize("row", ROWS)
 widths = pytest.mark.parametrize("width", WIDTHS)
-Rows = dict[str, Array]
 
 
 @pytest.mark.isa
 @widths
-@kinds
-def test_alone_in_any_batch_and_permuted(kind: str, width: int) -> None:
-    problem, programs = draw(KINDS[kind], COUNT, seed=11)
-    native, batch, seeds = engine(problem, lane_width=width), batch_of(problem, programs), np.arange(COUNT)
+@rows
+def test_alone_in_any_batch_and_permuted(row: str, width: int) -> None:
+    make, options = ROWS[row]
+    (problem, batch), seeds = make(COUNT), np.arange(COUNT)
+    native = engine(problem, lane_width=width, **options)
     expected = everything(native, batch, seeds)
     for size in range(1, COUNT):
         assert_rows(everything(native, pick(batch, seeds[:size]), seeds[:size]), expected, of=slice(size))
@@ -45,67 +72,93 @@ def test_alone_in_any_batch_and_permuted(kind: str, width: int) -> None:
     assert_rows(everything(native, pick(batch, order), order), expected, of=order)
 
 
+@pytest.mark.isa
 @widths
-@kinds
-def test_threads(kind: str, width: int) -> None:
-    problem, programs = draw(KINDS[kind], 100, seed=12)
-    batch, seeds = batch_of(problem, programs), np.arange(100)
-    one, two, many = (everything(engine(problem, lane_width=width, threads=t), batch, seeds) for t in (1, 2, 5))
-    assert_rows(two, one)
-    assert_rows(many, one)
+@rows
+def test_threads(row: str, width: int) -> None:
+    make, options = ROWS[row]
+    (problem, batch), seeds = make(100), np.arange(100)
+    one, *others = (everything(engine(problem, lane_width=width, **options | {"threads": t}), batch, seeds) for t in (1, 2, 3, 5))
+    for found in others:
+        assert_rows(found, one)
 
 
-@widths
-@pytest.mark.parametrize("neighbour", ["nan", "inf", "primal", "dual", "slow", "nonconvex", "hard"])
-def test_bad_neighbours(neighbour: str, width: int) -> None:
-    """Neighbours that are invalid, infeasible, stopped by the iteration limit, or hard, on every side and in every lane."""
-    base = "low_rank_qp"
-    problem, programs = draw(KINDS[base], COUNT, seed=13)
-    native = engine(problem, lane_width=width, max_iterations=3 if neighbour == "slow" else 100)
-    good, rng = batch_of(problem, programs), np.random.default_rng(1)
-    bad = pick(good, np.arange(COUNT))
+# ---- neighbours --------------------------------------------------------------------------------------------------------------
+
+
+def spoilt(neighbour: str, batch: Batch, structure: Any) -> Batch:
+    """The instances made invalid, nonconvex, without a solution or hard, within their sparsity."""
+    bad, rng = pick(batch, np.arange(COUNT)), np.random.default_rng(1)
     P, q, A, b, _ = bad.arrays
     match neighbour:
         case "nan":
             A[:, 0] = np.nan
         case "inf":
             b[:, -1] = np.inf
+        case "huge":
+            q[:, 0] = 1e200
         case "primal":
             A[:, :6], b[:, 0] = 0.0, 1.0  # the equality becomes 0 = 1
         case "dual":
             A[:], q[:] = -np.abs(A), -1e3
             P[:] = 0.0
         case "slow":
-            scales = 10.0 ** rng.uniform(-8, 8, (COUNT, problem.structure.m))
-            A *= scales[:, problem.structure.A.rows]
+            scales = 10.0 ** rng.uniform(-8, 8, (COUNT, structure.m))
+            A *= scales[:, structure.A.rows]
             b *= scales
         case "nonconvex":
             P[:, -1] -= 1e3
         case "hard":
             b *= 10.0 ** rng.uniform(-12, 12, b.shape)
-    status = native.solve(bad, {}, tape=False).status
-    if neighbour != "hard":
-        assert status.any()
-    both = Batch(
-        tuple(np.stack([x, y], axis=1).reshape(2 * COUNT, -1) for x, y in zip(bad.arrays, good.arrays, strict=True)), (2 * COUNT,)
-    )
-    seeds = np.repeat(np.arange(COUNT), 2)
-    found = everything(native, both, seeds)
-    assert_rows(found, everything(native, good, np.arange(COUNT)), rows=slice(1, None, 2))
-    assert_rows(found, everything(native, bad, np.arange(COUNT)), rows=slice(0, None, 2))
+    return bad
+
+
+def good_and_bad(row: str, neighbour: str) -> tuple[CompiledProblem, Batch, Batch]:
+    """Instances with solutions, and others of the same pattern; those of cones without a solution are built around certificates."""
+    broken = {"primal": primal_infeasible, "dual": dual_infeasible}.get(neighbour)
+    if row not in HERE:
+        problem, good = of_kind(row, seed=13)
+    elif broken is None:
+        problem, good = of_mix(HERE[row], seed=92)
+    else:  # their patterns are dense, and P's rank is the same throughout
+        rng = np.random.default_rng(91)
+        drawn = random_conic(rng, 8, HERE[row], COUNT, unique=False, rank=7)
+        return drawn.compiled, drawn.batch, broken(rng, 8, HERE[row], COUNT).batch
+    return problem, good, spoilt(neighbour, good, problem.structure)
+
+
+@pytest.mark.isa
+@widths
+@pytest.mark.parametrize("neighbour", ["nan", "inf", "huge", "primal", "dual", "slow", "nonconvex", "hard"])
+@pytest.mark.parametrize("mode", BY_MODE)
+@pytest.mark.parametrize("row", ["low_rank_qp", *HERE])
+def test_bad_neighbours(row: str, mode: str, neighbour: str, width: int) -> None:
+    """Neighbours that are invalid, infeasible, stopped by the iteration limit, or hard, on every side and in every lane."""
+    problem, good, bad = good_and_bad(row, neighbour)
+    native = engine(problem, lane_width=width, max_iterations=3 if neighbour == "slow" else 100, **BY_MODE[mode])
+    assert neighbour == "hard" or native.solve(bad, {}, tape=False).status.any()
+    pairs = [np.stack([b, g], axis=1).reshape(2 * COUNT, -1) for b, g in zip(bad.arrays, good.arrays, strict=True)]
+    seeds = np.arange(COUNT)
+    found = everything(native, Batch(tuple(pairs), (2 * COUNT,)), np.repeat(seeds, 2))
+    assert_rows(found, everything(native, good, seeds), rows=slice(1, None, 2))
+    if neighbour != "huge" and (neighbour, mode) != ("hard", "smoothed"):  # no point to return, or to differentiate at
+        assert_rows(found, everything(native, bad, seeds), rows=slice(0, None, 2))
+
+
+# ---- shared parameters, layouts ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.isa
 @widths
 @pytest.mark.parametrize("shared", ["P", "A", "q", "PA", "PAb", "PqA", "qb", "PqAbd"])
-@pytest.mark.parametrize("kind", ["dense_qp", "lp_vertex", "low_rank_qp"])
-def test_shared_parameters(kind: str, shared: str, width: int) -> None:
+@pytest.mark.parametrize("row", ["dense_qp", "lp_vertex", "low_rank_qp", *(row for row in ROWS if row.partition("-")[0] in HERE)])
+def test_shared_parameters(row: str, shared: str, width: int) -> None:
     """A parameter passed once is the same as passed B times, by copies or by strides of zero, whatever becomes of the instances."""
-    problem, programs = draw(KINDS[kind], COUNT, seed=14)
-    native = engine(problem, lane_width=width)
-    once = batch_of(problem, programs, shared)
+    make, options = ROWS.get(row, (lambda count: of_kind(row, count, 14), {}))
+    problem, batch = make(COUNT)
+    native, seeds = engine(problem, lane_width=width, **options), np.arange(COUNT)
+    once = replace(batch, arrays=tuple(a[0] if part in shared else a for part, a in zip(PARTS, batch.arrays, strict=True)))
     full = tuple(np.broadcast_to(a, (COUNT, a.shape[-1])) for a in once.arrays)
-    seeds = np.arange(COUNT)
     expected = everything(native, once, seeds)
     assert_rows(everything(native, replace(once, arrays=full), seeds), expected)
     copies = replace(once, arrays=tuple(np.ascontiguousarray(a) for a in full))
