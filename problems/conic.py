@@ -14,25 +14,14 @@ draws are repeated until both hold well (smallest singular value above ``WELL``)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from cvxpylayers._program import Batch, CompiledProblem, Cones
+from cvxpylayers._program import Batch, Cones
 from problems.pairs import Pair, blocks, pair
-from problems.programs import Array, Rng, compiled
+from problems.programs import Array, Draw, Rng, compiled
 
 WELL = 0.05
-
-
-class Draw(NamedTuple):
-    """A compiled problem, a batch of its instances, and x, z, s with one row per instance."""
-
-    compiled: CompiledProblem
-    batch: Batch
-    x: Array
-    z: Array
-    s: Array
 
 
 @dataclass(frozen=True)

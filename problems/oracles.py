@@ -10,6 +10,7 @@ solved by the pseudoinverse, so that degenerate instances get the minimum-norm a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -103,7 +104,7 @@ class OracleEngine(ClarabelEngine):
         cuts = np.cumsum([spec.size for spec in self.compiled.parameters])[:-1]
         gradients: list[Float64 | None] = []
         for part, array, want in zip(np.split(full, cuts, axis=-1), batch.arrays, wanted, strict=True):
-            rows = part.reshape(-1, *batch.shape, part.shape[-1])
+            rows = part.reshape(math.prod(lead), *batch.shape, part.shape[-1])
             summed = np.array([unbroadcast(row, array.shape) for row in rows]).reshape(*lead, *array.shape)
             gradients.append(summed if want else None)
         return gradients, np.zeros(batch.size, dtype=np.bool_)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -151,6 +151,28 @@ def batch_of(compiled: CompiledProblem, programs: Sequence[Program], shared: str
     rows = [(p.P[st.P.rows, st.P.indices], p.q, p.A[st.A.rows, st.A.indices], p.b, np.zeros(1)) for p in programs]
     arrays = [np.ascontiguousarray(np.stack(column), dtype=np.float64) for column in zip(*rows, strict=True)]
     return Batch(tuple(a[0] if name in shared else a for name, a in zip(PARTS, arrays, strict=True)), (len(programs),))
+
+
+class Draw(NamedTuple):
+    """A compiled problem, a batch of its instances, and x, z, s with one row per instance."""
+
+    compiled: CompiledProblem
+    batch: Batch
+    x: Array
+    z: Array
+    s: Array
+
+    @property
+    def objectives(self) -> Array:
+        """½ xᵀP x + qᵀx: half of what P x + q + Aᵀz = 0 and b = A x + s make of it, xᵀP x = -qᵀx - bᵀz."""
+        parts = (self.compiled.structure.split(self.compiled.M @ theta) for theta in self.batch.theta())
+        return np.array([0.5 * (q @ x - b @ z) for (_, q, _, b, _), x, z in zip(parts, self.x, self.z, strict=True)])
+
+
+def known(kind: Kind, count: int, seed: int = 0) -> Draw:
+    """``draw`` in the form that conic programs have, too."""
+    problem, programs = draw(kind, count, seed)
+    return Draw(problem, batch_of(problem, programs), *(np.stack([getattr(p, name) for p in programs]) for name in "xzs"))
 
 
 def pick(batch: Batch, rows: Sequence[int] | Array) -> Batch:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
+from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
+from problems.oracles import OracleEngine
 from problems.programs import PARTS, Array
 
 Rows = dict[str, Array]
+Tried = tuple[type[Engine], Mapping[str, Any]]
+ENGINES: dict[str, Tried] = {"NATIVE": (NativeEngine, {"fallback": False, "threads": 1}), "ORACLE": (OracleEngine, {})}
+engines = pytest.mark.parametrize(
+    "tried", [pytest.param(e, id=n, marks=[pytest.mark.isa] * (n == "NATIVE")) for n, e in ENGINES.items()]
+)
 
 
 def engine(compiled: CompiledProblem, **options: Any) -> NativeEngine:
     """The native engine, alone: no fallback."""
     return NativeEngine(compiled, {"fallback": False, "threads": 1, **options})
+
+
+def made(tried: Tried, compiled: CompiledProblem) -> Engine:
+    kind, options = tried
+    return kind(compiled, options)
 
 
 def tape_of(solution: Solution) -> Tape:
@@ -62,7 +76,7 @@ def assert_rows(
 class Case(NamedTuple):
     """A solved batch, a cotangent, tangents, and both derivatives with their flags."""
 
-    native: NativeEngine
+    native: Engine
     batch: Batch
     cotangent: Array
     tangents: list[Array]
@@ -71,7 +85,7 @@ class Case(NamedTuple):
     flags: tuple[Array, Array]
 
 
-def differentiate(native: NativeEngine, batch: Batch, seed: int = 0, primal_only: bool = False) -> Case:
+def differentiate(native: Engine, batch: Batch, seed: int = 0, primal_only: bool = False) -> Case:
     rng = np.random.default_rng(seed)
     solution = native.solve(batch, {}, tape=True)
     assert not solution.status.any()

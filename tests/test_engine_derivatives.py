@@ -10,40 +10,46 @@ import numpy as np
 import pytest
 
 from cvxpylayers._engines.native.engine import NativeEngine
-from cvxpylayers._program import Batch, CompiledProblem, Status
+from cvxpylayers._program import Batch, Status
 from problems.families import SMALL, Family
 from problems.kinds import DEPENDENT, KINDS, SCALED, nearly_repeat_row, random_kind, scale
 from problems.oracles import jacobian, reference, unbroadcast
-from problems.programs import PARTS, Array, Kind, Program, Rng, batch_of, draw, family_batch, pick
-from tests.checks import Case, assert_adjoint, assert_close, differentiate, engine, tape_of
+from problems.programs import PARTS, Array, Kind, Program, Rng, batch_of, draw, family_batch, known, pick
+from problems.rows import DEFINITE, LOW_RANK, QUADRATIC, SINGULAR, Row
+from tests.checks import Case, Tried, assert_adjoint, assert_close, differentiate, engine, engines, made, tape_of
 
 COUNT = 12
-kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-INDEPENDENT = [name for name in KINDS if name not in SCALED | DEPENDENT]
+EVERY = {**QUADRATIC, **DEFINITE, **SINGULAR}
+INDEPENDENT = {
+    **{name: row for name, row in QUADRATIC.items() if name not in SCALED | DEPENDENT},
+    **DEFINITE,
+    **LOW_RANK,
+}
 families = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
+
+
+def settled(native: NativeEngine, batch: Batch) -> Batch:
+    """The instances that the engine solves: most, of what is at the edge of the precision."""
+    keep = np.flatnonzero(native.solve(batch, {}, tape=False).status == Status.SOLVED)
+    assert len(keep) >= batch.size / 2
+    return pick(batch, keep)
 
 
 # ---- the two derivatives are adjoint -----------------------------------------------------------------------------------------
 
 
-@kinds
+@pytest.mark.isa
+@pytest.mark.parametrize("row", EVERY.values(), ids=EVERY)
 @pytest.mark.parametrize("primal_only", [True, False], ids=["x", "xz"])
-def test_adjoint_identity_on_random_structures(kind: Kind, primal_only: bool) -> None:
-    problem, programs = draw(kind, COUNT, seed=31)
-    assert_adjoint(differentiate(engine(problem), batch_of(problem, programs), primal_only=primal_only))
+def test_adjoint_identity_on_random_structures(row: Row, primal_only: bool) -> None:
+    d = row.draw(COUNT, 31)
+    native = NativeEngine(d.compiled, {})
+    assert_adjoint(differentiate(native, settled(native, d.batch), primal_only=primal_only))
 
 
 @families
 def test_adjoint_identity_on_families(family: Family) -> None:
     assert_adjoint(differentiate(*family_batch(family, COUNT, seed=32)))
-
-
-def settled(problem: CompiledProblem, programs: list[Program]) -> tuple[NativeEngine, Batch]:
-    """The instances that the engine solves: most, of what is at the edge of the precision."""
-    native, batch = NativeEngine(problem, {}), batch_of(problem, programs)
-    keep = np.flatnonzero(native.solve(batch, {}, tape=False).status == Status.SOLVED)
-    assert len(keep) >= len(programs) / 2
-    return native, pick(batch, keep)
 
 
 @pytest.mark.isa
@@ -52,8 +58,9 @@ def settled(problem: CompiledProblem, programs: list[Program]) -> tuple[NativeEn
 def test_adjoint_identity_between_rank_and_null_space(rank: int, digits: int) -> None:
     """Whatever the right-hand sides meet in the gap between what the precision can tell from zero and what it cannot."""
     kind = Kind(rank=rank, regular=False, active=4, twists=(nearly_repeat_row(3, 4, 10.0**-digits),))
-    problem, programs = draw(kind, COUNT, seed=45)
-    assert_adjoint(differentiate(*settled(problem, programs)))
+    d = known(kind, COUNT, seed=45)
+    native = NativeEngine(d.compiled, {})
+    assert_adjoint(differentiate(native, settled(native, d.batch)))
 
 
 @pytest.mark.parametrize("seed", [10, 11, 24, 31, 36, 95, 118, 141, 155, 202, 265])
@@ -61,8 +68,9 @@ def test_adjoint_identity_on_random_ranks(seed: int) -> None:
     """Structures with null spaces of any dimension beside small singular values."""
     rng = np.random.default_rng(3)
     kind = [random_kind(rng) for _ in range(seed + 1)][-1]
-    problem, programs = draw(kind, 16, seed)
-    assert_adjoint(differentiate(*settled(problem, programs)))
+    d = known(kind, 16, seed)
+    native = NativeEngine(d.compiled, {})
+    assert_adjoint(differentiate(native, settled(native, d.batch)))
 
 
 # ---- against dense oracles ---------------------------------------------------------------------------------------------------
@@ -113,20 +121,25 @@ def test_scales_do_not_make_degenerate(twist: Callable[[Rng, Program], Program])
         assert np.max(np.abs(case.gradients[1][i] - true)) <= 1e-6 * np.max(np.abs(true))
 
 
-@pytest.mark.parametrize("name", INDEPENDENT)
+@engines
+@pytest.mark.parametrize("row", INDEPENDENT.values(), ids=INDEPENDENT)
 @pytest.mark.parametrize("primal_only", [True, False], ids=["x", "xz"])
-def test_dense_jacobian_with_a_pseudoinverse(name: str, primal_only: bool) -> None:
-    """Every parameter and output; where the system is singular, its minimum-norm least-squares answer. Regular: no flags."""
-    kind = KINDS[name]
-    problem, programs = draw(kind, COUNT, seed=35)
-    case = differentiate(engine(problem), batch_of(problem, programs), primal_only=primal_only)
-    tape = tape_of(case.native.solve(case.batch, {}, tape=True))
-    assert not (kind.regular and np.any(case.flags))
+def test_dense_jacobian_with_a_pseudoinverse(tried: Tried, row: Row, primal_only: bool) -> None:
+    """Every parameter and output; where the system is singular, its minimum-norm least-squares answer. Regular: no flags.
+
+    On curved cones derivatives are compared at the known solution, so that they may err as the solution does.
+    """
+    d = row.draw(COUNT, 35)
+    case = differentiate(made(tried, d.compiled), d.batch, primal_only=primal_only)
+    linear = d.compiled.structure.cones.polyhedral
+    point, near = (tape_of(case.native.solve(d.batch, {}, tape=True)), 1e-8) if linear else (d, 1e-6)
+    assert not (row.regular and np.any(case.flags))
     gradients, tangents = np.concatenate(case.gradients, axis=1), np.concatenate(case.tangents, axis=1)
-    for i in range(COUNT):
-        J = jacobian(problem, case.batch.theta([i])[0, :-1], tape.x[i], tape.z[i], tape.s[i])
-        assert_close(gradients[i], J.T @ case.cotangent[i], 1e-6 if case.flags[0][i] else 1e-8)
-        assert_close(case.pushed[i], J @ tangents[i], 1e-6 if case.flags[1][i] else 1e-8)
+    for i, theta in enumerate(d.batch.theta()):
+        J = jacobian(d.compiled, theta[:-1], point.x[i], point.z[i], point.s[i])
+        assert_close(gradients[i], J.T @ case.cotangent[i], 1e-6 if case.flags[0][i] else near)
+        assert_close(case.pushed[i], J @ tangents[i], 1e-6 if case.flags[1][i] else near)
+    assert_adjoint(case)
 
 
 def pieces(p: Program, cotangent: Array) -> Array:

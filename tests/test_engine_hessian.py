@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -12,19 +14,30 @@ from cvxpylayers._program import Batch, Status, Tape
 from problems.families import SMALL, Family
 from problems.kinds import KINDS
 from problems.programs import batch_of, draw, family_batch
+from problems.rows import DEFINITE, QUADRATIC, Row
 from tests.checks import assert_second_derivative, curved, engine, given, same_bits, tape_of
 
 COUNT = 6
 
 
+SMOOTHED = {"derivative": "smoothed", "smoothing": 0.1}
+EXACT_KINDS = ["dense_qp", "sparse_qp", "diagonal_qp", "inequality_qp", "lp_vertex", "equality_qp", "unconstrained"]
+SMOOTHED_KINDS = ["dense_qp", "lp_vertex", "inequality_qp", "tied"]
+# What is drawn, options, and the step of differences.
+CASES: dict[str, tuple[Row, dict[str, Any], float]] = {
+    **{kind: (QUADRATIC[kind], {}, 1e-4) for kind in EXACT_KINDS},
+    **{f"{kind}-smoothed": (QUADRATIC[kind], SMOOTHED, 1e-4) for kind in SMOOTHED_KINDS},
+    **{name: (row, {}, 3e-5) for name, row in DEFINITE.items()},
+    **{f"{name}-smoothed": (row, SMOOTHED, 3e-5) for name, row in DEFINITE.items()},
+}
+
+
 @pytest.mark.isa
-@pytest.mark.parametrize(
-    "kind", ["dense_qp", "sparse_qp", "diagonal_qp", "inequality_qp", "lp_vertex", "equality_qp", "unconstrained"]
-)
-def test_random_structures(kind: str) -> None:
+@pytest.mark.parametrize(("row", "options", "step"), CASES.values(), ids=CASES)
+def test_random_structures(row: Row, options: dict[str, Any], step: float) -> None:
     """Parameters in P, q, A and b at once."""
-    problem, programs = draw(KINDS[kind], COUNT, seed=60)
-    assert_second_derivative(engine(problem), batch_of(problem, programs))
+    d = row.draw(COUNT, 60)
+    assert_second_derivative(engine(d.compiled, **options), d.batch, step)
 
 
 @pytest.mark.parametrize("family", ["nnls_3x2", "portfolio_5", "factor_portfolio_6", "dense_qp_5", "mpc_5"])

@@ -15,7 +15,7 @@ from problems.families import SMALL
 from problems.kinds import KINDS
 from problems.oracles import dense
 from problems.programs import Array, batch_of, draw, family_batch
-from tests.checks import assert_adjoint, assert_second_derivative, differentiate, engine, same_bits, tape_of
+from tests.checks import assert_adjoint, differentiate, engine, same_bits, tape_of
 
 COUNT, MU = 5, 1e-2
 KEPT = ["dense_qp", "sparse_qp", "low_rank_qp", "lp_vertex", "lp_inequalities", "tied", "repeated_rows"]
@@ -80,12 +80,6 @@ def test_differences_of_the_smoothed_map(kind: str) -> None:
 
         expected = (4 * difference(h / 2) - difference(h)) / 3
         assert np.max(np.abs(case.pushed[i] - expected)) <= 1e-6 * np.max(np.abs(expected))
-
-
-@pytest.mark.parametrize("kind", ["dense_qp", "lp_vertex", "inequality_qp", "tied"])
-def test_second_derivatives(kind: str) -> None:
-    problem, programs = draw(KINDS[kind], COUNT, seed=72)
-    assert_second_derivative(smoothed(problem, 0.1), batch_of(problem, programs))
 
 
 @pytest.mark.parametrize("family", ["nnls_3x2", "portfolio_5", "transport_3x3"])

@@ -1,4 +1,4 @@
-"""The native engine finds the solutions: of random structures built around theirs, and of the families, against Clarabel."""
+"""Solutions are found: those around which programs are built, by us and by the oracle, and of the families, against Clarabel."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import pytest
 
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._program import Batch, Cones, Status
+from problems.conic import random_conic
 from problems.families import SMALL, Family
 from problems.kinds import KINDS
-from problems.programs import Array, Kind, Program, batch_of, compiled, draw, family_batch
-from tests.checks import engine, tape_of
+from problems.mixes import random_cones
+from problems.oracles import dense
+from problems.programs import Array, Draw, Kind, batch_of, compiled, draw, family_batch
+from problems.rows import DEFINITE, LOW_RANK, QUADRATIC, Row
+from tests.checks import ENGINES, Tried, engine, engines, made, tape_of
 
 COUNT = 24
-kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+ROWS = {**QUADRATIC, **DEFINITE, **LOW_RANK}
+rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 families = pytest.mark.parametrize("family", SMALL.values(), ids=SMALL)
 
 
@@ -22,48 +27,61 @@ def relative(found: Array, true: Array) -> float:
     return float(np.max(np.abs(found - true), initial=0.0) / max(1.0, np.max(np.abs(true), initial=0.0)))
 
 
-def optimality(p: Program, x: Array, z: Array, s: Array) -> float:
-    """Largest violation of the optimality conditions, relative to the terms that cancel; signs must hold exactly."""
-    assert (s >= 0).all()
-    assert (z[p.zero :] >= 0).all()
-    assert not s[: p.zero].any()
-    largest = [np.max(np.abs(v), initial=1.0) for v in (p.P @ x, p.A.T @ z, p.q, p.A @ x, s, p.b)]
-    primal = np.max(np.abs(p.A @ x + s - p.b), initial=0.0) / max(largest[3:])
-    dual = np.max(np.abs(p.P @ x + p.A.T @ z + p.q), initial=0.0) / max(largest[:3])
-    cost = 0.5 * x @ p.P @ x
-    gap = abs(2 * cost + p.q @ x + p.b @ z) / max(1.0, abs(cost + p.q @ x))
+def optimality(d: Draw, i: int, x: Array, z: Array, s: Array) -> float:
+    """Largest violation of the optimality conditions, relative to the terms that cancel; linear rows' signs must hold exactly."""
+    cones, (P, q, A, b) = d.compiled.structure.cones, dense(d.compiled, d.compiled.M @ d.batch.theta([i])[0])
+    linear = slice(cones.zero, cones.zero + cones.nonneg)
+    assert (s[linear] >= 0).all()
+    assert (z[linear] >= 0).all()
+    assert not s[: cones.zero].any()
+    largest = [np.max(np.abs(v), initial=1.0) for v in (P @ x, A.T @ z, q, A @ x, s, b)]
+    primal = np.max(np.abs(A @ x + s - b), initial=0.0) / max(largest[3:])
+    dual = np.max(np.abs(P @ x + A.T @ z + q), initial=0.0) / max(largest[:3])
+    cost = 0.5 * x @ P @ x
+    gap = abs(2 * cost + q @ x + b @ z) / max(1.0, abs(cost + q @ x))
     return float(max(primal, dual, gap))
 
 
-@pytest.mark.isa
-@kinds
-def test_random_structures(kind: Kind) -> None:
-    """Statuses, optimality conditions and objectives always; x where it is unique; the outputs are R (x, z)."""
-    problem, programs = draw(kind, COUNT)
-    solution = engine(problem).solve(batch_of(problem, programs), {}, tape=True)
-    assert [Status(k) for k in solution.status] == [Status.SOLVED] * COUNT
+@engines
+@rows
+def test_known_solutions_are_found(tried: Tried, row: Row) -> None:
+    """Statuses, optimality conditions and objectives always; x, z and s where they are unique; the outputs are R (x, z)."""
+    d = row.draw(COUNT if tried is ENGINES["NATIVE"] else 6, 0)
+    solution = made(tried, d.compiled).solve(d.batch, {}, tape=True)
+    assert [Status(k) for k in solution.status] == [Status.SOLVED] * d.batch.size
     tape = tape_of(solution)
     assert np.array_equal(solution.outputs, np.concatenate([tape.x, tape.z], axis=1))
-    for p, x, z, s, objective in zip(programs, tape.x, tape.z, tape.s, solution.objective, strict=True):
-        assert optimality(p, x, z, s) < 1e-8
-        assert objective == pytest.approx(p.objective, rel=1e-8, abs=1e-8)
-        if kind.unique:
-            assert relative(x, p.x) < 1e-6
-        if kind.regular and kind.unique:
-            assert relative(z, p.z) < 1e-6
+    np.testing.assert_allclose(solution.objective, d.objectives, rtol=1e-8, atol=1e-8)
+    for i, (x, z, s) in enumerate(zip(tape.x, tape.z, tape.s, strict=True)):
+        assert optimality(d, i, x, z, s) < 1e-8
+        near = 1e-7 * (max(1.0, np.abs(d.x[i]).max(), np.abs(d.z[i]).max(initial=0.0)) if row.scaled else 1.0)
+        if row.unique:
+            np.testing.assert_allclose(x, d.x[i], rtol=1e-7, atol=near)
+        if row.regular:
+            np.testing.assert_allclose(np.r_[z, s], np.r_[d.z[i], d.s[i]], rtol=1e-7, atol=near)
 
 
-@kinds
-def test_reported_residuals_are_those_of_the_point(kind: Kind) -> None:
-    problem, programs = draw(kind, 4, seed=1)
-    batch = batch_of(problem, programs)
-    solution = engine(problem).solve(batch, {}, tape=True)
+@engines
+@pytest.mark.parametrize("seed", range(8))
+def test_random_mixes(tried: Tried, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cones = random_cones(rng, rows=20)
+    d = random_conic(rng, int(rng.integers(cones.zero + 1, 16)), cones, 3, density=float(rng.choice([1.0, 0.5])))
+    found = made(tried, d.compiled).solve(d.batch, {}, tape=True)
+    assert not found.status.any()
+    np.testing.assert_allclose(tape_of(found).x, d.x, rtol=1e-7, atol=1e-7)
+
+
+@rows
+def test_reported_residuals_are_those_of_the_point(row: Row) -> None:
+    d = row.draw(4, 1)
+    solution = engine(d.compiled).solve(d.batch, {}, tape=True)
     tape = tape_of(solution)
-    for i, p in enumerate(programs):
-        x, z, s = tape.x[i], tape.z[i], tape.s[i]
-        norm = lambda v: np.max(np.abs(v), initial=0.0)
-        primal = norm(p.A @ x + s - p.b) / max(1.0, norm(p.b) + norm(x) + norm(s))
-        dual = norm(p.P @ x + p.A.T @ z + p.q) / max(1.0, norm(p.q) + norm(x) + norm(z))
+    norm = lambda v: np.max(np.abs(v), initial=0.0)
+    for i, (x, z, s) in enumerate(zip(tape.x, tape.z, tape.s, strict=True)):
+        P, q, A, b = dense(d.compiled, d.compiled.M @ d.batch.theta([i])[0])
+        primal = norm(A @ x + s - b) / max(1.0, norm(b) + norm(x) + norm(s))
+        dual = norm(P @ x + A.T @ z + q) / max(1.0, norm(q) + norm(x) + norm(z))
         assert solution.primal_residual[i] == pytest.approx(primal, abs=1e-13)
         assert solution.dual_residual[i] == pytest.approx(dual, abs=1e-13)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
-from cvxpylayers._program import Batch, Status
+from cvxpylayers._program import Batch, Cones, Status
+from problems.conic import dual_infeasible, primal_infeasible, random_conic
 from problems.families import status_family
 from problems.kinds import INFEASIBLE, KINDS
+from problems.mixes import MIXES
 from problems.programs import PARTS, Kind, batch_of, draw, pick
-from tests.checks import engine, fields, same_bits, tape_of
+from tests.checks import Tried, engine, engines, fields, made, same_bits, tape_of
 
 COUNT = 24
 BAD = [float("nan"), float("inf"), float("-inf")]
@@ -23,6 +27,25 @@ def test_certificates(kind: Kind) -> None:
     problem, programs = draw(kind, COUNT)
     solution = NativeEngine(problem, {}).solve(batch_of(problem, programs), {}, tape=False)
     assert [Status(k) for k in solution.status] == [p.status for p in programs]
+
+
+@engines
+@pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
+@pytest.mark.parametrize("broken", [primal_infeasible, dual_infeasible])
+def test_certificates_are_found_and_neighbours_untouched(tried: Tried, cones: Cones, broken: Any) -> None:
+    """The parameters of solvable and infeasible instances share one pattern, so that they mix in one batch."""
+    rng = np.random.default_rng(1)
+    good = random_conic(rng, 8, cones, 2, unique=False, rank=7)
+    bad = broken(rng, 8, cones, 2)
+    joined = [np.stack([g[0], b[0], b[1], g[1]]) for g, b in zip(good.batch.arrays, bad.batch.arrays, strict=True)]
+    batch = Batch(tuple(joined), (4,))
+    expected = Status.PRIMAL_INFEASIBLE if broken is primal_infeasible else Status.DUAL_INFEASIBLE
+    solver = made(tried, good.compiled)
+    found = solver.solve(batch, {}, tape=True)
+    assert [Status(k) for k in found.status] == [Status.SOLVED, expected, expected, Status.SOLVED]
+    alone = solver.solve(pick(batch, [3]), {}, tape=True)
+    for name, value in fields(alone).items():
+        assert same_bits(value, fields(found)[name][3:]), name
 
 
 @pytest.mark.parametrize("rank", [0, 3], ids=["lp", "qp"])

@@ -14,9 +14,9 @@ import pytest
 
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Cones
-from problems.conic import Draw, random_conic
+from problems.conic import random_conic
 from problems.mixes import MIXES
-from problems.programs import Array
+from problems.programs import Array, Draw
 from tests.checks import tape_of
 
 COUNT, N, TOLERANCE = 6, 6, 1e-6

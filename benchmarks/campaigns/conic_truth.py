@@ -21,8 +21,9 @@ from benchmarks.campaigns.truth import distance, share, worst
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Status
-from problems.conic import Draw, dual_infeasible, primal_infeasible, random_conic, rescaled
+from problems.conic import dual_infeasible, primal_infeasible, random_conic, rescaled
 from problems.mixes import CONES, random_cones
+from problems.programs import Draw
 
 Rng = np.random.Generator
 BATCH = 32  # instances of one pattern: half of them solvable, a quarter of each kind of infeasible ones
