@@ -47,6 +47,14 @@ KINDS_HERE = [
 ROWS: dict[str, tuple[Callable[[int], Drawn], dict[str, Any]]] = {
     **{kind: (lambda count, kind=kind: of_kind(kind, count), {}) for kind in KINDS_HERE},
     **{
+        f"{kind}-smoothed": (lambda count, kind=kind: of_kind(kind, count), BY_MODE["smoothed"])
+        for kind in ("low_rank_qp", "lp_vertex")
+    },
+    **{
+        f"{kind}-smoothed": (lambda count, kind=kind: of_kind(kind, count), BY_MODE["smoothed"])
+        for kind in ("low_rank_qp", "lp_vertex")
+    },
+    **{
         f"{name}-{mode}": (lambda count, cones=cones: of_mix(cones, count), options)
         for name, cones in HERE.items()
         for mode, options in BY_MODE.items()
