@@ -16,20 +16,18 @@ from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._engines.native.sparse import SparseDerivative
 from cvxpylayers._engines.registry import automatic
-from cvxpylayers._program import Batch, Cones, Status
+from cvxpylayers._program import Batch, Status
 from cvxpylayers.errors import DerivativeError
 from cvxpylayers.numpy import CvxpyLayer
-from problems.conic import random_conic
 from problems.conic_families import ALL, CONIC_SMALL
 from problems.families import SMALL, Family
-from problems.kinds import KINDS, nearly_repeat_row, random_kind
-from problems.mixes import MIXES
+from problems.kinds import nearly_repeat_row, random_kind
 from problems.programs import Array, Kind, batch_of, draw, family_batch, pick
+from problems.rows import DEFINITE, QUADRATIC, SINGULAR, Row
 from tests.checks import Case, assert_adjoint, differentiate
 
 COUNT = 12
-mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
-ranks = pytest.mark.parametrize(("rank", "unique"), [(None, True), (3, False), (0, False)], ids=["definite", "low_rank", "linear"])
+EVERY = {**QUADRATIC, **DEFINITE, **SINGULAR}
 
 
 class Sparse(NativeEngine):
@@ -61,13 +59,12 @@ def assert_agree(found: Case, expected: Case) -> None:
         assert np.max(np.abs(a - b).max(axis=1, initial=0.0) / np.maximum(1e-3, np.abs(b).max(axis=1, initial=0.0))) < 1e-6
 
 
-@mixes
-@ranks
-def test_every_cone_against_the_kernel(cones: Cones, rank: int | None, unique: bool) -> None:
-    d = random_conic(np.random.default_rng(80), 8, cones, 12, rank=rank, unique=unique)
+@pytest.mark.parametrize("row", EVERY.values(), ids=EVERY)
+def test_every_kind_and_cone_against_the_kernel(row: Row) -> None:
+    d = row.draw(COUNT, 31)
     found, expected = both(NativeEngine(d.compiled, {}), d.batch)
     assert_adjoint(found)
-    if unique:
+    if row.regular:
         assert_agree(found, expected)
 
 
@@ -79,15 +76,6 @@ def test_families_against_the_kernel(family: Family) -> None:
     found, expected = both(*family_batch(family, COUNT, seed=32))
     assert_adjoint(found)
     assert_agree(found, expected)
-
-
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_quadratic_programs_of_every_kind(kind: Kind) -> None:
-    problem, programs = draw(kind, COUNT, seed=31)
-    found, expected = both(NativeEngine(problem, {}), batch_of(problem, programs))
-    assert_adjoint(found)
-    if kind.regular:
-        assert_agree(found, expected)
 
 
 @pytest.mark.parametrize("rank", [3, 0])
