@@ -15,9 +15,9 @@ from itertools import combinations
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from benchmarks.campaigns.truth import distance, share, worst
+from benchmarks.campaigns.report import Promise, judged, share, tabulated, worst
+from benchmarks.campaigns.truth import distance
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Status
@@ -133,7 +133,7 @@ def cells(t: Tally) -> list[str]:
     ]  # fmt: skip
 
 
-def promises(t: Tally) -> list[tuple[str, str, bool]]:
+def promises(t: Tally) -> list[Promise]:
     """What must hold, what was found, and whether it does."""
     far = int(np.sum(np.array(t.x) > NEAR))
     return [
@@ -151,24 +151,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1344, help="instances of each row (default 1344, 22 848 in all)")
     parser.add_argument("--only", default="", help="rows whose name contains this; no promises are judged")
     options = parser.parse_args(arguments)
-    console, table = Console(width=170), Table(*COLUMNS, title="native engine on known conic programs")
-    groups: dict[str, Tally] = {}
-    for group, name, tallies in track([r for r in rows(options.count) if options.only in r[1]], console=Console(stderr=True)):
-        if group not in groups:
-            table.add_section()
-        tally = sum(tallies, Tally())
-        groups[group] = groups.get(group, Tally()) + tally
-        table.add_row(name, *cells(tally))
-    table.add_section()
-    for group, tally in groups.items():
-        table.add_row(f"all {group}", *cells(tally), style="bold")
-    console.print(table)
-    if options.only:
-        return 0
-    judged = promises(sum((tally for group, tally in groups.items() if group != "scaled"), Tally()))
-    for promise, result, holds in judged:
-        console.print(f"{'kept  ' if holds else 'BROKEN'} {promise}: {result}")
-    return 0 if all(holds for _, _, holds in judged) else 1
+    chosen = [row for row in rows(options.count) if options.only in row[1]]
+    tallied = ((group, name, sum(found, Tally())) for group, name, found in track(chosen, console=Console(stderr=True)))
+    groups = tabulated("native engine on known conic programs", COLUMNS, tallied, cells)
+    together = sum((tally for group, tally in groups.items() if group != "scaled"), Tally())
+    return 0 if options.only else judged(promises(together))
 
 
 if __name__ == "__main__":

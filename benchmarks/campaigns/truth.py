@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from benchmarks.campaigns.report import Promise, judged, share, tabulated, worst
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.foreign.clarabel import Outcome, solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine
@@ -183,14 +183,6 @@ def rows(count: int) -> Iterator[tuple[str, str, Iterator[Sample]]]:
 # ---- the report --------------------------------------------------------------------------------------------------------------
 
 
-def worst(errors: list[float]) -> str:
-    return f"{max(errors):.0e}" if errors else ""
-
-
-def share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.2f}" if whole else ""
-
-
 COLUMNS = (
     "",
     "instances",
@@ -215,7 +207,7 @@ def cells(t: Tally) -> list[str]:
     ]  # fmt: skip
 
 
-def promises(groups: dict[str, Tally]) -> list[tuple[str, str, bool]]:
+def promises(groups: dict[str, Tally]) -> list[Promise]:
     """What must hold, what was found, and whether it does."""
     families, structures = groups["families"], groups["structures"]
     everything = families + structures + groups["statuses"]
@@ -239,24 +231,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="rows whose name contains this; no promises are judged")
     parser.add_argument("--derivatives", type=int, default=12, help="instances of each batch to differentiate")
     options = parser.parse_args(arguments)
-    console, table = Console(width=170), Table(*COLUMNS, title="native engine against the truth")
-    groups: dict[str, Tally] = {}
-    for group, name, samples in track([r for r in rows(options.count) if options.only in r[1]], console=Console(stderr=True)):
-        if group not in groups:
-            table.add_section()
-        tally = sum((examine(sample, options.derivatives) for sample in samples), Tally())
-        groups[group] = groups.get(group, Tally()) + tally
-        table.add_row(name, *cells(tally))
-    table.add_section()
-    for group, tally in groups.items():
-        table.add_row(f"all {group}", *cells(tally), style="bold")
-    console.print(table)
-    if options.only:
-        return 0
-    judged = promises(groups)
-    for promise, result, holds in judged:
-        console.print(f"{'kept  ' if holds else 'BROKEN'} {promise}: {result}")
-    return 0 if all(holds for _, _, holds in judged) else 1
+    chosen = [row for row in rows(options.count) if options.only in row[1]]
+    tallied = (
+        (group, name, sum((examine(sample, options.derivatives) for sample in samples), Tally()))
+        for group, name, samples in track(chosen, console=Console(stderr=True))
+    )
+    groups = tabulated("native engine against the truth", COLUMNS, tallied, cells)
+    return 0 if options.only else judged(promises(groups))
 
 
 if __name__ == "__main__":
