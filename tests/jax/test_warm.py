@@ -13,7 +13,7 @@ import pytest
 from cvxpylayers import Status
 from cvxpylayers.errors import InputError, InputTypeError
 from cvxpylayers.jax import CvxpyLayer, SolveInfo, WarmStart
-from tests.jax_cases import case
+from tests.jax.cases import case
 
 N, STEPS = 12, 5
 

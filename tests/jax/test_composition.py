@@ -16,7 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from cvxpylayers import Status
 from cvxpylayers.jax import CvxpyLayer
-from tests.jax_cases import FAMILIES, Case, case, weights
+from tests.jax.cases import FAMILIES, Case, case, weights
 
 
 @pytest.fixture

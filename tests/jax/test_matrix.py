@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.jax_cases import FAMILIES, SINGLE, Array, Case, case, close, loss_of, same, torch_gradients, weights
+from tests.jax.cases import FAMILIES, SINGLE, Array, Case, case, close, loss_of, same, torch_gradients, weights
 
 SIZE = 4
 

@@ -1,4 +1,4 @@
-"""What is said of failures: messages and `SolveInfo`; `tests/test_front_ends.py` has the modes, in every library."""
+"""What is said of failures: messages and `SolveInfo`; `tests/laws/test_front_ends.py` has the modes, in every library."""
 
 from __future__ import annotations
 

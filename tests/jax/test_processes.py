@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.jax_cases import FAMILIES, Case, case
+from tests.jax.cases import FAMILIES, Case, case
 from tests.processes import LIMIT, python
 
 
@@ -72,7 +72,7 @@ def test_threads_of_the_user(qp: Case) -> None:
 FORK = """
 import os, signal, sys
 import jax, numpy as np
-from tests.jax_cases import case
+from tests.jax.cases import case
 qp = case("qp")
 arrays = qp.sample((64,), (64,), (), dtype="float32")
 {before}
@@ -114,7 +114,7 @@ jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 import logging; logging.basicConfig(level=logging.DEBUG)
-from tests.jax_cases import case
+from tests.jax.cases import case
 qp = case("qp")
 print(float(jax.jit(qp.layer.__call__)(*qp.sample((), dtype="float32"))[0].sum()))
 """

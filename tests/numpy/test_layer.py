@@ -1,4 +1,4 @@
-"""What is NumPy's own: linearizations and Jacobians; `tests/test_front_ends.py` has what all libraries share."""
+"""What is NumPy's own: linearizations and Jacobians; `tests/laws/test_front_ends.py` has what all libraries share."""
 
 from __future__ import annotations
 

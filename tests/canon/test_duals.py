@@ -30,7 +30,7 @@ MADE = [
 
 @pytest.mark.parametrize("make", MADE)
 def test_duals_and_their_gradients(make: Callable[[], Case]) -> None:
-    """``tests.agreement`` compares the values with CVXPY's; here are those of the native engine, and their derivatives."""
+    """``tests.canon.agreement`` compares the values with CVXPY's; here are those of the native engine, and their derivatives."""
     made = make()
     draws = [made.draw(seed) for seed in range(4)]
     values = [np.stack(column) for column in zip(*draws, strict=True)]

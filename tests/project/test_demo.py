@@ -12,7 +12,7 @@ import torch
 
 from portfolio_data import HORIZON, build, load_prices, split
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "portfolio_demo.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "portfolio_demo.py"
 
 
 def test_what_is_known_does_not_depend_on_what_comes() -> None:

@@ -1,6 +1,6 @@
 """Batches spread over eight devices: what plain ``jit`` makes of them, as JSON, in a process that has so many.
 
-    python -m tests.sharded [gspmd]
+    python -m tests.jax.sharded [gspmd]
 
 For each layout, kind of mesh and function: the instances that a call of each primitive gets and those that are a device's share,
 whether something is gathered, whether the program before its partition says which problem it solves, and how far results are from
@@ -24,7 +24,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tests.jax_cases import case, loss_of, weights
+from tests.jax.cases import case, loss_of, weights
 
 
 class Layout(NamedTuple):

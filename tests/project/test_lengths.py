@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FILE, FUNCTION = 300, 40
 FOLDERS = ("src", "problems", "tests", "benchmarks", "examples")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 # What is longer, and why. An entry that is no longer needed fails, too.
 LONG: dict[str, str] = {
     "problems/models.py": "one table of problems",
-    "tests/test_advice.py": "one table of messages",
-    "tests/test_canon_advice.py": "one table of messages",
-    "tests/test_front_ends.py": "one suite over all front ends",
-    "tests/test_geometric.py": "its problems stand beside its laws",
-    "tests/test_recorders.py": "what PyTorch records, traces and exports has a table of its own",
-    "tests/test_cones_oracles.py:_exact": "decimal arithmetic of one formula after the other",
+    "tests/layer/test_advice.py": "one table of messages",
+    "tests/canon/test_advice.py": "one table of messages",
+    "tests/laws/test_front_ends.py": "one suite over all front ends",
+    "tests/laws/test_geometric.py": "its problems stand beside its laws",
+    "tests/torch/test_recorders.py": "what PyTorch records, traces and exports has a table of its own",
+    "tests/problems/test_oracles.py:_exact": "decimal arithmetic of one formula after the other",
     "examples/decision_focused.py:main": "examples read from top to bottom",
     "examples/portfolio_demo.py:main": "examples read from top to bottom",
     "examples/portfolio_report.py:plot": "examples read from top to bottom",

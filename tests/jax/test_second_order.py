@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cvxpylayers.errors import DerivativeError
-from tests.jax_cases import Case, case, weights
+from tests.jax.cases import Case, case, weights
 
 
 @pytest.fixture(autouse=True)

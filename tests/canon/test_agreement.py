@@ -9,7 +9,7 @@ import pytest
 
 from cvxpylayers._canon import compile_problem
 from problems.models import CASES, Case
-from tests.agreement import agrees_with_cvxpy
+from tests.canon.agreement import agrees_with_cvxpy
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*sparse CVXPY expression.*:RuntimeWarning"),

@@ -1,4 +1,4 @@
-"""Batches of tensors: types, memory layouts, chunks; `tests/test_front_ends.py` has broadcasting, in every library."""
+"""Batches of tensors: types, memory layouts, chunks; `tests/laws/test_front_ends.py` has broadcasting, in every library."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.jax_cases import FAMILIES, Array, Case, case, close, loss_of, same, torch_gradients, weights
+from tests.jax.cases import FAMILIES, Array, Case, case, close, loss_of, same, torch_gradients, weights
 
 Params = tuple[Any, ...]
 

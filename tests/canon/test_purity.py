@@ -15,7 +15,7 @@ from cvxpylayers._canon import compile_problem
 from cvxpylayers._program import CompiledProblem
 from cvxpylayers.errors import ProblemError
 from problems.models import CASES, Case
-from tests.agreement import agrees_with_cvxpy
+from tests.canon.agreement import agrees_with_cvxpy
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 every_case = pytest.mark.parametrize("build", CASES.values(), ids=CASES)

@@ -36,7 +36,7 @@ OUTSIDE = {"__init__", "__main__", "_gone", "engines", "interfaces", "utils"}
 FRAMEWORKS = {"torch", "jax", "jaxlib", "mlx", "tensorflow"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 CALLER = Path("_engines/foreign/cvxpy_solver.py")  # its engine is whatever CVXPY can call
-TABLE = Path(__file__).parents[1] / "ARCHITECTURE.md"
+TABLE = Path(__file__).parents[2] / "ARCHITECTURE.md"
 # Folders of the checkout, and what each must not import; the package imports none of them.
 BESIDE = {
     "src": {"problems", "tests", "benchmarks"},
@@ -144,8 +144,8 @@ def test_no_stage_imports_what_it_must_not_know(owner: str, unknown: str, word: 
 
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_paths_in_the_documents_exist(document: str) -> None:
-    """Paths in backticks are below the checkout, the package or the C++ sources, without the ending .py if they like."""
-    folders = TABLE.parent, ROOT, TABLE.parent / "cpp" / "src"
+    """Paths in backticks are below the checkout, the package, the C++ sources or the tests, without the ending .py if they like."""
+    folders = TABLE.parent, ROOT, TABLE.parent / "cpp" / "src", TABLE.parent / "tests"
     paths = set(re.findall(r"`((?:[\w*.]+/)+[\w*.]*)`", (TABLE.parent / document).read_text(encoding="utf-8"))) - MADE
     missing = [p for p in paths if not any([*folder.glob(p.rstrip("/")), *folder.glob(f"{p}.py")] for folder in folders)]
     assert paths

@@ -1,4 +1,4 @@
-"""What is MLX's own: its transformations and types; `tests/test_front_ends.py` has what all libraries share."""
+"""What is MLX's own: its transformations and types; `tests/laws/test_front_ends.py` has what all libraries share."""
 
 from __future__ import annotations
 

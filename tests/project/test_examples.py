@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {
     "denoising": (["--n", "16", "--steps", "60"], r"test error ([\d.]+)"),
     "decision_focused": (["--epochs", "25", "--samples", "200"], r"test regret ([\d.]+) %"),
