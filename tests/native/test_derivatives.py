@@ -16,7 +16,7 @@ from problems.kinds import DEPENDENT, KINDS, SCALED, nearly_repeat_row, random_k
 from problems.oracles import jacobian, reference, unbroadcast
 from problems.programs import PARTS, Array, Kind, Program, Rng, batch_of, draw, family_batch, known, pick
 from problems.rows import DEFINITE, LOW_RANK, QUADRATIC, SINGULAR, Row
-from tests.checks import Case, Tried, assert_adjoint, assert_close, differentiate, engine, engines, made, tape_of
+from tests.checks import ENGINES, Case, Tried, assert_adjoint, assert_close, differentiate, engine, made, tape_of
 
 COUNT = 12
 EVERY = {**QUADRATIC, **DEFINITE, **SINGULAR}
@@ -121,7 +121,7 @@ def test_scales_do_not_make_degenerate(twist: Callable[[Rng, Program], Program])
         assert np.max(np.abs(case.gradients[1][i] - true)) <= 1e-6 * np.max(np.abs(true))
 
 
-@engines
+@pytest.mark.parametrize("tried", ENGINES.values(), ids=ENGINES)
 @pytest.mark.parametrize("row", INDEPENDENT.values(), ids=INDEPENDENT)
 @pytest.mark.parametrize("primal_only", [True, False], ids=["x", "xz"])
 def test_dense_jacobian_with_a_pseudoinverse(tried: Tried, row: Row, primal_only: bool) -> None:

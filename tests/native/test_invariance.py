@@ -80,7 +80,6 @@ def test_alone_in_any_batch_and_permuted(row: str, width: int) -> None:
     assert_rows(everything(native, pick(batch, order), order), expected, of=order)
 
 
-@pytest.mark.isa
 @widths
 @rows
 def test_threads(row: str, width: int) -> None:
@@ -144,7 +143,7 @@ def test_bad_neighbours(row: str, mode: str, neighbour: str, width: int) -> None
     """Neighbours that are invalid, infeasible, stopped by the iteration limit, or hard, on every side and in every lane."""
     problem, good, bad = good_and_bad(row, neighbour)
     native = engine(problem, lane_width=width, max_iterations=3 if neighbour == "slow" else 100, **BY_MODE[mode])
-    assert neighbour == "hard" or native.solve(bad, {}, tape=False).status.any()
+    assert neighbour in ("hard", "slow") or (native.solve(bad, {}, tape=False).status != Status.SOLVED).all()
     pairs = [np.stack([b, g], axis=1).reshape(2 * COUNT, -1) for b, g in zip(bad.arrays, good.arrays, strict=True)]
     seeds = np.arange(COUNT)
     found = everything(native, Batch(tuple(pairs), (2 * COUNT,)), np.repeat(seeds, 2))
