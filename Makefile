@@ -33,8 +33,8 @@ test: $(EXTENSION)
 
 ## make clusters  the tests on Ray and Spark, which are installed for it; Spark needs Java
 clusters: $(EXTENSION)
-	pip install --quiet -r tests/clusters.txt
-	OMP_NUM_THREADS=1 python -m pytest tests/test_ray.py tests/test_spark.py $(ARGS)
+	pip install --quiet -r tests/tables/clusters.txt
+	OMP_NUM_THREADS=1 python -m pytest tests/tables/test_ray.py tests/tables/test_spark.py $(ARGS)
 
 ## make bench     measure against the published peers, each in its own environment; ARGS="--help" for choices
 bench: $(EXTENSION)

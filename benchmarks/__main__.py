@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.conic_families import ALL
-from benchmarks.contenders import CONTENDERS
-from benchmarks.plot import plot
-from benchmarks.report import Results, console, measure, summary, table
-from benchmarks.runner import Plan
+from benchmarks.compare.contenders import CONTENDERS
+from benchmarks.compare.plot import plot
+from benchmarks.compare.report import Results, measure, summary, table
+from benchmarks.compare.runner import Plan
+from benchmarks.text import console
+from problems.conic_families import ALL
 
 
 def arguments() -> argparse.Namespace:

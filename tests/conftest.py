@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from cvxpylayers.torch import CvxpyLayer
+from problems.families import SMALL
 
 ENGINES = [pytest.param(None, id="native"), pytest.param("CLARABEL", id="clarabel")]
 
@@ -29,9 +30,7 @@ def solver(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 def nnls(solver: str | None) -> CvxpyLayer:
     """Nonnegative least squares, parameters A (3, 2) and b (3)."""
-    x, A, b = cp.Variable(2, name="x"), cp.Parameter((3, 2), name="A"), cp.Parameter(3, name="b")
-    problem = cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b)), [x >= 0])
-    return CvxpyLayer(problem, parameters=[A, b], variables=[x], solver=solver)
+    return CvxpyLayer(*SMALL["nnls_3x2"].make(), solver=solver)
 
 
 @pytest.fixture

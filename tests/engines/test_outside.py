@@ -1,0 +1,68 @@
+"""The contract in somebody else's package: away from the checkout, an honest engine passes and one that is not fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUITE = """
+from dataclasses import replace
+
+import scipy.sparse as sp
+
+from cvxpylayers.engines import POLYHEDRAL, Adapter, Capabilities, Claim, Status, words
+from cvxpylayers.testing import EngineContract
+
+STATUS = {1: Status.SOLVED, -2: Status.PRIMAL_INFEASIBLE, -1: Status.DUAL_INFEASIBLE}
+
+
+class Mine(Adapter):
+    name, package, install, own = "MINE", "scs", "pip install scs", words("eps_abs eps_rel max_iters")
+    capabilities = Capabilities(cones=POLYHEDRAL)
+    preset = {"eps_abs": 1e-9, "eps_rel": 1e-9, "verbose": False}
+
+    def claim(self, program, settings):
+        data = {"P": sp.csc_matrix(sp.triu(program.P)), "c": program.q, "A": sp.csc_matrix(program.A), "b": program.b}
+        found = self._solver.solve(data, {"z": program.cones.zero, "l": program.cones.nonneg}, **settings)
+        status = STATUS.get(found["info"]["status_val"], Status.NUMERICAL_ERROR)
+        return Claim(found["x"], found["y"], status, found["info"]["iter"])
+
+
+class Crowded(Mine):
+    def solve(self, batch, options, *, tape):
+        found = super().solve(batch, options, tape=tape)
+        return replace(found, outputs=found.outputs * (1 + 1e-15 * batch.size))
+
+
+class TestMine(EngineContract):
+    solver = Mine
+
+
+class TestCrowded(EngineContract):
+    solver = Crowded
+"""
+
+
+def outcome(folder: Path, name: str) -> str:
+    """The last words of pytest on one class of the suite."""
+    (folder / "test_mine.py").write_text(SUITE)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"test_mine.py::{name}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+def test_an_honest_engine_passes(tmp_path: Path) -> None:
+    pytest.importorskip("scs")
+    last = outcome(tmp_path, "TestMine").splitlines()[-1]
+    assert "failed" not in last
+    assert "error" not in last
+    assert int(last.split(" passed")[0].split()[-1]) > 20
+
+
+def test_an_instance_that_sees_its_company_is_noticed_and_its_numbers_are_shown(tmp_path: Path) -> None:
+    pytest.importorskip("scs")
+    said = outcome(tmp_path, "TestCrowded")
+    assert "test_an_instance_does_not_see_its_company" in said
+    assert "Mismatched elements" in said
