@@ -53,6 +53,8 @@ struct Embedding {
   V polish_at{};                    // merit at which the next polish is tried
   Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
+  V flatness{}, step{};             // of a polish: √κ of its flattest block, at least 1; the length of its last step
+  M shortens{};                     // lanes in which that was much shorter than the one before
 
   Embedding(const Plan& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena), cones(p, arena), rotated(program) {

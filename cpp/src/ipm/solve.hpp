@@ -44,7 +44,7 @@ class Solver {
       admit(feed, shared_matrices);
       if (!any(st_.live()) || feed.stopped()) return;
       first_system(st_);
-      const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, splat<V>(st_.settings.regularization), ~st_.convexity);
+      const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, proximal(st_), ~st_.convexity);
       solve_refined(st_);
       second_system(st_);
       solve_refined(st_);
@@ -83,6 +83,8 @@ class Solver {
       st_.shrinking[i] &= ~lanes;
     }
     st_.last &= ~lanes;
+    st_.flatness = select(lanes, splat<V>(1.0), st_.flatness);
+    st_.held &= ~lanes;
     st_.wait = select(lanes, zero, st_.wait);
     st_.backoff = select(lanes, splat<V>(2.0), st_.backoff);
     find_far(st_, lanes);
@@ -121,7 +123,8 @@ class Solver {
     st_.stalled = select(inner, select(progress, V{}, st_.stalled + 1.0), st_.stalled);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
-    const M accepted = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)));
+    st_.left = select(is_rounded(st_, M(tried & (st_.wrong == 0.0) & ~is_certain(st_))), V{}, st_.left);
+    const M accepted = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)) & is_certain(st_));
     const M polished = (accepted & st_.last) | is_stationary(st_, M(accepted & ~st_.last), st_.settings.tolerance);
     finish(feed, polished, Status::solved);
     if (st_.plan.m == st_.plan.zero)
@@ -134,7 +137,7 @@ class Solver {
     const M met = is_stationary(st_, M(inner & (st_.merit <= st_.settings.target)), st_.settings.tolerance);
     if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner, met);
     inner &= st_.interior;
-    finish_and_drop(feed, inner, sound(inner & met), Status::solved);
+    finish_and_drop(feed, inner, sound(inner & met & ~st_.held), Status::solved);
 
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;
@@ -143,7 +146,7 @@ class Solver {
     M over = inner & (limit | hopeless | (good & (st_.stalled >= 3.0)));
     if (any(over)) {
       restore_best(over);
-      const V worst = max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance));
+      const V worst = max(max(st_.best_merit, select(st_.held, st_.left, V{})), worst_component(st_, over, st_.settings.tolerance));
       finish_and_drop(feed, inner, over & (worst <= st_.settings.tolerance), Status::solved);
       finish_and_drop(feed, inner, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
       finish_and_drop(feed, inner, over & limit, Status::max_iterations);
@@ -199,9 +202,10 @@ class Solver {
     doubt(st_, st_.dz, -primal.gained * c_inverse);
     finish_infeasible(feed, lanes);
     start_again(lanes, st_.dz);
+    weaken(st_, lanes & ~is_certain(st_) & (st_.merit <= polish_accept));
     const M over = lanes & (st_.outcome.iterations >= most_repeats);
     if (!any(over)) return;
-    const V worst = max(st_.merit, worst_component(st_, over, st_.settings.tolerance));
+    const V worst = max(max(st_.merit, st_.left), worst_component(st_, over, st_.settings.tolerance));
     finish_and_drop(feed, lanes, over & (worst <= st_.settings.tolerance), Status::solved);
     finish_and_drop(feed, lanes, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
     finish_and_drop(feed, lanes, over, Status::insufficient_progress);
