@@ -89,11 +89,13 @@ def surface(bulge: Bulge) -> Block:
         s - ν ∇g(s) = w,  g(s) = 0,   with   [ I - ν ∇²g   -∇g ] [ds]   [dw]
                                              [   ∇gᵀ        0  ] [dν] = [ 0 ],
 
-    by Newton's method from the s given; elsewhere Π is the identity or zero.
+    by Newton's method from the s given; elsewhere, as where w is inside, Π is the identity or zero.
     """
 
     def block(w: Float64, s: Float64, z: Float64) -> tuple[Float64, Float64]:
-        if np.linalg.norm(z) < 1e-6 * np.linalg.norm(s):
+        with np.errstate(invalid="ignore"):  # of what is outside of the domain of g
+            inside = w[1] > 0 and bulge(w)[0] > 0
+        if inside or np.linalg.norm(z) < 1e-6 * np.linalg.norm(s):
             return w, np.eye(3)
         if np.linalg.norm(s) < 1e-6 * np.linalg.norm(z):
             return np.zeros(3), np.zeros((3, 3))

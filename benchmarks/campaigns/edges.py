@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.campaigns.edge_cones import CONES, ENGINES, SMOOTHED
+from benchmarks.campaigns.edge_distances import DISTANCES
 from benchmarks.campaigns.edge_families import PENALTIES, TIES, Edge, Truth, flat
 from benchmarks.campaigns.edge_scales import BOUNDS, FADING, SHIFTS, UNITS
 from benchmarks.campaigns.edge_weights import KINKS, WEIGHTS
@@ -33,7 +34,9 @@ from cvxpylayers._program import CompiledProblem, Status
 from cvxpylayers.numpy import CvxpyLayer, Linearization
 from problems.families import Array, Arrays
 
-EDGES: tuple[Edge, ...] = (*PENALTIES, *TIES, *KINKS, *WEIGHTS, *FADING, *SHIFTS, *BOUNDS, *UNITS, *CONES, *SMOOTHED, *ENGINES)
+EDGES: tuple[Edge, ...] = (
+    *PENALTIES, *TIES, *KINKS, *WEIGHTS, *FADING, *SHIFTS, *DISTANCES, *BOUNDS, *UNITS, *CONES, *SMOOTHED, *ENGINES,
+)  # fmt: skip
 CHUNK = 128  # instances of a call
 VALUE, GRADIENT = 1e-6, 1e-4
 CURVED = ("weights", "cones")  # groups of closed forms, whose second derivatives are compared too

@@ -68,6 +68,17 @@ def test_mistakes_are_counted() -> None:
     assert count(truth._replace(jacobian=np.full_like(truth.jacobian, np.nan))) == (0, 0, 16)
 
 
+FLAT = [e for e in EDGES if e.group == "distances" or e.name in ("log-sum-exp", "quadratic programs, 1e±6")]
+
+
+@pytest.mark.parametrize("edge", FLAT, ids=lambda e: f"{e.group}, {e.name}")
+def test_where_the_objective_is_flat_nothing_is_wrong_and_unmarked(edge: Edge) -> None:
+    """Distances far away, weights that fade, curvature in small units: residuals at rounding say little of x."""
+    found = examine(edge, 256)
+    assert (found.value_wrong, found.wrong) == (0, 0)
+    assert found.marked_share < 0.02
+
+
 @pytest.mark.parametrize("name", ["log barrier", "power utility"])
 def test_blocks_of_unlike_size_are_all_right(name: str) -> None:
     """Weights over nine orders, prices and income over twelve: small parts are as right as large ones, none is left unsolved."""

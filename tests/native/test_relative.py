@@ -24,17 +24,21 @@ from cvxpylayers.numpy import CvxpyLayer
 
 Array = np.ndarray[Any, Any]
 ENGINES = ["NATIVE", "CLARABEL", "OSQP", "SCS", "PIQP", "DAQP", "HIGHS"]
+CONIC = ("NATIVE", "CLARABEL", "SCS")
 
 
-def simplex(far: str, solver: str = "NATIVE") -> CvxpyLayer:
-    """The projection of z on the simplex, posed in two ways."""
+def simplex(posed: str, solver: str = "NATIVE") -> CvxpyLayer:
+    """The projection of z on the simplex by a square, multiplied out or not, or by a distance, whose slope varies little."""
     x, z = cp.Variable(3), cp.Parameter(3)
-    objective = {"norm": cp.sum_squares(x - z), "linear": cp.sum_squares(x) - 2 * z @ x}[far]
+    objective = {
+        "square": cp.sum_squares(x - z), "linear": cp.sum_squares(x) - 2 * z @ x,
+        "norm": cp.norm(x - z), "order 3": cp.pnorm(x - z, 3, approx=False), "largest": cp.max(z - x),
+    }[posed]  # fmt: skip
     return CvxpyLayer(cp.Problem(cp.Minimize(objective), [cp.sum(x) == 1, x >= 0]), [z], [x], solver=solver, on_failure="nan")
 
 
 @pytest.mark.isa
-@pytest.mark.parametrize("posed", ["norm", "linear"])
+@pytest.mark.parametrize("posed", ["square", "linear", "norm", "order 3", "largest"])
 @pytest.mark.parametrize("shift", [0.0, 1e4, 1e5, 1e6, 1e7])
 def test_a_shift_changes_neither_projection_nor_gradient(posed: str, shift: float) -> None:
     layer, z = simplex(posed), shift + np.array([1.0, 0.5, 0.1])
@@ -45,10 +49,10 @@ def test_a_shift_changes_neither_projection_nor_gradient(posed: str, shift: floa
 
 
 @pytest.mark.parametrize("shift", [1e4, 1e5, 1e6])
-@pytest.mark.parametrize("solver", ENGINES)
-def test_no_engine_is_solved_and_wrong_far_from_the_origin(solver: str, shift: float) -> None:
+@pytest.mark.parametrize(("posed", "solver"), [*(("square", e) for e in ENGINES), *(("norm", e) for e in ENGINES if e in CONIC)])
+def test_no_engine_is_solved_and_wrong_far_from_the_origin(posed: str, solver: str, shift: float) -> None:
     pytest.importorskip({"HIGHS": "highspy"}.get(solver, solver.lower()) if solver != "NATIVE" else "numpy")
-    (x,), info = simplex("norm", solver).solve(shift + np.array([1.0, 0.5, 0.1]))
+    (x,), info = simplex(posed, solver).solve(shift + np.array([1.0, 0.5, 0.1]))
     if info.status == Status.SOLVED:
         np.testing.assert_allclose(x, [0.75, 0.25, 0.0], atol=1e-6)
 
@@ -125,7 +129,7 @@ def test_huge_two_sided_bounds(exponent: int, cone: bool) -> None:
 
 
 @pytest.mark.parametrize("entry", [-1e30, 1e30, 1e15, -1e12])
-@pytest.mark.parametrize("posed", ["norm", "linear"])
+@pytest.mark.parametrize("posed", ["square", "linear", "norm"])
 def test_one_huge_entry_is_right_or_unresolved(posed: str, entry: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

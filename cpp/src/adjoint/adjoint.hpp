@@ -148,20 +148,29 @@ class Adjoint {
 
   // Of a second derivative, from what was kept of the solves for the tangent of the solution and for (a, y): (r1, r2) gets what the
   // moving matrix adds. On the central path, where s = -μ∇f*(z), that is Ḣ y = μ∇³f*(z)[ż, y] to r2. At a solution y = (I - D) v and
-  // A a - r2 = D v move by g = Ḋ v = D²Π(w)[ẇ, v]: the solve is for ẏ + g, of which `drop_curvature` leaves ẏ. The tangent of w = s - z
-  // is what was kept of its solve, with a minus.
+  // A a - r2 = D v move by g = Ḋ v = D²Π(w)[ẇ, v]. Where rows are active that is (I - D)⁻¹g to r2: ẏ may be far smaller than g. In the
+  // others, of which D is 1, ẏ = -g is known: they add to r1 and `drop_curvature` has the rest. The tangent of w = s - z is what was kept of
+  // its solve, with a minus.
   void add_curvature(const V* tangent, const V* pulled) {
     for (Index i = 0; i < plan_.m; ++i) {
-      room_.c2[i] = rows_.s[i] - rows_.z[i];
+      // In the frames each coordinate of w = s - z belongs to one of them, and the other's is rounding, beside which it may be small.
+      room_.c2[i] = select(abs(rows_.s[i]) > abs(rows_.z[i]), rows_.s[i], -rows_.z[i]);
       l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
     }
     smoothed_ ? cones_.barrier_third_derivative(rows_.s, rows_.z, l2_, pulled, g_) : cones_.projection_second_derivative(room_.c2, l2_, pulled, g_);
-    for (Index j = 0; j < plan_.n; ++j) room_.c1[j] = V{};
-    program.products(room_.c1, g_, room_.t1, room_.t2, room_.l1);
-    if (!smoothed_)
+    if (!smoothed_) {
+      for (Index i = 0; i < plan_.m; ++i) {
+        l2_[i] = select(rows_.active[i], rows_.weight[i] * g_[i], V{});
+        g_[i] = select(rows_.active[i], V{}, g_[i]);
+      }
+      for (Index j = 0; j < plan_.n; ++j) room_.c1[j] = V{};
+      program.products(room_.c1, g_, room_.t1, room_.t2, room_.l1);
       for (Index j = 0; j < plan_.n; ++j) r1[j] += room_.l1[j] / (scaling_.c * scaling_.D[j]);
-    cones_.back(g_);
-    for (Index i = 0; i < plan_.m; ++i) r2[i] += scaling_.E_inverse[i] * g_[i];
+      cones_.back(g_);
+    }
+    V* const moved = smoothed_ ? g_ : l2_;
+    cones_.back(moved);
+    for (Index i = 0; i < plan_.m; ++i) r2[i] += scaling_.E_inverse[i] * moved[i];
   }
   void drop_curvature() {
     if (!smoothed_)

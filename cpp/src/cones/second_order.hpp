@@ -138,15 +138,16 @@ class SecondOrder {
 
   // With t ± r the spectral values of w, |t| < r, and coordinates (t + ρ, t - ρ)/√2, ⊥ of directions, ρ along w₁:
   //   D²Π[h, k] = (h⊥·k⊥/(2r), -t/(2r²) h⊥·k⊥ along w₁, ((h_t - t/r h_ρ) k⊥ + (k_t - t/r k_ρ) h⊥)/(2r)).
+  // Of 1 ± t/r one may be tiny: they are the spectral values over r.
   void projection_second_derivative(const V* w, const V* h, const V* k, V* g) const {
     if (order_ < 2) {
       g[0] = V{};
       return;
     }
-    const V t = (w[0] + w[1]) * sqrt_half, r = (w[0] - w[1]) * sqrt_half, ratio = t / r;
+    const V twice = w[0] - w[1], r = twice * sqrt_half, plus = 2.0 * w[0] / twice, minus = -2.0 * w[1] / twice;
     const M curved = (w[0] > 0.0) & (w[1] < 0.0);
     const V half = select(curved, 0.5 / r, V{});
-    const auto tilt = [&](const V* v) { return ((v[0] + v[1]) - ratio * (v[0] - v[1])) * sqrt_half * half; };
+    const auto tilt = [&](const V* v) { return (minus * v[0] + plus * v[1]) * sqrt_half * half; };
     V inner = V{};
     const V ht = tilt(h), kt = tilt(k);
     for (Index i = 2; i < order_; ++i) {
@@ -154,8 +155,8 @@ class SecondOrder {
       g[i] = select(curved, ht * k[i] + kt * h[i], V{});
     }
     inner *= half * sqrt_half;
-    g[0] = select(curved, inner * (1.0 - ratio), V{});
-    g[1] = select(curved, inner * (1.0 + ratio), V{});
+    g[0] = select(curved, inner * minus, V{});
+    g[1] = select(curved, inner * plus, V{});
   }
 
   // f* = -½ log z'Jz; J exchanges the first two coordinates of the frame and turns the signs of the others.

@@ -39,6 +39,8 @@ struct Embedding : Iterate<V> {
   V polish_at{};                    // merit at which the next polish is tried
   Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
+  V flatness{}, step{};             // of a polish: √κ of its flattest block, at least 1; the length of its last step
+  M shortens{};                     // lanes in which that was much shorter than the one before
 
   Embedding(const Plan& p, const Settings& options, Arena& arena)
       : Iterate<V>(p, options, arena), cones(p, arena), rotated(this->program) {

@@ -63,6 +63,7 @@ class HomogeneousSolver {
     st_.kappa = select(lanes, one, st_.kappa);
     st_.residual = select(lanes, splat<V>(__builtin_inf()), st_.residual);
     st_.polish_at = select(lanes, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
+    st_.flatness = select(lanes, one, st_.flatness);
     st_.dual &= ~lanes;
     st_.last &= ~lanes;
     if (keeps_far_apart()) find_far(st_, lanes);
@@ -97,13 +98,15 @@ class HomogeneousSolver {
       st_.cones.differentiate(st_.s, st_.t2, [](Index) { return Noise<V>{}; }, [](Index, M) {}, st_.polish);
     }
     st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
-    const V one = splat<V>(1.0), rho = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
+    const V one = splat<V>(1.0), flatness = select(st_.polish, st_.flatness, one);
+    const V regularization = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
+    const V rho = regularization / flatness, delta = regularization * flatness;
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
       st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < on_boundary)) | (st_.start & is_far_row(i));
       st_.H[i] = select(st_.off[i], V{}, select(st_.polish, st_.balance[i] * h / st_.cones.rest[i], h));
-      const V regularized = st_.H[i] + rho;
+      const V regularized = st_.H[i] + delta;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
       const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
       st_.kkt.e[i] = select(st_.off[i], V{}, sqrt(e2));
@@ -226,7 +229,9 @@ class HomogeneousSolver {
 
   // Remembers the point of lanes that are better than ever.
   void keep_best(M lanes) {
-    const M better = lanes & (st_.merit < st_.best_merit), improved = better & (st_.merit < progress * st_.best_merit);
+    // An interior point may have a smaller gap than a solution found on a flat boundary.
+    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= st_.settings.target);
+    const M better = lanes & ((st_.merit < st_.best_merit) | found), improved = better & (st_.merit < progress * st_.best_merit);
     st_.stalled = select(improved, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
     if (!any(better)) return;
     st_.best_merit = select(better, st_.merit, st_.best_merit);
@@ -238,17 +243,21 @@ class HomogeneousSolver {
     }
   }
 
-  // A polish goes on while it helps. It has succeeded when the target is met, and nearly so where it was the last resort; lanes that go
-  // astray seem to be solved, but some column is not stationary.
+  // A polish goes on while it helps. It has succeeded when the target is met and x is certain, and nearly so where it was the last resort;
+  // lanes that go astray seem to be solved, but some column is not stationary.
   void judge_polish(Loader& loader, M polished, M astray) {
-    const M helps = st_.merit < polish_helps * st_.last_merit;
+    M helps = (st_.merit < polish_helps * st_.last_merit) | (st_.shortens & (st_.flatness > 1.0));
+    const M slow = polished & ~helps & (st_.merit < polish_converges);  // where convergence should be quadratic
+    st_.refine |= slow;
+    const M held = slow & (st_.step > st_.settings.tolerance);
+    helps |= weaken(st_, held & ~is_rounded(st_, held));
     st_.misses += select(helps, V{}, splat<V>(1.0));
-    st_.refine |= polished & ~helps & (st_.merit < polish_converges);  // where convergence should be quadratic
+    const M certain = is_certain(st_);
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const M done = polished & ((st_.merit <= polished_enough) | (st_.misses >= most_misses) | ~(st_.merit < polish_diverges) |
-                               ((st_.best_merit <= st_.settings.target) & ~helps));
+    const M done = polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) | ~(st_.merit < polish_diverges) |
+                               (certain & (st_.best_merit <= st_.settings.target) & ~helps));
     if (!any(done)) return;
-    const M end = done & ~astray & ((st_.merit <= st_.settings.target) | st_.last);
+    const M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
     leave_polish(st_, M(done & ~end));
     if (!any(end)) return;
     restore_best(end);
@@ -257,7 +266,7 @@ class HomogeneousSolver {
 
   // Ends lanes that hold their best point.
   void conclude(Loader& loader, M over, M limit) {
-    CVXL_ISA::conclude(st_, loader, over, max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance)), limit);
+    CVXL_ISA::conclude(st_, loader, over, max(max(st_.best_merit, uncertainty(st_)), worst_component(st_, over, st_.settings.tolerance)), limit);
   }
 
   // The best iterate, with τ = 1.

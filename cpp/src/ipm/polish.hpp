@@ -7,6 +7,29 @@
 
 namespace cvxl::CVXL_ISA {
 
+// ρ, which is weaker in lanes that polish where the objective is flat (ipm/relative.hpp).
+template <class V>
+V proximal(const State<V>& st) {
+  const V rho = splat<V>(st.settings.regularization);
+  return select(st.polish, rho / st.flatness, rho);
+}
+
+// Lanes whose last polish has found x, up to a short step.
+template <class V>
+MaskOf<V> is_certain(const State<V>& st) {
+  return st.left <= st.settings.tolerance;
+}
+
+// Counts the last step, along dx, of these lanes, and returns those in which it was much shorter than the one before. Short steps shrink
+// at one rate, that of the flattest direction; a long one may hide shorter ones that do not.
+template <class V>
+MaskOf<V> count_step(State<V>& st, MaskOf<V> lanes) {
+  const V step = length(st, st.dx), rate = step / st.step;
+  st.left = select(lanes, select(step < one_rate, step * min(rate, splat<V>(1.0)), step), st.left);
+  st.step = select(lanes, step, st.step);
+  return rate < progress;
+}
+
 // Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
 // one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
 // change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once more, by the latter,
@@ -30,18 +53,20 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
     st.active[i] = select(enter, select(same & ~solution, st.smaller[i], st.shrinking[i]), st.active[i]);
   st.keep(enter, st.saved_x, st.saved_z, st.saved_s);
   st.tries = select(enter, V{}, st.tries);
+  st.flatness = select(enter, splat<V>(1.0), st.flatness);
   st.last_wrong = select(enter, splat<V>(__builtin_inf()), st.last_wrong);
   st.polish |= enter;
   st.interior &= ~enter;
 }
 
 // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
-// proximal term leaves more than a factor of 1e-7 per solve. Leaves the products of (x, z).
+// proximal term leaves more than a factor of 1e-7 per solve; and while steps shrink that are not short yet: where the objective is flat
+// residuals are small from the start. Leaves the products of (x, z).
 template <class V>
 void refine_polish(State<V>& st, MaskOf<V> busy) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   V before = splat<V>(__builtin_inf());
-  for (int pass = 0; pass < 4; ++pass) {
+  for (int pass = 0;; ++pass) {
     V residual = V{}, size = V{};
     for (Index j = 0; j < st.plan.n; ++j) {
       st.r1[j] = -(st.Px[j] + st.program.q[j] + st.Atz[j]);
@@ -54,12 +79,19 @@ void refine_polish(State<V>& st, MaskOf<V> busy) {
       residual = max(residual, counted);
       size = max(size, abs(st.program.b[i]) + abs(st.Ax[i]));
     }
-    busy &= (residual > refined * size) & (residual < progress * before);
-    if (!any(busy)) return;
+    const MaskOf<V> shortens = count_step(st, busy);
+    busy &= ((residual > refined * size) & (residual < progress * before)) | (shortens & ~is_certain(st));
+    if (pass == 4 || !any(busy)) return;
     before = residual;
-    st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
-    for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(busy, st.x[j] + st.dx[j], st.x[j]);
-    for (Index i = 0; i < st.plan.m; ++i) st.z[i] = select(busy, st.z[i] + st.dz[i], st.z[i]);
+    st.kkt.solve(st.program.A, st.r1, st.r2, st.cx, st.cz);
+    const auto move = [&](V* value, V* last, const V* by, Index count) {
+      for (Index k = 0; k < count; ++k) {
+        last[k] = select(busy, by[k], last[k]);
+        value[k] = select(busy, value[k] + by[k], value[k]);
+      }
+    };
+    move(st.x, st.dx, st.cx, st.plan.n);
+    move(st.z, st.dz, st.cz, st.plan.m);
     st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   }
 }
@@ -93,14 +125,16 @@ void take_given(State<V>& st, MaskOf<V> given) {
   st.last_wrong = select(given, splat<V>(__builtin_inf()), st.last_wrong);
 }
 
-// Failed attempts try the updated set while fewer and fewer signs are wrong; then they go back to the interior iterate and wait
-// longer, or start cold where there is none.
+// Failed attempts try the updated set while fewer and fewer signs are wrong, and weaker proximal terms where these hold back; then they
+// go back to the interior iterate and wait longer, or start cold where there is none.
 template <class V>
 void leave_polish(State<V>& st, MaskOf<V> failed) {
   using M = MaskOf<V>;
   if (!any(failed)) return;
   st.tries = select(failed, st.tries + 1.0, st.tries);
-  const M again = failed & (st.wrong > 0.0) & (st.wrong < st.last_wrong) & (st.tries < most_tries) & ~st.out_of_iterations();
+  st.held = (st.held & ~failed) | (failed & (st.wrong == 0.0) & ~is_certain(st));
+  const M weaker = weaken(st, M(failed & st.held));
+  const M again = failed & (weaker | ((st.wrong > 0.0) & (st.wrong < st.last_wrong))) & (st.tries < most_tries) & ~st.out_of_iterations();
   st.last_wrong = select(failed, st.wrong, st.last_wrong);
   const M cold = failed & ~again & st.warm;
   const M back = failed & ~again & ~cold;

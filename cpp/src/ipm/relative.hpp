@@ -12,6 +12,10 @@
 // gap also counts complementarity, whatever f is: min(s, 1) z of a row relative to the largest multiplier of an inequality, s'z of a cone
 // relative to its own s and z, and to what is far below the largest multiplier.
 //
+// Nor do residuals bound the error of x where the objective is flat: it is that of stationarity over the curvature, which is 1/k for a
+// cone's boundary at distance k from its apex, and the weight of a term that fades. sᵀz of a cone is of second order in the angle
+// between s and z, and says even less. There x is known to within the next step of Newton's method, and to nothing else.
+//
 // Residuals are relative to the row or column that they belong to. While the loop goes on, a row is given |b| + |s| and the largest
 // entry of x, which is cheap; where it ends (`worst_component`) each has the sum of the sizes of its own terms, or 1.
 
@@ -21,6 +25,30 @@
 #include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
+
+// A polish of flatness f has proximal terms ρ/f and δ f: they leave ρκ/f of a step where the curvature is 1/κ, and δ f of one across active
+// rows, so that f = √κ is best. Weakens them in lanes that they hold back, and returns those in which that was possible.
+template <class V, template <class> class State>
+Mask<lanes_of<V>> weaken(State<V>& st, Mask<lanes_of<V>> held) {
+  held &= st.flatness < most_flat;
+  st.flatness = select(held, min(flatter * st.flatness, splat<V>(most_flat)), st.flatness);
+  return held;
+}
+
+// The length of a step dx, in equilibrated units, each entry relative to 1 and to 1e-4 of its x.
+template <class V, template <class> class State>
+V length(const State<V>& st, const V* dx) {
+  constexpr double large = 1e4;
+  V longest = V{}, size = V{};
+  for (Index j = 0; j < st.plan.n; ++j) {
+    longest = max(longest, abs(dx[j]));
+    size = max(size, abs(st.x[j]));
+  }
+  if (!any(size > large)) return longest;
+  longest = V{};
+  for (Index j = 0; j < st.plan.n; ++j) longest = max(longest, abs(dx[j]) / max(splat<V>(1.0), abs(st.x[j]) / large));
+  return longest;
+}
 
 template <class V>
 V relative_gap(V error, V primal_objective, V dual_objective, V complement) {
@@ -110,6 +138,15 @@ Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double to
   for (Index j = 0; j < st.plan.n; ++j) largest = max(largest, st.t1[j] * unscale(j));
   for (Index j = 0; j < st.plan.n; ++j)
     lanes &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
+  return lanes;
+}
+
+// Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads further.
+template <class V, template <class> class State>
+Mask<lanes_of<V>> is_rounded(State<V>& st, Mask<lanes_of<V>> lanes) {
+  if (!any(lanes)) return lanes;
+  measure_terms(st);
+  for (Index j = 0; j < st.plan.n; ++j) lanes &= abs(st.rx[j]) <= rounding_of_terms * st.t1[j];
   return lanes;
 }
 

@@ -46,7 +46,7 @@ class Solver {
       if (!any(st_.live()) || loader.stopped()) return;
       st_.check_stages();
       first_system(st_);
-      const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, splat<V>(st_.settings.regularization), ~st_.convexity);
+      const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, proximal(st_), ~st_.convexity);
       solve_refined(st_);
       second_system(st_);
       solve_refined(st_);
@@ -85,6 +85,8 @@ class Solver {
       st_.shrinking[i] &= ~lanes;
     }
     st_.last &= ~lanes;
+    st_.flatness = select(lanes, splat<V>(1.0), st_.flatness);
+    st_.held &= ~lanes;
     st_.wait = select(lanes, zero, st_.wait);
     st_.backoff = select(lanes, splat<V>(first_wait), st_.backoff);
     find_far(st_, lanes);
@@ -116,7 +118,8 @@ class Solver {
     st_.stalled = select(inner, select(improved, V{}, st_.stalled + 1.0), st_.stalled);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
-    const M accepted = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)));
+    st_.left = select(is_rounded(st_, M(tried & (st_.wrong == 0.0) & ~is_certain(st_))), V{}, st_.left);
+    const M accepted = sound(tried & (st_.wrong == 0.0) & (st_.merit <= splat<V>(polish_accept)) & is_certain(st_));
     const M polished = (accepted & st_.last) | is_stationary(st_, M(accepted & ~st_.last), st_.settings.tolerance);
     finish(st_, loader, polished, Status::solved);
     if (st_.plan.m == st_.plan.zero)
@@ -129,7 +132,7 @@ class Solver {
     const M met = is_stationary(st_, M(inner & (st_.merit <= st_.settings.target)), st_.settings.tolerance);
     if (st_.settings.polish && st_.plan.m > st_.plan.zero) enter_polish(st_, inner, met);
     inner &= st_.interior;
-    finish_some(st_, loader, inner, sound(inner & met), Status::solved);
+    finish_some(st_, loader, inner, sound(inner & met & ~st_.held), Status::solved);
 
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;
@@ -139,7 +142,8 @@ class Solver {
     if (any(over)) {
       st_.take(over, st_.best_x, st_.best_z, st_.best_s);
       evaluate(st_);
-      conclude(st_, loader, over, max(st_.best_merit, worst_component(st_, over, st_.settings.tolerance)), limit);
+      const V worst = max(max(st_.best_merit, select(st_.held, st_.left, V{})), worst_component(st_, over, st_.settings.tolerance));
+      conclude(st_, loader, over, worst, limit);
     }
   }
 
@@ -168,9 +172,10 @@ class Solver {
     doubt(st_, st_.dz, -primal.gained * c_inverse);
     finish_infeasible(st_, loader, lanes, st_.merit);
     start_again(lanes, st_.dz);
+    weaken(st_, lanes & ~is_certain(st_) & (st_.merit <= polish_accept));
     const M over = lanes & (st_.outcome.iterations >= most_repeats);
     if (!any(over)) return;
-    const V worst = max(st_.merit, worst_component(st_, over, st_.settings.tolerance));
+    const V worst = max(max(st_.merit, st_.left), worst_component(st_, over, st_.settings.tolerance));
     finish_some(st_, loader, lanes, over & (worst <= st_.settings.tolerance), Status::solved);
     finish_some(st_, loader, lanes, over & (worst <= st_.settings.reduced_tolerance), Status::almost_solved);
     finish_some(st_, loader, lanes, over, Status::insufficient_progress);

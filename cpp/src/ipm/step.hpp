@@ -12,11 +12,11 @@ template <class V>
 void first_system(State<V>& st) {
   using M = MaskOf<V>;
   const V delta = splat<V>(st.settings.regularization), one = splat<V>(1.0);
-  const V polish_delta = splat<V>(polish_regularization);
+  const V polish_delta = polish_regularization * st.flatness, rho = proximal(st);
   const bool lp = st.plan.P.nnz() == 0;
   for (Index j = 0; j < st.plan.n; ++j) {
     V r = -st.rx[j];
-    r = select(st.polish, st.settings.regularization * st.x[j] - st.program.q[j], r);
+    r = select(st.polish, rho * st.x[j] - st.program.q[j], r);
     r = select(st.start, lp ? V{} : -st.program.q[j], r);
     st.r1[j] = r;
   }
@@ -46,7 +46,12 @@ template <class V>
 void keep_first_solution(State<V>& st) {
   using M = MaskOf<V>;
   const M moved = st.polish | st.start;
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(moved, st.dx[j], st.x[j]);
+  V longest = V{};
+  for (Index j = 0; j < st.plan.n; ++j) {
+    longest = max(longest, abs(st.dx[j] - st.x[j]));
+    st.x[j] = select(moved, st.dx[j], st.x[j]);
+  }
+  st.step = select(st.polish, longest, st.step);
   for (Index i = 0; i < st.plan.m; ++i) {
     st.z[i] = select(moved, st.dz[i], st.z[i]);
     st.s[i] = select(st.start, -st.dz[i], st.s[i]);

@@ -15,6 +15,8 @@ inline constexpr double behind_twice = 2.0;       // a residual that shrinks les
 inline constexpr double behind = 1e-3;            // … and is more than this part of the one before, calls for refined directions
 inline constexpr double polish_regularization = 1e-7;  // active rows are equalities there: condensed, they add 1/δ, whose rounding must
                                                        // stay below ρ = δ where P leaves it alone
+inline constexpr double most_flat = 3e3, flatter = 30.0;  // of a polish (ipm/relative.hpp), and what it is raised by at a time
+inline constexpr double one_rate = 1e-6;          // steps of a polish below it shrink at one rate
 inline constexpr double far_away = 1e4;           // times all other data: bounds that stay out of the starting point
 inline constexpr double far_below = 1e-9;         // of the largest multiplier: what a cone's own multipliers count against
 inline constexpr double rounding_of_terms = 1e-14;  // of the largest column: residuals below it are none

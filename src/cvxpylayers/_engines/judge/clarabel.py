@@ -14,6 +14,7 @@ import scipy.sparse.linalg as spla
 from cvxpylayers._engines.defaults import ALMOST, TOLERANCE
 from cvxpylayers._engines.judge.certificate import proves
 from cvxpylayers._engines.judge.judge import NO_SOLUTION, SETTLED, Claim, Outcome, known, settle
+from cvxpylayers._engines.judge.point import Point
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
 from cvxpylayers._engines.judge.quality import measure
 from cvxpylayers._program import Block, Cones, Status, Structure
@@ -113,7 +114,8 @@ def _judge(program: ConeProgram, x: Float64, z: Float64, s: Float64, word: str, 
     status = _STATUS.get(word, Status.NUMERICAL_ERROR)
     found = measure(program, x, z, s)
     if found.worst <= max(ALMOST, tolerance):
-        status = Status.SOLVED if found.worst <= tolerance else Status.ALMOST_SOLVED
+        solved = found.worst <= tolerance and Point.near(program, x, z).uncertainty() <= tolerance
+        status = Status.SOLVED if solved else Status.ALMOST_SOLVED
     else:
         proven = [verdict for verdict in NO_SOLUTION if proves(program, verdict, x, z)]
         status = proven[0] if proven else Status.INSUFFICIENT_PROGRESS if status in NO_SOLUTION else status

@@ -106,7 +106,7 @@ def settle(program: ConeProgram, claim: Claim, *, tolerance: float = TOLERANCE, 
     found = point.quality
     note = ""
     if found.worst <= max(tolerance, ALMOST):
-        status = Status.SOLVED if found.worst <= tolerance else Status.ALMOST_SOLVED
+        status = Status.SOLVED if max(found.worst, point.uncertainty()) <= tolerance else Status.ALMOST_SOLVED
     elif status.solved:
         status, note = Status.INSUFFICIENT_PROGRESS, f"the solver calls this solved, but its residuals are {found.worst:.1e}"
     return Outcome(

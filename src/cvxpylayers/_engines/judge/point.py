@@ -12,6 +12,7 @@ whose root is the solution. Π is semismooth, so Newton's method on F converges 
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ _STEPS: Final = 8
 _MISSES: Final = 3  # steps in a row without progress that end a refinement
 _SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
 _DENSE: Final = 500  # up to this size a singular Newton system is solved by least squares
+_WITHIN: Final = 1e-4  # of a number: what its error may be relative to, beside 1
 _TINY: Final = 1e-100  # norm of a row or column of zeros
 
 
@@ -57,6 +59,16 @@ class Point:
         p = Projection(program.cones)(w)
         s, z = units.inverse @ p, units.T.T @ (p - w)
         return Point(program, units, inner, x, w, s, z, measure(program, x, z, s))
+
+    def uncertainty(self) -> float:
+        """By how much x may be off where a cone is flat: the length of a Newton step, of which residuals say little there; else 0.
+
+        Relative to 1, and to 1e-4 of a number itself, as in ``cpp/src/ipm/conic_polish.hpp``.
+        """
+        if not self.units.flat:
+            return 0.0
+        moved = self.step()
+        return largest((moved[0].x - self.x) / np.maximum(1.0, _WITHIN * np.abs(self.x))) if moved else math.inf
 
     def step(self) -> list[Point]:
         """The point after a Newton step; none where the system is singular and large."""

@@ -15,10 +15,15 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 
+from cvxpylayers._engines.defaults import TOLERANCE
 from cvxpylayers._engines.judge.program import ConeProgram
+from cvxpylayers._engines.judge.projections import maps
+from cvxpylayers._engines.judge.quality import largest
 from cvxpylayers._program import Block
+from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Float64, Shaped
 
+_UNBALANCED: Final = 1e3  # ratio of s and z from which on a block has a multiple of its own
 _COMPLEMENTARY: Final = 0.1  # cosine between s and z of a block up to which they tell where on the boundary it lies
 
 
@@ -28,13 +33,19 @@ class Units:
 
     T: sp.csr_array
     inverse: sp.csr_array
+    flat: bool = False  # whether a cone hardly curves there: s is far larger than z
 
     @staticmethod
     def at(program: ConeProgram, s: Shaped[Float64, " m"], z: Shaped[Float64, " m"]) -> Units:
-        """Those of a point near a solution: one multiple for all rows, and maps of exponential and power cones."""
+        """Those of a point near a solution: one multiple for most rows, and maps of cones."""
         inequalities = slice(program.cones.zero, None)
         size = (1.0 + np.abs(z[inequalities]).max(initial=0.0)) / (1.0 + np.abs(s[inequalities]).max(initial=0.0))
-        diagonal, shears, backs = np.full(len(s), math.sqrt(size)), [], []
+        diagonal, shears, backs, flattest = np.full(len(s), math.sqrt(size)), [], [], 0.0
+        for block in program.cones.blocks(*CURVED):
+            ratio = _ratio(block, s[block.rows], z[block.rows])
+            flattest = max(flattest, ratio)
+            if block.kind in ("soc", "psd") and not 1.0 / _UNBALANCED <= ratio <= _UNBALANCED:
+                diagonal[block.rows] = ratio**-0.5
         for block in program.cones.blocks("exp", "power"):
             found = _centring(block, s[block.rows], z[block.rows])
             if found is not None:
@@ -42,11 +53,20 @@ class Units:
                 i = block.rows.start
                 shears.append((i, diagonal[i] * shear))
                 backs.append((i, -shear / diagonal[i + 1]))
-        return Units(_matrix(diagonal, shears), _matrix(1.0 / diagonal, backs))
+        return Units(_matrix(diagonal, shears), _matrix(1.0 / diagonal, backs), flattest > _UNBALANCED)
 
     def enter(self, program: ConeProgram) -> ConeProgram:
         """The program in these units."""
         return replace(program, A=sp.csc_matrix(self.T @ program.A), b=self.T @ program.b)
+
+
+def _ratio(block: Block, s: Float64, z: Float64) -> float:
+    """|s|/|z| where s and z lie opposite to each other on the boundaries and both are more than an error of the solver, else 1."""
+    sizes = math.sqrt(s @ s), math.sqrt(z @ z)
+    if not (min(sizes) > TOLERANCE and max(sizes) < math.inf):
+        return 1.0
+    s, z = s / sizes[0], z / sizes[1]
+    return sizes[0] / sizes[1] if largest(maps(block).project(s - z) - s) <= _COMPLEMENTARY else 1.0
 
 
 def _matrix(diagonal: Shaped[Float64, " m"], shears: list[tuple[int, float]]) -> sp.csr_array:
