@@ -66,7 +66,7 @@ sanitize: $(DEPENDENCIES)
 	PYTHONPATH=build/asan/site:$$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))') OMP_NUM_THREADS=1 \
 	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
-	  sh -c 'python -S -m pytest -q -p no:cacheprovider -m isa && PYTHONPATH=.:$$PYTHONPATH python -S -m benchmarks.fuzz_layers'
+	  sh -c 'python -S -m pytest -q -p no:cacheprovider -m isa && PYTHONPATH=.:$$PYTHONPATH python -S -m benchmarks.campaigns.fuzz_layers'
 	cmake -S . -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_PYTHON=OFF -DCVXL_SANITIZE=thread
 	cmake --build build/tsan
 	TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build/tsan --output-on-failure

@@ -42,6 +42,39 @@ def spectrum(cones: Cones, w: Float64) -> Float64:
     return np.concatenate(found)
 
 
+def inside(cones: Cones, v: Float64, slack: float, dual: bool = False) -> bool:
+    """Whether v is in K (in its dual) up to ``slack``: by the definitions, without projections."""
+    at = cones.zero
+    if not dual and np.abs(v[:at]).max(initial=0.0) > slack:
+        return False
+    ok = bool((v[at : at + cones.nonneg] >= -slack).all())
+    at += cones.nonneg
+    for k in cones.soc:
+        ok &= v[at] >= np.linalg.norm(v[at + 1 : at + k]) - slack
+        at += k
+    for k in cones.psd:
+        column, row = np.tril_indices(k)
+        W = np.zeros((k, k))
+        W[row, column] = W[column, row] = v[at : at + len(row)] / np.where(row == column, 1.0, np.sqrt(2))
+        ok &= np.linalg.eigvalsh(W)[0] >= -slack
+        at += len(row)
+    for _ in range(cones.exp):
+        x, y, t = v[at : at + 3]
+        if dual:  # {(u, v, w): u < 0, -u exp(v/u) ≤ e w}, closed by u = 0, v ≥ 0, w ≥ 0
+            ok &= t >= -slack and (
+                -x * np.exp(np.clip(y / x, -700, 700) - 1) <= t + slack if x < -1e-9 else x <= slack and y >= -slack
+            )
+        else:
+            ok &= t >= -slack and (y * np.exp(np.clip(x / y, -700, 700)) <= t + slack if y > 1e-9 else y >= -slack and x <= slack)
+        at += 3
+    for a in cones.power:
+        x, y, t = v[at : at + 3]
+        p, q = (max(x, 0) + slack, max(y, 0) + slack) / (np.array([a, 1 - a]) if dual else np.ones(2))  # y^0.1 magnifies rounding
+        ok &= min(x, y) >= -slack and p**a * q ** (1 - a) >= abs(t) - slack
+        at += 3
+    return bool(ok)
+
+
 Block = Callable[[Float64, Float64, Float64], tuple[Float64, Float64]]
 
 

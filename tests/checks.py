@@ -59,10 +59,13 @@ def everything(native: NativeEngine, batch: Batch, seeds: Array) -> Rows:
     rngs = [np.random.default_rng(seed) for seed in seeds]
     cotangent = np.array([rng.normal(size=solution.outputs.shape[1]) for rng in rngs]).reshape(solution.outputs.shape)
     tangents = [np.array([rng.normal(size=a.shape[1]) for rng in rngs]).reshape(a.shape) for a in full.arrays]
-    gradients, flags = native.vjp(full, tape, cotangent, [True] * len(PARTS))
+    wanted = [True] * len(PARTS)
+    gradients, flags = native.vjp(full, tape, cotangent, wanted)
     pushed, same_flags = native.jvp(full, tape, tangents)
-    named = {f"gradient of {name}": g for name, g in zip(PARTS, gradients, strict=True) if g is not None}
-    return {**fields(solution), **named, "flags": flags, "tangent": pushed, "flags again": same_flags}
+    curved, _ = native.hvp(full, tape, cotangent, tangents, wanted)
+    named = {"gradient": gradients, "second derivative": curved}
+    parts = {f"{k} of {name}": g for k, found in named.items() for name, g in zip(PARTS, found, strict=True) if g is not None}
+    return {**fields(solution), **parts, "flags": flags, "tangent": pushed, "flags again": same_flags}
 
 
 def assert_rows(

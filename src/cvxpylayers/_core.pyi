@@ -1,4 +1,4 @@
-"""Types of the extension module (cpp/bindings/module.cpp)."""
+"""Types of the extension module (cpp/bindings)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,17 +24,11 @@ class Kernel:
         m: int,
         zero: int,
         cones: Sequence[tuple[int, int, float]],
+        P: tuple[Int32, Int32],  # indptr, indices
+        A: tuple[Int32, Int32],
+        M: tuple[Int32, Int32, Float64],  # and the entries
+        R: tuple[Int32, Int32, Float64],
         parameter_sizes: Sequence[int],
-        P_indptr: Int32,
-        P_indices: Int32,
-        A_indptr: Int32,
-        A_indices: Int32,
-        M_indptr: Int32,
-        M_indices: Int32,
-        M_data: Float64,
-        R_indptr: Int32,
-        R_indices: Int32,
-        R_data: Float64,
         check_convexity: bool,
         objective_sign: float,
         smoothed: bool = False,

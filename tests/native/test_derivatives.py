@@ -266,7 +266,8 @@ def test_failed_instances_contribute_exactly_zero() -> None:
     tape.points[bad], batch.arrays[0][bad] = np.nan, np.nan
     tangents = [np.ones_like(a) for a in batch.arrays]
     gradients, flags = native.vjp(batch, tape, cotangent, [True] * 5)
-    assert all(g is not None and np.isfinite(g).all() and not g[bad].any() for g in gradients)
+    curved, _ = native.hvp(batch, tape, cotangent, tangents, [True] * 5)
+    assert all(g is not None and np.isfinite(g).all() and not g[bad].any() for g in (*gradients, *curved))
     assert not native.jvp(batch, tape, tangents)[0][bad].any()
     assert not flags[bad].any()
     shared = replace(batch, arrays=(*batch.arrays[:4], np.zeros(1)))

@@ -15,7 +15,15 @@ from tests.checks import engine, same_bits, tape_of
 K = 3
 
 
-@pytest.mark.parametrize("shared", ["", "q", "PqAbd"])
+def assert_stacked(found: list[Array | None], single: list[list[Array | None]], batch: Batch) -> None:
+    """Gradients of K directions, in the shapes of parameters, are those of single calls."""
+    for p, (together, array) in enumerate(zip(found, batch.arrays, strict=True)):
+        assert together is not None
+        assert together.shape == (K, *array.shape)
+        assert same_bits(together, np.array([gradients[p] for gradients in single]))
+
+
+@pytest.mark.parametrize("shared", ["", "q", "Pb", "PqAbd"])
 @pytest.mark.parametrize("kind", ["dense_qp", "lp_face"])
 def test_directions_are_single_calls(kind: str, shared: str) -> None:
     problem, programs = draw(KINDS[kind], 11, seed=50)
@@ -24,12 +32,12 @@ def test_directions_are_single_calls(kind: str, shared: str) -> None:
     cotangents = rng.normal(size=(K, 11, problem.R.shape[0]))
     together, flags = native.vjp(batch, tape, cotangents, [True] * 5)
     single = [native.vjp(batch, tape, u, [True] * 5) for u in cotangents]
-    for p, (found, array) in enumerate(zip(together, batch.arrays, strict=True)):
-        assert found is not None
-        assert found.shape == (K, *array.shape)
-        assert same_bits(found, np.array([gradients[p] for gradients, _ in single]))
+    assert_stacked(together, [gradients for gradients, _ in single], batch)
     assert np.array_equal(flags, np.any([f for _, f in single], axis=0))
     tangents = [rng.normal(size=(K, *a.shape)) for a in batch.arrays]
+    curved, _ = native.hvp(batch, tape, cotangents, tangents, [True] * 5, directions=K)
+    along = [[t[k] for t in tangents] for k in range(K)]
+    assert_stacked(curved, [native.hvp(batch, tape, u, t, [True] * 5)[0] for u, t in zip(cotangents, along, strict=True)], batch)
     tangents[0] = tangents[0][:1]  # one direction for all
     pushed, flags = native.jvp(batch, tape, tangents, directions=K)
     alone = [native.jvp(batch, tape, [t[min(k, len(t) - 1)] for t in tangents]) for k in range(K)]

@@ -1,7 +1,7 @@
 """An instance's result is the same, bit by bit, alone, in any batch, at any place, beside any neighbour, on any threads.
 
 Every law compares all that a call returns: outputs, (x, z, s), status, iterations, residuals, gap and objective of a solve, and
-gradients, tangents and flags of its derivative.
+gradients, tangents, second derivatives and flags.
 """
 
 from __future__ import annotations

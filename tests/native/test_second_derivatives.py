@@ -10,12 +10,12 @@ import pytest
 
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.native.engine import NativeEngine
-from cvxpylayers._program import Batch, Tape
+from cvxpylayers._program import Batch
 from problems.families import SMALL, Family
 from problems.kinds import KINDS
 from problems.programs import batch_of, draw, family_batch
 from problems.rows import DEFINITE, QUADRATIC, Row
-from tests.checks import assert_second_derivative, curved, engine, given, same_bits, tape_of
+from tests.checks import assert_second_derivative, curved, engine, given, tape_of
 
 COUNT = 6
 
@@ -74,31 +74,6 @@ def test_closed_form() -> None:
     np.testing.assert_allclose(np.array(columns), expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("shared", ["", "Pb"])
-def test_directions_and_sums(shared: str) -> None:
-    problem, programs = draw(KINDS["dense_qp"], 9, seed=63)
-    native, batch, rng = engine(problem), batch_of(problem, programs[:1] * 9, shared), np.random.default_rng(0)
-    tape = tape_of(native.solve(batch, {}, tape=True))
-    outputs = rng.normal(size=(3, 9, problem.R.shape[0]))
-    tangents = [rng.normal(size=(3, *a.shape)) for a in batch.arrays]
-    together, _ = native.hvp(batch, tape, outputs, tangents, [True] * 5, directions=3)
-    single = [native.hvp(batch, tape, outputs[k], [t[k] for t in tangents], [True] * 5)[0] for k in range(3)]
-    for p, (found, array) in enumerate(zip(together, batch.arrays, strict=True)):
-        assert found is not None
-        assert found.shape == (3, *array.shape)
-        assert same_bits(found, np.array([gradients[p] for gradients in single]))
-
-
-def test_failed_instances_contribute_zero() -> None:
-    problem, programs = draw(KINDS["dense_qp"], 9, seed=64)
-    native, batch = engine(problem), batch_of(problem, programs)
-    tape = tape_of(native.solve(batch, {}, tape=True))
-    tape.points[4], batch.arrays[2][4] = np.nan, np.nan
-    ones = [np.ones_like(a) for a in batch.arrays]
-    gradients, _ = native.hvp(batch, tape, np.ones((9, problem.R.shape[0])), ones, [True] * 5)
-    assert all(g is not None and np.isfinite(g).all() and not g[4].any() for g in gradients)
-
-
 @pytest.mark.parametrize("kind", ["lp_face", "redundant_equalities", "tied"])
 def test_symmetric_where_degenerate(kind: str) -> None:
     """The regularized derivative too is symmetric: it is linear in one symmetric operator."""
@@ -109,23 +84,3 @@ def test_symmetric_where_degenerate(kind: str) -> None:
     terms = np.concatenate(u, axis=1) * right, np.concatenate(v, axis=1) * left
     gap = np.abs(terms[0].sum(1) - terms[1].sum(1))
     assert np.all(gap <= 1e-10 * (np.abs(terms[0]).sum(1) + np.abs(terms[1]).sum(1)))
-
-
-def test_threads_and_neighbours_change_no_bit() -> None:
-    problem, programs = draw(KINDS["dense_qp"], 150, seed=66)
-    batch, rng = batch_of(problem, programs, "A"), np.random.default_rng(0)
-    tape = tape_of(engine(problem).solve(batch, {}, tape=True))
-    outputs = rng.normal(size=(150, problem.R.shape[0]))
-    tangents = [rng.normal(size=a.shape) for a in batch.arrays]
-    first, second = (engine(problem, threads=t).hvp(batch, tape, outputs, tangents, [True] * 5)[0] for t in (1, 2))
-    assert all(a is not None and b is not None and same_bits(a, b) for a, b in zip(first, second, strict=True))
-    some = np.array([3, 77, 140])
-    part = Batch(tuple(a if a.ndim == 1 else a[some] for a in batch.arrays), (3,))
-    few = Tape(tape.points[some], tape.n)
-    moved_part = [t if t.ndim == 1 else t[some] for t in tangents]
-    alone, _ = engine(problem).hvp(part, few, outputs[some], moved_part, [True] * 5)
-    assert all(
-        g is not None and f is not None and same_bits(g, f[some])
-        for p, (g, f) in enumerate(zip(alone, first, strict=True))
-        if p != 2
-    )

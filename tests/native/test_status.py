@@ -128,7 +128,7 @@ def test_iteration_limit() -> None:
     limited = native.solve(batch, {"max_iterations": 2}, tape=True)
     assert set(limited.status) == {Status.MAX_ITERATIONS}
     assert set(limited.iterations) == {2}
-    assert np.isfinite(tape_of(limited).x).all()
+    assert np.isfinite(limited.outputs).all()
     free = native.solve(batch, {}, tape=True)
     enough = native.solve(batch, {"max_iterations": int(free.iterations.max()) + 1}, tape=True)
     assert same_bits(free.outputs, enough.outputs)

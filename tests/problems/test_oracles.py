@@ -10,37 +10,9 @@ from cvxpylayers._program import Cones
 from problems.conic import dual_infeasible, primal_infeasible, random_conic, rescaled
 from problems.mixes import MIXES, random_cones
 from problems.oracles import dense, jacobian, sharpen
-from problems.programs import Array
-from problems.projections import project
+from problems.projections import inside, project
 
 mixes = pytest.mark.parametrize("cones", MIXES.values(), ids=MIXES)
-
-
-def inside(cones: Cones, v: Array, slack: float, dual: bool = False) -> bool:
-    """Whether v is in K (its dual) up to ``slack``: of the definitions, without projections."""
-    row, good = cones.zero, bool(dual or np.all(np.abs(v[: cones.zero]) <= slack))
-    good &= bool((v[row : row + cones.nonneg] >= -slack).all())
-    row += cones.nonneg
-    for k in cones.soc:
-        good &= bool(v[row] >= np.linalg.norm(v[row + 1 : row + k]) - slack)
-        row += k
-    for k in cones.psd:
-        S, (column, line) = np.zeros((k, k)), np.tril_indices(k)
-        S[line, column] = S[column, line] = v[row : row + len(line)] / np.where(line == column, 1.0, np.sqrt(2))
-        good &= bool(np.linalg.eigvalsh(S)[0] >= -slack)
-        row += len(line)
-    for _ in range(cones.exp):
-        x, y, w = v[row : row + 3]
-        if dual:  # -u exp(v/u) ≤ e w, u < 0
-            good &= bool(x < 0 and -x * np.exp(y / x - 1) <= w + slack) or bool(abs(x) <= slack and min(y, w) >= -slack)
-        else:
-            good &= bool(y > 0 and y * np.exp(x / y) <= w + slack) or bool(abs(y) <= slack and x <= slack and w >= -slack)
-        row += 3
-    for alpha in cones.power:
-        x, y = v[row : row + 2] / (np.array([alpha, 1 - alpha]) if dual else 1.0)
-        good &= bool(min(x, y) >= -slack and max(x, 0) ** alpha * max(y, 0) ** (1 - alpha) >= abs(v[row + 2]) - slack)
-        row += 3
-    return good
 
 
 @mixes

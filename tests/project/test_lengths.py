@@ -17,8 +17,6 @@ PYTHON = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*
 CPP = sorted((ROOT / "cpp").rglob("*.[ch]pp"))
 # What is longer, and why. An entry that is no longer needed fails, too.
 LONG: dict[str, str] = {
-    "cpp/bindings/module.cpp": "every argument of every entry point, with its check",
-    "cpp/bindings/xla_ffi.cpp": "five handlers share how buffers become spans",
     "problems/models.py": "one table of problems",
     "tests/layer/test_advice.py": "one table of messages",
     "tests/canon/test_advice.py": "one table of messages",

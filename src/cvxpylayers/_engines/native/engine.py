@@ -17,7 +17,7 @@ from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._program.cones import CURVED
-from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
+from cvxpylayers._typing import Bool, Float64, Int32, NDArray, Shaped
 from cvxpylayers.errors import OptionError
 
 # Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
@@ -254,8 +254,8 @@ def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int,
 def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
     structure, M, R = compiled.structure, compiled.M, compiled.R
 
-    def index(array: Any) -> Any:
-        return np.ascontiguousarray(array, dtype=np.int32)
+    def pattern(of: Any) -> tuple[Int32, Int32]:
+        return np.ascontiguousarray(of.indptr, dtype=np.int32), np.ascontiguousarray(of.indices, dtype=np.int32)
 
     off_diagonal = structure.P.rows != structure.P.indices
     driven = M.indices[: M.indptr[structure.P.nnz]] < M.shape[1] - 1
@@ -266,17 +266,11 @@ def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _c
             m=structure.m,
             zero=structure.cones.zero,
             cones=[(_KINDS[block.kind], block.order, block.alpha) for block in structure.cones.blocks(*_KINDS)],
+            P=pattern(structure.P),
+            A=pattern(structure.A),
+            M=(*pattern(M), np.ascontiguousarray(M.data, dtype=np.float64)),
+            R=(*pattern(R), np.ascontiguousarray(R.data, dtype=np.float64)),
             parameter_sizes=[p.size for p in compiled.parameters],
-            P_indptr=index(structure.P.indptr),
-            P_indices=index(structure.P.indices),
-            A_indptr=index(structure.A.indptr),
-            A_indices=index(structure.A.indices),
-            M_indptr=index(M.indptr),
-            M_indices=index(M.indices),
-            M_data=np.ascontiguousarray(M.data, dtype=np.float64),
-            R_indptr=index(R.indptr),
-            R_indices=index(R.indices),
-            R_data=np.ascontiguousarray(R.data, dtype=np.float64),
             # A diagonal P is convex where its signs are, which CVXPY's rules already guarantee for declared signs.
             check_convexity=bool(off_diagonal[entry[driven]].any()),
             objective_sign=float(compiled.objective_sign),
