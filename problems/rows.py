@@ -9,9 +9,9 @@ import numpy as np
 
 from cvxpylayers._program import Cones
 from problems.conic import random_conic
-from problems.kinds import KINDS, SCALED
+from problems.kinds import KINDS, SCALED, nearly_repeat_row, random_kind
 from problems.mixes import MIXES
-from problems.programs import Draw, known
+from problems.programs import Draw, Kind, known
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,25 @@ def of_mix(cones: Cones, rank: int | None = None, unique: bool = True) -> Row:
     )
 
 
+def _singular(kind: Kind, seed: int, count: int = 12) -> Row:
+    """The same instances whatever is asked for: those that once were hard."""
+    return Row(lambda *_: known(kind, count, seed), unique=False, regular=False)
+
+
 QUADRATIC = {name: of_kind(name) for name in KINDS}
 DEFINITE = {name: of_mix(cones) for name, cones in MIXES.items()}
 LOW_RANK = {f"{name}-low_rank": of_mix(cones, 4) for name, cones in MIXES.items()}
 SINGULAR = {f"{name}-rank_{rank}": of_mix(cones, rank, unique=False) for name, cones in MIXES.items() for rank in (3, 0)}
+# Null spaces of any dimension beside small singular values, down to and beyond what the precision can tell from zero.
+_KINDS_AT_RANDOM = [random_kind(rng) for rng in [np.random.default_rng(3)] for _ in range(266)]
+BETWEEN_RANKS = {
+    f"rank_{rank}-gap_1e-{digits}": _singular(
+        Kind(rank=rank, regular=False, active=4, twists=(nearly_repeat_row(3, 4, 10.0**-digits),)), seed=45
+    )
+    for rank in (6, 3, 0)
+    for digits in range(2, 15)
+} | {
+    f"random_ranks-{seed}": _singular(_KINDS_AT_RANDOM[seed], seed, count=16)
+    for seed in (10, 11, 24, 31, 36, 95, 118, 141, 155, 202, 265)
+}
+EVERY = {**QUADRATIC, **DEFINITE, **SINGULAR, **BETWEEN_RANKS}

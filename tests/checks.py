@@ -11,9 +11,9 @@ import pytest
 
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.native.engine import NativeEngine
-from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Solution, Status, Tape
 from problems.oracles import OracleEngine
-from problems.programs import PARTS, Array
+from problems.programs import PARTS, Array, pick
 
 Rows = dict[str, Array]
 Tried = tuple[type[Engine], Mapping[str, Any]]
@@ -100,6 +100,13 @@ def differentiate(native: Engine, batch: Batch, seed: int = 0, primal_only: bool
     gradients, backward = native.vjp(full, tape_of(solution), cotangent, [True] * len(tangents))
     pushed, forward = native.jvp(full, tape_of(solution), tangents)
     return Case(native, full, cotangent, tangents, [g for g in gradients if g is not None], pushed, (backward, forward))
+
+
+def settled(native: Engine, batch: Batch) -> Batch:
+    """The instances that the engine solves: most, of what is at the edge of the precision."""
+    keep = np.flatnonzero(native.solve(batch, {}, tape=False).status == Status.SOLVED)
+    assert len(keep) >= batch.size / 2
+    return pick(batch, keep)
 
 
 def assert_close(found: Array, true: Array, tolerance: float) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.campaigns.report import Promise, judged, share, tabulated, worst
 from benchmarks.campaigns.truth import distance
+from benchmarks.campaigns.verdict import Promise, judged, share, tabulated, worst
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Status

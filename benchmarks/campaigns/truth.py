@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.campaigns.report import Promise, judged, share, tabulated, worst
+from benchmarks.campaigns.verdict import Promise, judged, share, tabulated, worst
 from cvxpylayers._canon import compile_problem
 from cvxpylayers._engines.foreign.clarabel import Outcome, solve_instance
 from cvxpylayers._engines.native.engine import NativeEngine

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import benchmarks
 from benchmarks import jax_rows
 from benchmarks.campaigns.digest import digest
 from benchmarks.compare.branch import Cell as Turns
@@ -193,6 +195,14 @@ def test_a_family_is_slower_where_medians_and_the_fastest_turns_say_so() -> None
     assert (cell.best, cell.slower(1.02)) == (1.0, False)
     cell.turns[0] = (1.1, 1.0)
     assert cell.slower(1.02)
+
+
+def test_programs_may_be_called_without_their_folder() -> None:
+    files = [
+        path for folder in ("compare", "micro", "campaigns") for path in (Path(benchmarks.__file__).parent / folder).glob("*.py")
+    ]
+    short = [find_spec(f"benchmarks.{path.stem}") for path in files]
+    assert [spec and spec.origin for spec in short] == [str(path) for path in files], "one name stands in two folders"
 
 
 def test_a_digest_is_that_of_the_bits() -> None:
