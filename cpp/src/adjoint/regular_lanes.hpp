@@ -47,6 +47,7 @@ class RegularLanes {
 
   // Adds to (a, y) in the given lanes, from zero, until the residual of K_E (a, y) = (r1, r2) no longer shrinks, or is `enough`.
   void refine(V* a, V* y, const V* r1, const V* r2, V enough, M lanes) {
+    const M loud = lanes & large_multipliers();
     V before = residual(a, y, r1, r2);
     for (int pass = 0; pass < passes && any(lanes); ++pass) {
       kkt_.solve(program_.A, room_.t1, room_.t2, room_.c1, room_.c2);
@@ -56,9 +57,27 @@ class RegularLanes {
       lanes &= (now > enough) & (now < 0.5 * before);
       before = now;
     }
+    if (any(loud)) hush(a, y, r1, r2, loud);
   }
 
  private:
+  // Lanes of linear programs in which derivatives by A, which are -(z a' + y x'), may multiply the rounding of a by large multipliers.
+  M large_multipliers() const {
+    V size = V{};
+    if (plan_.P.nnz() == 0)
+      for (Index i = 0; i < plan_.m; ++i) size = max(size, abs(rows_.z[i]));
+    return size > 1e4;
+  }
+
+  // One more step without the residual of the columns: there is rounding of A'y left, of which each step takes δ into a.
+  void hush(V* a, V* y, const V* r1, const V* r2, M lanes) {
+    residual(a, y, r1, r2);
+    for (Index j = 0; j < plan_.n; ++j) room_.t1[j] = V{};
+    kkt_.solve(program_.A, room_.t1, room_.t2, room_.c1, room_.c2);
+    for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, a[j] + room_.c1[j], a[j]);
+    for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, y[i] + room_.c2[i], y[i]);
+  }
+
   // (t1, t2) = r - K_E (a, y); returns the largest entry.
   V residual(const V* a, const V* y, const V* r1, const V* r2) {
     const auto& [t1, l1, c1, t2, c2] = room_;
