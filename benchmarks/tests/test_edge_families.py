@@ -74,7 +74,7 @@ FLAT = [e for e in EDGES if e.group == "distances" or e.name in WIDE]
 
 @pytest.mark.parametrize("edge", FLAT, ids=lambda e: f"{e.group}, {e.name}")
 def test_where_the_objective_is_flat_nothing_is_wrong_and_unmarked(edge: Edge) -> None:
-    """Distances far away, weights that fade, small units: residuals say little of x there, and terms exceed their sum by far."""
+    """Distances far away, weights that fade, small units: residuals say little of x, and terms exceed their sum by far."""
     found = examine(edge, 384)
     assert (found.value_wrong, found.wrong) == (0, 0)
     assert found.marked_share < 0.02

@@ -43,9 +43,14 @@ void polish_step(Embedding<V>& st) {
   std::copy(st.z1, st.z1 + st.plan.m, st.cz);
   st.cones.back(st.cz);
   st.program.products(st.x1, st.cz, st.t1, st.t2, st.t3);
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] += select(st.polish, st.x1[j], V{});
+  V longest = V{}, extent = V{};
+  for (Index j = 0; j < st.plan.n; ++j) {
+    st.x[j] += select(st.polish, st.x1[j], V{});
+    longest = max(longest, select(st.polish, abs(st.x1[j]), V{}));
+    extent = max(extent, select(st.polish, abs(st.x[j]), V{}));
+  }
   const V before = st.step;
-  st.step = select(st.polish, length(st, st.x1), before);
+  st.step = select(st.polish, length(st, st.x1, longest, extent), before);
   st.shortens = st.step < polish_helps * before;
   place(st, st.polish, [&](Index i) { return st.s[i] - st.rz[i] - st.t2[i]; }, [&](Index i) { return st.z[i] + st.cz[i]; });
 }

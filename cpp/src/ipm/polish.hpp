@@ -20,11 +20,11 @@ MaskOf<V> is_certain(const State<V>& st) {
   return st.left <= st.settings.tolerance;
 }
 
-// Counts the last step, along dx, of these lanes, and returns those in which it was much shorter than the one before. Short steps shrink
-// at one rate, that of the flattest direction; a long one may hide shorter ones that do not.
+// Counts a step of these lanes, and returns those in which it was much shorter than the one before. Short steps shrink at one rate, that
+// of the flattest direction; a long one may hide shorter ones that do not.
 template <class V>
-MaskOf<V> count_step(State<V>& st, MaskOf<V> lanes) {
-  const V step = length(st, st.dx), rate = step / st.step;
+MaskOf<V> count_step(State<V>& st, V step, MaskOf<V> lanes) {
+  const V rate = step / st.step;
   st.left = select(lanes, select(step < one_rate, step * min(rate, splat<V>(1.0)), step), st.left);
   st.step = select(lanes, step, st.step);
   return rate < progress;
@@ -67,8 +67,10 @@ void refine_polish(State<V>& st, MaskOf<V> busy) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
-    V residual = V{}, size = V{};
+    V residual = V{}, size = V{}, longest = V{}, extent = V{};
     for (Index j = 0; j < st.plan.n; ++j) {
+      longest = max(longest, abs(st.dx[j]));
+      extent = max(extent, abs(st.x[j]));
       st.r1[j] = -(st.Px[j] + st.program.q[j] + st.Atz[j]);
       residual = max(residual, abs(st.r1[j]));
       size = max(size, abs(st.Px[j]) + abs(st.program.q[j]) + abs(st.Atz[j]));
@@ -79,7 +81,7 @@ void refine_polish(State<V>& st, MaskOf<V> busy) {
       residual = max(residual, counted);
       size = max(size, abs(st.program.b[i]) + abs(st.Ax[i]));
     }
-    const MaskOf<V> shortens = count_step(st, busy);
+    const MaskOf<V> shortens = count_step(st, length(st, st.dx, longest, extent), busy);
     busy &= ((residual > refined * size) & (residual < progress * before)) | (shortens & ~is_certain(st));
     if (pass == 4 || !any(busy)) return;
     before = residual;

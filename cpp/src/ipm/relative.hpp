@@ -35,17 +35,13 @@ Mask<lanes_of<V>> weaken(State<V>& st, Mask<lanes_of<V>> held) {
   return held;
 }
 
-// The length of a step dx, in equilibrated units, each entry relative to 1 and to 1e-4 of its x.
+// The length of a step, in equilibrated units: its largest entry, of entries of x that are large relative to 1e-4 of them.
+inline constexpr double large = 1e4;
+
 template <class V, template <class> class State>
-V length(const State<V>& st, const V* dx) {
-  constexpr double large = 1e4;
-  V longest = V{}, size = V{};
-  for (Index j = 0; j < st.plan.n; ++j) {
-    longest = max(longest, abs(dx[j]));
-    size = max(size, abs(st.x[j]));
-  }
-  if (!any(size > large)) return longest;
-  longest = V{};
+V length(const State<V>& st, const V* dx, V largest, V extent) {
+  if (!any(extent > large)) return largest;
+  V longest = V{};
   for (Index j = 0; j < st.plan.n; ++j) longest = max(longest, abs(dx[j]) / max(splat<V>(1.0), abs(st.x[j]) / large));
   return longest;
 }

@@ -100,8 +100,9 @@ class Point:
             move = np.linalg.solve(J, -F)
             if _solves(J, move, F):
                 return np.asarray(columns * move)
-        with contextlib.suppress(np.linalg.LinAlgError):  # of what has overflowed
-            return np.asarray(columns * _least_squares(J, F))
+        with contextlib.suppress(np.linalg.LinAlgError):
+            if np.isfinite(J).all() and np.isfinite(F).all():  # what has overflowed is nothing to solve
+                return np.asarray(columns * _least_squares(J, F))
         return np.full(len(F), np.nan)
 
 
