@@ -30,7 +30,7 @@ def simplex(name: str, distance: Callable[[cp.Expression], cp.Expression]) -> Ed
 
 
 def boxes() -> Edge:
-    """Σ pᵢ ‖xᵢ - zᵢ‖ over boxes, each zᵢ moved along one axis by a k of its own, weights from 0.1 to 10."""
+    """Σ pᵢ ‖xᵢ - zᵢ‖ over boxes, each zᵢ moved along one axis by a k of its own, weights over 1e±3."""
     groups, n = 2, 2
 
     def make() -> Parametrized:
@@ -42,7 +42,7 @@ def boxes() -> Edge:
     def draw(rng: Rng, B: int) -> Arrays:
         z = short(rng.normal(size=(B, groups, n)))
         z[:, :, 0] += np.hstack([shift(rng, B) for _ in range(groups)])
-        return z, wide(rng, -1, 1, (B, groups))
+        return z, wide(rng, -3, 3, (B, groups))
 
     def truth(z: Array, p: Array) -> Truth:
         B, size = len(z), groups * n
