@@ -136,7 +136,8 @@ void leave_polish(State<V>& st, MaskOf<V> failed) {
   st.tries = select(failed, st.tries + 1.0, st.tries);
   st.held = (st.held & ~failed) | (failed & (st.wrong == 0.0) & ~is_certain(st));
   const M weaker = weaken(st, M(failed & st.held));
-  const M again = failed & (weaker | ((st.wrong > 0.0) & (st.wrong < st.last_wrong))) & (st.tries < most_tries) & ~st.out_of_iterations();
+  const M again =
+      failed & (weaker | ((st.wrong > 0.0) & (st.wrong < st.last_wrong))) & (st.tries < most_tries) & ~st.out_of_iterations();
   st.last_wrong = select(failed, st.wrong, st.last_wrong);
   const M cold = failed & ~again & st.warm;
   const M back = failed & ~again & ~cold;
