@@ -40,10 +40,11 @@ clusters: $(EXTENSION)
 bench: $(EXTENSION)
 	python -m benchmarks $(ARGS)
 
-## make lint      ruff (rules and format), mypy --strict
+## make lint      ruff (rules and format), clang-format, mypy --strict
 lint: $(DEPENDENCIES)
 	ruff check .
 	ruff format --check .
+	clang-format --dry-run --Werror $(filter %.hpp %.cpp, $(CPP))
 	mypy
 
 ## make docs      build the pages into build/site; a broken link is an error
@@ -54,6 +55,7 @@ docs: $(DEPENDENCIES)
 format: $(DEPENDENCIES)
 	ruff check --fix .
 	ruff format .
+	clang-format -i $(filter %.hpp %.cpp, $(CPP))
 
 ## make sanitize  C++ and selected Python tests and tampered layer files under ASan, UBSan and assertions, the thread pool under TSan
 # The Python tests run without the site module, so that the sanitized copy of the package hides the editable install.

@@ -7,7 +7,8 @@
 namespace cvxl {
 namespace {
 
-// Whether ±(v + v')/2 has an eigenvalue below -slack times 1 or its Frobenius norm: by a shifted Cholesky factorization, in scratch L.
+// Whether ±(v + v')/2 has an eigenvalue below -slack times 1 or its Frobenius norm: by a shifted Cholesky factorization, in scratch
+// L.
 bool indefinite(const double* v, const Domain& domain, double slack, std::vector<double>& L) {
   const Index k = domain.side;
   L.resize(k * k);
@@ -33,7 +34,8 @@ bool indefinite(const double* v, const Domain& domain, double slack, std::vector
   return false;
 }
 
-// Folds `step` over the entries from 0.0, and `join` over the results of eight interleaved parts, which need not wait for each other.
+// Folds `step` over the entries from 0.0, and `join` over the results of eight interleaved parts, which need not wait for each
+// other.
 template <class Step, class Join>
 double fold(std::span<const double> v, Step step, Join join) {
   constexpr std::size_t parts = 8;
@@ -55,12 +57,15 @@ bool finite(std::span<const double> v) {
 }
 
 // Mirrors cvxpylayers._layer.inputs.screen, for one instance's entries, which are known to `rounding`.
-bool violates(const double* v, Index size, const Domain& domain, const Tolerances& tolerances, double rounding, std::vector<double>& scratch) {
+bool violates(const double* v, Index size, const Domain& domain, const Tolerances& tolerances, double rounding,
+              std::vector<double>& scratch) {
   const std::span<const double> all{v, static_cast<std::size_t>(size)};
   if (domain.unbounded ? any_nan(all) : !finite(all)) return true;
   double least = 0.0, skew = 0.0;
   if (domain.sign)
-    least = fold(all, [&](double low, double x) { return std::min(low, domain.sign * x); }, [](double a, double b) { return std::min(a, b); });
+    least = fold(
+        all, [&](double low, double x) { return std::min(low, domain.sign * x); },
+        [](double a, double b) { return std::min(a, b); });
   for (std::size_t e = 0; e < domain.low.size(); ++e)
     if (v[e] < domain.low[e]) least = std::min(least, v[e] - domain.low[e]);
   for (std::size_t e = 0; e < domain.high.size(); ++e)
@@ -70,8 +75,9 @@ bool violates(const double* v, Index size, const Domain& domain, const Tolerance
     for (Index j = 0; j < i; ++j) skew = std::max(skew, 0.5 * std::abs(v[i * domain.side + j] - v[j * domain.side + i]));
   const double slack = std::max(tolerances.slack, rounding);
   if (least < -slack || skew > 0.0) {
-    const double largest =
-        fold(all, [](double high, double x) { return std::isinf(x) ? high : std::max(high, std::abs(x)); }, [](double a, double b) { return std::max(a, b); });
+    const double largest = fold(
+        all, [](double high, double x) { return std::isinf(x) ? high : std::max(high, std::abs(x)); },
+        [](double a, double b) { return std::max(a, b); });
     if (least < -slack * std::max(1.0, largest) || skew > tolerances.skew * largest) return true;
   }
   return domain.psd && indefinite(v, domain, std::max(tolerances.definite_slack, rounding), scratch);
@@ -79,8 +85,9 @@ bool violates(const double* v, Index size, const Domain& domain, const Tolerance
 
 }  // namespace
 
-std::vector<std::uint8_t> screen(std::span<const std::span<const double>> arrays, const BatchView& batch, const std::vector<Index>& sizes,
-                                 const std::vector<Domain>& domains, const Tolerances& tolerances, std::span<const double> rounding) {
+std::vector<std::uint8_t> screen(std::span<const std::span<const double>> arrays, const BatchView& batch,
+                                 const std::vector<Index>& sizes, const std::vector<Domain>& domains, const Tolerances& tolerances,
+                                 std::span<const double> rounding) {
   std::vector<std::uint8_t> invalid;
   std::vector<double> scratch;
   for (std::size_t i = 0; i < arrays.size(); ++i) {

@@ -1,5 +1,6 @@
 #pragma once
-// One compiled problem as Python sees it: arguments are checked, the GIL is released, Ctrl-C is noticed. No decisions are taken here.
+// One compiled problem as Python sees it: arguments are checked, the GIL is released, Ctrl-C is noticed. No decisions are taken
+// here.
 
 #include <algorithm>
 #include <memory>
@@ -41,8 +42,9 @@ class Kernel {
   using PatternTuple = std::tuple<Vector<Index>, Vector<Index>>;
   using MapTuple = std::tuple<Vector<Index>, Vector<Index>, Vector<double>>;
 
-  Kernel(Index n, Index m, Index zero, const std::vector<ConeTuple>& cones, const PatternTuple& P, const PatternTuple& A, const MapTuple& M,
-         const MapTuple& R, std::vector<Index> parameter_sizes, bool check_convexity, double objective_sign, bool smoothed, int lane_width)
+  Kernel(Index n, Index m, Index zero, const std::vector<ConeTuple>& cones, const PatternTuple& P, const PatternTuple& A,
+         const MapTuple& M, const MapTuple& R, std::vector<Index> parameter_sizes, bool check_convexity, double objective_sign,
+         bool smoothed, int lane_width)
       : engine_(std::make_shared<Engine>(Problem{{n, m, zero, pattern(P), pattern(A), blocks(cones)},
                                                  map(M),
                                                  map(R),
@@ -54,9 +56,10 @@ class Kernel {
 
   // Returns the worst status of all instances, -1 if there are none.
   int solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Settings settings,
-            double rounding, const std::optional<Array<const bool>>& invalid, bool infinite, const std::optional<Array<const double>>& start,
-            const Array<double>& outputs, const std::optional<Array<double>>& tape, const Array<std::int8_t>& status,
-            const Array<Index>& iterations, const Array<double>& residuals, const Array<double>& margin) const {
+            double rounding, const std::optional<Array<const bool>>& invalid, bool infinite,
+            const std::optional<Array<const double>>& start, const Array<double>& outputs, const std::optional<Array<double>>& tape,
+            const Array<std::int8_t>& status, const Array<Index>& iterations, const Array<double>& residuals,
+            const Array<double>& margin) const {
     const BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
     SolveRequest request{{},
@@ -82,24 +85,25 @@ class Kernel {
     return B ? *std::max_element(request.status.begin(), request.status.end()) : -1;
   }
 
-  void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<const double>& tape,
-           std::int64_t directions, const Array<const double>& outputs, const std::vector<std::optional<Array<double>>>& gradients,
-           const Array<bool>& degenerate, int threads) const {
+  void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
+           const Array<const double>& tape, std::int64_t directions, const Array<const double>& outputs,
+           const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate, int threads) const {
     const BatchView batch = view(parameters, shape, sizes());
     const VjpRequest request = pull(points(tape, batch), directions, outputs, gradients, degenerate);
     run([&] { return engine_->vjp(batch, request, threads, interrupted); });
   }
 
-  void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<const double>& tape,
-           std::int64_t directions, const std::vector<std::optional<Parameter>>& tangents, const Array<double>& outputs,
-           const Array<bool>& degenerate, int threads) const {
+  void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
+           const Array<const double>& tape, std::int64_t directions, const std::vector<std::optional<Parameter>>& tangents,
+           const Array<double>& outputs, const Array<bool>& degenerate, int threads) const {
     const BatchView batch = view(parameters, shape, sizes());
     const auto B = static_cast<std::size_t>(batch.size());
     JvpRequest request{points(tape, batch),
-                             view(tangents, outer(directions, shape), sizes()),
-                             {outputs.data(), outputs.size()},
-                             {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
-    check(request.outputs, static_cast<std::size_t>(directions) * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
+                       view(tangents, outer(directions, shape), sizes()),
+                       {outputs.data(), outputs.size()},
+                       {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
+    check(request.outputs, static_cast<std::size_t>(directions) * B * outputs_per_instance(), false,
+          "outputs must be (K, B, outputs)");
     check(request.degenerate, B, false, "degenerate must be (B,)");
     run([&] { return engine_->jvp(batch, request, threads, interrupted); });
   }
@@ -107,23 +111,25 @@ class Kernel {
   // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of Domain a parameter,
   // `tolerances` those of Tolerances.
   using DomainFields = std::tuple<int, int, bool, bool, bool, Index, std::vector<Index>, std::vector<double>, std::vector<double>>;
-  void publish(std::int64_t key, const std::vector<DomainFields>& domains, const std::tuple<double, double, double, double>& tolerances) const {
+  void publish(std::int64_t key, const std::vector<DomainFields>& domains,
+               const std::tuple<double, double, double, double>& tolerances) const {
     std::vector<Domain> copies;
     for (const auto& fields : domains) copies.push_back(std::make_from_tuple<Domain>(fields));
     cvxl::publish(key, engine_, std::move(copies), std::make_from_tuple<Tolerances>(tolerances));
   }
 
-  void hvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<const double>& tape,
-           std::int64_t directions, const Array<const double>& outputs, const std::vector<std::optional<Parameter>>& tangents,
-           const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate, int threads) const {
+  void hvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
+           const Array<const double>& tape, std::int64_t directions, const Array<const double>& outputs,
+           const std::vector<std::optional<Parameter>>& tangents, const std::vector<std::optional<Array<double>>>& gradients,
+           const Array<bool>& degenerate, int threads) const {
     const BatchView batch = view(parameters, shape, sizes());
     const HvpRequest request{pull(points(tape, batch), directions, outputs, gradients, degenerate),
-                                   view(tangents, outer(directions, shape), sizes())};
+                             view(tangents, outer(directions, shape), sizes())};
     run([&] { return engine_->hvp(batch, request, threads, interrupted); });
   }
 
-  void centre(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, const Array<double>& tape,
-              double smoothing, int threads) const {
+  void centre(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
+              const Array<double>& tape, double smoothing, int threads) const {
     const BatchView batch = view(parameters, shape, sizes());
     run([&, at = points(tape, batch)] { return engine_->centre(batch, at, smoothing, threads, interrupted); });
   }
@@ -153,9 +159,13 @@ class Kernel {
   }
 
   VjpRequest pull(std::span<const double> tape, std::int64_t directions, const Array<const double>& outputs,
-                        const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate) const {
+                  const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate) const {
     const std::size_t K = static_cast<std::size_t>(directions), B = tape.size() / point();
-    VjpRequest request{tape, directions, {outputs.data(), outputs.size()}, {}, {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
+    VjpRequest request{tape,
+                       directions,
+                       {outputs.data(), outputs.size()},
+                       {},
+                       {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
     check(request.outputs, K * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
     check(request.degenerate, B, false, "degenerate must be (B,)");
     if (gradients.size() != sizes().size()) throw std::invalid_argument("one gradient (or None) per parameter is needed");
@@ -169,7 +179,9 @@ class Kernel {
   }
 
   // Numbers of a point (x, z, s).
-  std::size_t point() const { return static_cast<std::size_t>(engine_->problem().structure.n) + 2 * static_cast<std::size_t>(engine_->problem().structure.m); }
+  std::size_t point() const {
+    return static_cast<std::size_t>(engine_->problem().structure.n) + 2 * static_cast<std::size_t>(engine_->problem().structure.m);
+  }
 
   template <class T>
   std::span<T> points(const Array<T>& tape, const BatchView& batch) const {
@@ -179,7 +191,9 @@ class Kernel {
   }
 
   static Pattern pattern(const PatternTuple& arrays) { return {copy(std::get<0>(arrays)), copy(std::get<1>(arrays))}; }
-  static SparseMap map(const MapTuple& arrays) { return {{copy(std::get<0>(arrays)), copy(std::get<1>(arrays))}, copy(std::get<2>(arrays))}; }
+  static SparseMap map(const MapTuple& arrays) {
+    return {{copy(std::get<0>(arrays)), copy(std::get<1>(arrays))}, copy(std::get<2>(arrays))};
+  }
 
   static std::vector<Cone> blocks(const std::vector<ConeTuple>& cones) {
     std::vector<Cone> result;

@@ -1,5 +1,6 @@
 #pragma once
-// The options of a solve by name: the one list behind what is parsed, what handlers of XLA are told, and what Python calls the defaults.
+// The options of a solve by name: the one list behind what is parsed, what handlers of XLA are told, and what Python calls the
+// defaults.
 #include "cvxl/settings.hpp"
 
 namespace cvxl {

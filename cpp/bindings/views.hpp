@@ -35,7 +35,7 @@ std::vector<T> copy(const Vector<T>& v) {
 
 // Views of arrays (*batch_i, size); batch axes are aligned on the right, as NumPy broadcasts.
 inline BatchView view(const std::vector<std::optional<Parameter>>& arrays, const std::vector<std::int64_t>& shape,
-                     const std::vector<Index>& sizes) {
+                      const std::vector<Index>& sizes) {
   BatchView batch{shape, {}};
   if (arrays.size() != sizes.size()) throw std::invalid_argument("one array per parameter is needed");
   for (std::size_t i = 0; i < arrays.size(); ++i) {

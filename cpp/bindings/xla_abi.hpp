@@ -1,8 +1,8 @@
 #pragma once
-// What a handler on the host needs of XLA's foreign function interface: a C ABI, major version 0. Within a major version structs and
-// enumerations only grow at their ends, and XLA accepts handlers of every earlier minor version it still supports. With the layouts here,
-// every build has handlers, whatever jaxlib it meets and whether or not one was there when it was built; where jaxlib's headers are found,
-// cpp/tests/test_xla_abi.cpp compares the two.
+// What a handler on the host needs of XLA's foreign function interface: a C ABI, major version 0. Within a major version structs
+// and enumerations only grow at their ends, and XLA accepts handlers of every earlier minor version it still supports. With the
+// layouts here, every build has handlers, whatever jaxlib it meets and whether or not one was there when it was built; where
+// jaxlib's headers are found, cpp/tests/test_xla_abi.cpp compares the two.
 
 #include <algorithm>
 #include <cstddef>
@@ -131,7 +131,8 @@ class Buffer {
   void* data() const { return buffer_->data; }
   std::span<const std::int64_t> dimensions() const { return {buffer_->dimensions, static_cast<std::size_t>(buffer_->rank)}; }
   std::size_t size() const {
-    return static_cast<std::size_t>(std::accumulate(dimensions().begin(), dimensions().end(), std::int64_t{1}, std::multiplies<>()));
+    return static_cast<std::size_t>(
+        std::accumulate(dimensions().begin(), dimensions().end(), std::int64_t{1}, std::multiplies<>()));
   }
 
  private:
@@ -162,7 +163,9 @@ class Call {
   }
   std::int64_t find(std::string_view name) const {
     std::int64_t i = 0;
-    while (i < frame_->attributes.size && std::string_view(frame_->attributes.names[i]->data, frame_->attributes.names[i]->size) != name) ++i;
+    while (i < frame_->attributes.size &&
+           std::string_view(frame_->attributes.names[i]->data, frame_->attributes.names[i]->size) != name)
+      ++i;
     return i;
   }
   template <class Layout>
@@ -185,8 +188,8 @@ class Call {
   const abi::CallFrame* frame_;
 };
 
-// `body` as XLA calls it: exceptions become XLA's errors. Asked for its metadata, a handler names the version of the ABI that it speaks: the
-// framework's where that is older.
+// `body` as XLA calls it: exceptions become XLA's errors. Asked for its metadata, a handler names the version of the ABI that it
+// speaks: the framework's where that is older.
 template <void (*body)(const Call&)>
 abi::Error* handler(abi::CallFrame* frame) {
   for (abi::Extension* e = frame->extensions; e; e = e->next)

@@ -1,5 +1,6 @@
 #pragma once
-// Buffers of XLA as what the engine takes: single precision becomes double, and back; doubles that came as pairs of uint32 are doubles.
+// Buffers of XLA as what the engine takes: single precision becomes double, and back; doubles that came as pairs of uint32 are
+// doubles.
 
 #include <algorithm>
 #include <cmath>
@@ -62,8 +63,10 @@ class Doubles {
 class Room {
  public:
   explicit Room(const Buffer& buffer) : buffer_(buffer), size_(buffer.size()) {
-    if (buffer.type() == Type::float32) copy_.resize(size_);
-    else require(buffer.type() == Type::float64, "results must be float32 or float64");
+    if (buffer.type() == Type::float32)
+      copy_.resize(size_);
+    else
+      require(buffer.type() == Type::float64, "results must be float32 or float64");
   }
   Room(Room&&) = default;
 

@@ -1,7 +1,7 @@
 // XLA custom calls: buffers become spans, single precision becomes double, and back. No Python, no GIL.
 //
-// Operands, with parameters θ_i (*batch_i, size_i) in float32 or float64, and tapes of points (*batch, 2·(n + 2m)), doubles as pairs
-// of uint32, which exist whether or not JAX's x64 mode is on:
+// Operands, with parameters θ_i (*batch_i, size_i) in float32 or float64, and tapes of points (*batch, 2·(n + 2m)), doubles as
+// pairs of uint32, which exist whether or not JAX's x64 mode is on:
 //   solve  θ… [, tape]                → outputs (*batch, outputs), status, iterations, residuals (*batch, 4), margin [, tape]
 //   jvp    θ…, tape, tangents…        → outputs ([K,] *batch, outputs)
 //   vjp    θ…, tape, outputs          → gradients ([K,] *batch, size_i) or, summed over the batch, ([K,] size_i) …, degenerate
@@ -30,7 +30,8 @@
 namespace cvxl {
 namespace {
 
-using xla::Buffer, xla::Call, xla::Doubles, xla::Room, xla::Shape, xla::entries, xla::pairs, xla::parameters, xla::require, xla::shape, xla::view;
+using xla::Buffer, xla::Call, xla::Doubles, xla::Room, xla::Shape, xla::entries, xla::pairs, xla::parameters, xla::require,
+    xla::shape, xla::view;
 
 // Equal problems share a key; their engines give equal results, so that any one alive will do.
 struct Program {

@@ -120,7 +120,8 @@ inline BatchView one_direction(BatchView tangents) {
   return tangents;
 }
 
-inline Tangents jvp(const Engine& engine, const BatchView& batch, std::span<const double> tape, const BatchView& tangents, int threads = 0) {
+inline Tangents jvp(const Engine& engine, const BatchView& batch, std::span<const double> tape, const BatchView& tangents,
+                    int threads = 0) {
   Tangents t;
   const auto B = static_cast<std::size_t>(batch.size());
   t.outputs.resize(B * static_cast<std::size_t>(engine.problem().R.pattern.rows()));
@@ -178,7 +179,8 @@ bool identical(const std::vector<T>& a, const std::vector<T>& b) {
 }
 
 inline bool identical(const Answer& a, const Answer& b) {
-  return identical(a.outputs, b.outputs) && identical(a.tape, b.tape) && identical(a.residuals, b.residuals) && identical(a.status, b.status) && identical(a.iterations, b.iterations);
+  return identical(a.outputs, b.outputs) && identical(a.tape, b.tape) && identical(a.residuals, b.residuals) &&
+         identical(a.status, b.status) && identical(a.iterations, b.iterations);
 }
 
 // Whether instance i of a equals instance j of b, bit by bit.
@@ -187,7 +189,8 @@ inline bool identical(const Answer& a, std::size_t i, const Answer& b, std::size
     const std::size_t width = u.size() / a.status.size();
     return width == v.size() / b.status.size() && (!width || !std::memcmp(&u[i * width], &v[j * width], width * sizeof(u[0])));
   };
-  return same(a.outputs, b.outputs) && same(a.tape, b.tape) && same(a.residuals, b.residuals) && same(a.status, b.status) && same(a.iterations, b.iterations);
+  return same(a.outputs, b.outputs) && same(a.tape, b.tape) && same(a.residuals, b.residuals) && same(a.status, b.status) &&
+         same(a.iterations, b.iterations);
 }
 
 }  // namespace cvxl::testing

@@ -14,7 +14,9 @@ namespace cvxl::testing {
 class Random {
  public:
   explicit Random(unsigned seed) : engine_(seed) {}
-  double uniform(double low = -1.0, double high = 1.0) { return low + (high - low) * static_cast<double>(engine_() >> 11) * 0x1p-53; }
+  double uniform(double low = -1.0, double high = 1.0) {
+    return low + (high - low) * static_cast<double>(engine_() >> 11) * 0x1p-53;
+  }
   Index index(Index count) { return static_cast<Index>(engine_() % static_cast<std::uint64_t>(count)); }
   bool flip(double probability) { return uniform(0.0, 1.0) < probability; }
 
@@ -72,13 +74,15 @@ inline std::vector<NamedStructure> structures(unsigned seed) {
   add("box", 11, 22, 0, full, [](Index i, Index j) { return i % 11 == j; });
   add("many singletons on one variable", 3, 20, 1, diagonal, [](Index i, Index j) { return i ? j == 1 : true; });
   add("disconnected", 12, 12, 4, [](Index i, Index j) { return i / 3 == j / 3; }, [](Index i, Index j) { return i % 4 == j / 3; });
-  add("chain", 20, 30, 10, diagonal, [](Index i, Index j) { return i < 10 ? j == 2 * i || j == 2 * i + 1 || j == 2 * i + 2 : j == i - 10; });
+  add("chain", 20, 30, 10, diagonal,
+      [](Index i, Index j) { return i < 10 ? j == 2 * i || j == 2 * i + 1 || j == 2 * i + 2 : j == i - 10; });
   // Two dense blocks of k columns that meet in a dense tail: supernodes of k columns with every remainder below.
   for (Index k = 1; k <= 9; ++k) {
     const Index tail = 1 + (3 * k) % 7, n = 2 * k + tail;
     const auto block = [=](Index j) { return j < k ? 0 : j < 2 * k ? 1 : 2; };
     const auto arrow = [=](Index i, Index j) { return block(i) == block(j) || block(i) == 2 || block(j) == 2; };
-    add("arrow of " + std::to_string(k), n, k, k / 2, arrow, [=](Index i, Index j) { return block(j) == 2 ? i < 3 : j < k && i >= 3; });
+    add("arrow of " + std::to_string(k), n, k, k / 2, arrow,
+        [=](Index i, Index j) { return block(j) == 2 ? i < 3 : j < k && i >= 3; });
   }
   return all;
 }
@@ -90,8 +94,9 @@ inline std::vector<NamedStructure> conic_structures(unsigned seed) {
   const auto add = [&](std::string name, Index n, Index zero, Index nonneg, std::vector<Cone> cones, double density) {
     Index m = zero + nonneg;
     for (const Cone& cone : cones) m += cone.rows();
-    all.push_back({std::move(name), {n, m, zero, make_pattern(n, n, [](Index i, Index j) { return i == j; }),
-                                     make_pattern(m, n, [&](Index, Index) { return random.flip(density); }), std::move(cones)}});
+    all.push_back({std::move(name),
+                   {n, m, zero, make_pattern(n, n, [](Index i, Index j) { return i == j; }),
+                    make_pattern(m, n, [&](Index, Index) { return random.flip(density); }), std::move(cones)}});
   };
   const Cone disc{Cone::second_order, 3, 0.5}, ball{Cone::second_order, 7, 0.5}, point{Cone::second_order, 1, 0.5};
   const Cone pair{Cone::semidefinite, 2, 0.5}, matrix{Cone::semidefinite, 4, 0.5}, exponential{Cone::exponential, 3, 0.5};
@@ -184,8 +189,14 @@ inline void append_values(const Structure& st, Numbers& v, double d) {
 
 // A program that (x, z, s) solves, strictly complementary; P is diagonally dominant where it has a diagonal.
 inline Numbers solvable(const Structure& st, Random& random) {
-  Numbers v{Dense(st.n, std::vector<double>(st.n)), Dense(st.m, std::vector<double>(st.n)), std::vector<double>(st.n), std::vector<double>(st.m),
-            {}, std::vector<double>(st.n), std::vector<double>(st.m), std::vector<double>(st.m)};
+  Numbers v{Dense(st.n, std::vector<double>(st.n)),
+            Dense(st.m, std::vector<double>(st.n)),
+            std::vector<double>(st.n),
+            std::vector<double>(st.m),
+            {},
+            std::vector<double>(st.n),
+            std::vector<double>(st.m),
+            std::vector<double>(st.m)};
   for (Index i = 0; i < st.n; ++i)
     for (Index k = st.P.indptr[i]; k < st.P.indptr[i + 1]; ++k) {
       const Index j = st.P.indices[k];

@@ -37,8 +37,8 @@ struct Register {
 
 }  // namespace cvxl::testing
 
-#define TEST(name)                                                       \
-  static void test_##name();                                             \
+#define TEST(name)                                                          \
+  static void test_##name();                                                \
   static const cvxl::testing::Register register_##name(#name, test_##name); \
   static void test_##name()
 #define CHECK(condition) cvxl::testing::check((condition), __FILE__, __LINE__, #condition)

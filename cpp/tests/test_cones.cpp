@@ -27,7 +27,8 @@ double relative(double value, long double exact) {
 void check_elementary_functions() {
   Random random(1);
   for (int k = 0; k < 20000; ++k) {
-    const double size = std::exp(random.uniform(-700.0, 700.0)), near = 1.0 + random.uniform() * std::exp(random.uniform(-30.0, 0.0));
+    const double size = std::exp(random.uniform(-700.0, 700.0)),
+                 near = 1.0 + random.uniform() * std::exp(random.uniform(-30.0, 0.0));
     for (const double a : {size, near})
       if (a > 0.0) CHECK(relative(log(splat<V>(a))[0], std::log(static_cast<long double>(a))) < 1e-15);
     const double small = random.uniform() * std::exp(random.uniform(-40.0, 0.0)), x = random.uniform(-700.0, 700.0);
@@ -50,7 +51,8 @@ void check_smallest_eigenvalue() {
         const double size = std::exp(random.uniform(-8.0, 8.0));
         for (Index j = 0; j < k; ++j)
           for (Index i = 0; i <= j; ++i) {
-            const double off = kind % 4 == 0 ? 0.0 : random.uniform(-1.0, 1.0), diagonal = kind % 3 == 0 ? 1.0 : random.uniform(-1.0, 1.0);
+            const double off = kind % 4 == 0 ? 0.0 : random.uniform(-1.0, 1.0),
+                         diagonal = kind % 3 == 0 ? 1.0 : random.uniform(-1.0, 1.0);
             A[i * k + j] = A[j * k + i] = kind == 1 ? 0.0 : size * (i == j ? diagonal : kind % 5 == 0 ? 1e-9 * off : off);
           }
         for (Index r = 0; r < count; ++r) packed[r][lane] = other[r][lane] = A[r];

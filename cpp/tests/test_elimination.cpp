@@ -40,7 +40,8 @@ std::vector<long double> reference(const Plan& plan, const Elimination& v, int p
     const bool on = v.kind[i] != Elimination::off;
     K[n + i][n + i] = on ? -static_cast<long double>(v.root[i]) * v.root[i] : 1.0L;
     K[n + i][n + m] = on ? v.e[i] * static_cast<long double>(v.r2[i]) : 0.0L;
-    for (Index k = plan.A.indptr[i]; on && k < plan.A.indptr[i + 1]; ++k) K[n + i][plan.A.indices[k]] = K[plan.A.indices[k]][n + i] = v.A[k];
+    for (Index k = plan.A.indptr[i]; on && k < plan.A.indptr[i + 1]; ++k)
+      K[n + i][plan.A.indices[k]] = K[plan.A.indices[k]][n + i] = v.A[k];
   }
   std::vector<long double> scale(n + m, 1.0L);  // pivots are compared in rows of one size
   for (int pass = 0; pass < passes; ++pass)
@@ -93,7 +94,8 @@ void compare(const Structure& s, Random& random, int& compared) {
     long double size = 1e-30L;
     for (Index k = 0; k < count; ++k) size = std::max(size, std::abs(expected[static_cast<std::size_t>(first + k)]));
     for (Index k = 0; k < count; ++k)
-      CHECK_NEAR(static_cast<double>(found[k] / size), static_cast<double>(expected[static_cast<std::size_t>(first + k)] / size), 1e-8);
+      CHECK_NEAR(static_cast<double>(found[k] / size), static_cast<double>(expected[static_cast<std::size_t>(first + k)] / size),
+                 1e-8);
   };
   near(v.r1, 0, s.n);
   near(v.r2, s.n, s.m);

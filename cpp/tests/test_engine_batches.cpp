@@ -82,7 +82,8 @@ TEST(an_empty_batch_is_nothing) {
   const Index size = workhorse().values();
   const std::vector<double> one = solvable_rows(workhorse(), 1, 1);
   for (const std::vector<std::int64_t>& shape : {std::vector<std::int64_t>{0}, {3, 0}, {0, 2}}) {
-    const BatchView batch{shape, {{one.data(), std::vector<std::int64_t>(shape.size())}, {one.data(), std::vector<std::int64_t>(shape.size())}}};
+    const BatchView batch{
+        shape, {{one.data(), std::vector<std::int64_t>(shape.size())}, {one.data(), std::vector<std::int64_t>(shape.size())}}};
     const Answer answer = solve(engine, batch);
     CHECK(answer.completed && answer.status.empty());
     const Gradients g = vjp(engine, batch, answer.tape, {}, {true, false});
@@ -149,14 +150,15 @@ TEST(an_interrupt_stops_a_long_batch) {
   const Engine engine(plain_problem(s));
   const std::int64_t B = 1 << 19;
   const BatchView batch = batch_of(B, {{one.data(), 0}});
-  std::vector<double> outputs(static_cast<std::size_t>(B) * static_cast<std::size_t>(s.n + s.m)), residuals(static_cast<std::size_t>(B) * 4);
+  std::vector<double> outputs(static_cast<std::size_t>(B) * static_cast<std::size_t>(s.n + s.m)),
+      residuals(static_cast<std::size_t>(B) * 4);
   std::vector<std::int8_t> status(B, -1);
   std::vector<Index> iterations(B);
   for (int threads : {1, 4}) {
     int asked = 0;
     const auto start = Clock::now();
-    const bool completed = engine.solve(batch, with_threads(threads), {{}, outputs, {}, status, iterations, residuals},
-                                        [&] { return ++asked == 2; });
+    const bool completed =
+        engine.solve(batch, with_threads(threads), {{}, outputs, {}, status, iterations, residuals}, [&] { return ++asked == 2; });
     CHECK(!completed);
     CHECK(asked == 2);
     CHECK(std::chrono::duration<double>(Clock::now() - start).count() < 1.0);

@@ -90,7 +90,8 @@ TEST(vjp_is_the_adjoint_of_jvp) {
 
 // min ½|x - c|² over a box: dx/dc is 1 where the bound is inactive, 0 where it is active, and the bound takes over.
 TEST(derivatives_of_a_projection) {
-  const Structure s{3, 6, 0, make_pattern(3, 3, [](Index i, Index j) { return i == j; }), make_pattern(6, 3, [](Index i, Index j) { return i % 3 == j; })};
+  const Structure s{3, 6, 0, make_pattern(3, 3, [](Index i, Index j) { return i == j; }),
+                    make_pattern(6, 3, [](Index i, Index j) { return i % 3 == j; })};
   const std::vector<double> values{1, 1, 1, -3, -0.25, 2, 1, 1, 1, -1, -1, -1, 1, 1, 1, 1, 1, 1, 0};
   each_engine(plain_problem(s), [&](const Engine& engine) {
     const BatchView batch = batch_of(1, {{values.data(), 0}});

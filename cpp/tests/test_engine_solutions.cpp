@@ -34,7 +34,17 @@ const Program programs[] = {
     {"univariate, bound active", 1, 0, {1}, {-1}, {1}, {0.5}, Status::solved, {0.5}, {0.5}, -0.375},
     {"univariate, bound inactive", 1, 0, {1}, {-1}, {1}, {2}, Status::solved, {1}, {0}, -0.5},
     {"unconstrained", 2, 0, {2, 1, 2}, {-3, -3}, {}, {}, Status::solved, {1, 1}, {}, -3},
-    {"box", 2, 0, {1, 0, 1}, {-3, 0.25}, {1, 0, 0, 1, -1, 0, 0, -1}, {1, 1, 1, 1}, Status::solved, {1, -0.25}, {2, 0, 0, 0}, -2.53125},
+    {"box",
+     2,
+     0,
+     {1, 0, 1},
+     {-3, 0.25},
+     {1, 0, 0, 1, -1, 0, 0, -1},
+     {1, 1, 1, 1},
+     Status::solved,
+     {1, -0.25},
+     {2, 0, 0, 0},
+     -2.53125},
     {"equality only", 2, 1, {1, 0, 1}, {0, 0}, {1, 1}, {1}, Status::solved, {0.5, 0.5}, {-0.5}, 0.25},
     {"redundant equalities", 2, 2, {1, 0, 1}, {0, 0}, {1, 1, 2, 2}, {1, 2}, Status::solved, {0.5, 0.5}, {}, 0.25},
     {"duplicated rows", 1, 0, {1}, {-2}, {1, 1}, {1, 1}, Status::solved, {1}, {}, -1.5},
@@ -64,7 +74,8 @@ void check_program(const Program& p, const Engine& engine, double tolerance) {
     const double *z = answer.z(0), *slack = answer.s(0);
     for (Index i = 0; i < answer.m; ++i) CHECK(i < p.zero ? slack[i] == 0.0 : slack[i] >= 0.0 && z[i] >= 0.0);
   }
-  if (failures != before) std::fprintf(stderr, "  in %s (%s), status %d\n", p.name, engine.describe().isa.c_str(), answer.status[0]);
+  if (failures != before)
+    std::fprintf(stderr, "  in %s (%s), status %d\n", p.name, engine.describe().isa.c_str(), answer.status[0]);
 }
 
 }  // namespace
@@ -142,6 +153,9 @@ TEST(inconsistent_structures_are_refused) {
   CHECK(broken([](Problem& p) { p.structure.A.indices[0] = p.structure.n; }));
   CHECK(broken([](Problem& p) { std::swap(p.structure.A.indices[0], p.structure.A.indices[1]); }));
   CHECK(broken([](Problem& p) { p.structure.P.indices.back() = -1; }));
-  CHECK(broken([](Problem& p) { p.parameter_sizes[0] += 1; p.M.pattern.indices.back() += 5; }));
+  CHECK(broken([](Problem& p) {
+    p.parameter_sizes[0] += 1;
+    p.M.pattern.indices.back() += 5;
+  }));
   CHECK(broken([](Problem& p) { p.R.data.pop_back(); }));
 }

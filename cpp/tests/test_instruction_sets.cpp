@@ -10,16 +10,16 @@ namespace cvxl {
 namespace baseline {
 void check_all();
 void check_cones();
-}
+}  // namespace baseline
 #if CVXL_X86
 namespace avx2 {
 void check_all();
 void check_cones();
-}
+}  // namespace avx2
 namespace avx512 {
 void check_all();
 void check_cones();
-}
+}  // namespace avx512
 #endif
 }  // namespace cvxl
 

@@ -84,7 +84,10 @@ struct Run {
   Run(const Plan& plan, const std::vector<const System*>& lanes) {
     using V = Real<W>;
     Arena measure;
-    { Kkt<V> kkt(plan, measure); allocate(plan, measure); }
+    {
+      Kkt<V> kkt(plan, measure);
+      allocate(plan, measure);
+    }
     Block64 block(measure.used());
     Arena arena(block.data());
     Kkt<V> kkt(plan, arena);
@@ -171,7 +174,8 @@ void check_kkt() {
       const auto expected = reference(plan, systems[lane]);
       double scale = 1.0;
       for (long double x : expected) scale = std::max(scale, static_cast<double>(std::abs(x)));
-      for (std::size_t k = 0; k < expected.size(); ++k) CHECK_NEAR(run.solution[lane][k], static_cast<double>(expected[k]), 1e-11 * scale);
+      for (std::size_t k = 0; k < expected.size(); ++k)
+        CHECK_NEAR(run.solution[lane][k], static_cast<double>(expected[k]), 1e-11 * scale);
       CHECK(!run.broken[lane]);
       for (std::size_t i = 0; i < systems[lane].e.size(); ++i)
         if (systems[lane].e[i] == 0.0) CHECK(run.solution[lane][s.n + i] == 0.0);
@@ -237,9 +241,7 @@ void check_denormals() {
   {
     const FlushDenormals flush;
     CHECK(tiny * 0.01 == 0.0);
-    {
-      const FlushDenormals nested;
-    }
+    { const FlushDenormals nested; }
     CHECK(tiny * 0.01 == 0.0);
   }
   CHECK((_mm_getcsr() & 0x8040) == (before & 0x8040));

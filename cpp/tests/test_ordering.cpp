@@ -97,7 +97,8 @@ TEST(elimination_tree_equals_symbolic_elimination) {
 
 namespace {
 
-// By definition: the node of least degree that need not wait, of equals the first; nodes that look alike at the start stay together.
+// By definition: the node of least degree that need not wait, of equals the first; nodes that look alike at the start stay
+// together.
 std::vector<Index> plain_minimum_degree(const Graph& graph, std::vector<bool> waiting) {
   const Index count = static_cast<Index>(graph.size());
   std::vector<std::set<Index>> adjacent;

@@ -39,7 +39,8 @@ void check_update(const Plan& plan, const Update& update, const std::map<Index, 
     next = segment.end;
     for (Index b = segment.begin; b < segment.end; ++b)
       for (Index a = b; a < update.rows.size(); ++a) {
-        const Index offset = segment.panel + (rows[b] - segment.first) * segment.ld + plan.relative[segment.relative + a - segment.begin];
+        const Index offset =
+            segment.panel + (rows[b] - segment.first) * segment.ld + plan.relative[segment.relative + a - segment.begin];
         const auto found = at.find(offset);
         CHECK(found != at.end() && found->second == Entry(rows[a], rows[b]));
       }
@@ -125,7 +126,8 @@ void check_fill(const Plan& plan, const std::map<Index, Entry>& at, const std::s
   for (const auto& [r, c] : entries) K[r][c] = true;
   for (const RowGroup& group : plan.groups)
     for (Index a = 0; a < group.update.rows.size(); ++a)
-      for (Index b = 0; b <= a; ++b) K[plan.positions[group.update.rows.begin + a]][plan.positions[group.update.rows.begin + b]] = true;
+      for (Index b = 0; b <= a; ++b)
+        K[plan.positions[group.update.rows.begin + a]][plan.positions[group.update.rows.begin + b]] = true;
   for (Index c = 0; c < plan.nodes; ++c)
     for (Index a = c + 1; a < plan.nodes; ++a) {
       if (!K[a][c]) continue;

@@ -163,7 +163,8 @@ TEST(an_engine_serves_many_threads) {
       const int k = (t + round) % 2, threads = 1 + (t + round) % 4;
       CHECK(identical(solve(engines[k], batch(k), with_threads(threads)), *expected[k].answer));
       const std::vector<double>& tape = expected[k].answer->tape;
-      CHECK(identical(vjp(engines[k], batch(k), tape, expected[k].cotangent, {true}, threads).arrays[0], expected[k].gradients.arrays[0]));
+      CHECK(identical(vjp(engines[k], batch(k), tape, expected[k].cotangent, {true}, threads).arrays[0],
+                      expected[k].gradients.arrays[0]));
       CHECK(identical(jvp(engines[k], batch(k), tape, batch(k), threads).outputs, expected[k].tangents.outputs));
     }
   });
@@ -177,7 +178,8 @@ TEST(an_interrupt_may_use_the_engine) {
     return BatchView{{repeats, B}, {{rows.data(), {0, of.problem().structure.values()}}}};
   };
   const std::int64_t B = 500;
-  const std::vector<double> rows = solvable_rows(engine.problem().structure, B, 50), few = solvable_rows(other.problem().structure, 5, 51);
+  const std::vector<double> rows = solvable_rows(engine.problem().structure, B, 50),
+                            few = solvable_rows(other.problem().structure, 5, 51);
   const Answer expected = solve(engine, batch(engine, rows, 1, B)), expected_inner = solve(other, batch(other, few, 1, 5));
   // Longer and longer, until the caller is asked.
   std::int64_t repeats = 4;
@@ -212,7 +214,8 @@ TEST(a_forked_child_solves_too) {
   const pid_t child = fork();
   if (child == 0) {
     // Twice: with a fresh pool, then with one that has threads.
-    const bool same = identical(solve(engine, batch, with_threads(3)), expected) && identical(solve(engine, batch, with_threads(3)), expected);
+    const bool same =
+        identical(solve(engine, batch, with_threads(3)), expected) && identical(solve(engine, batch, with_threads(3)), expected);
     _exit(same ? 0 : 1);
   }
   CHECK(child > 0);

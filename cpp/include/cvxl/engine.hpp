@@ -25,8 +25,8 @@ struct BatchView {
 };
 
 // Where a solve writes. Every span is row-major over instances and either full or empty (not wanted), but for `outputs`,
-// `status` and `iterations`, which are always full. `invalid` marks instances not to be solved. `infinite` says that b may be infinite on
-// nonnegative rows: +∞ switches a row off (its multiplier is 0, its slack ∞), -∞ makes the instance infeasible.
+// `status` and `iterations`, which are always full. `invalid` marks instances not to be solved. `infinite` says that b may be
+// infinite on nonnegative rows: +∞ switches a row off (its multiplier is 0, its slack ∞), -∞ makes the instance infeasible.
 //
 // Points are rows (x, z, s) of n + 2m numbers, NaN where there is none: a tape has one for every instance with a solution, which is
 // all that a derivative needs of a solve.
@@ -91,8 +91,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Each returns false if it was interrupted. Where the problem is smoothed, the tape of a solve holds points of the central path at
-  // `settings.smoothing` (the outputs are exact), and derivatives are those of such points.
+  // Each returns false if it was interrupted. Where the problem is smoothed, the tape of a solve holds points of the central path
+  // at `settings.smoothing` (the outputs are exact), and derivatives are those of such points.
   bool solve(const BatchView&, const Settings&, const SolveRequest&, const Interrupt& = {}) const;
   bool vjp(const BatchView&, const VjpRequest&, int threads, const Interrupt& = {}) const;
   bool jvp(const BatchView&, const JvpRequest&, int threads, const Interrupt& = {}) const;

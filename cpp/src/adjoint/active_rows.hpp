@@ -1,9 +1,9 @@
 #pragma once
 // The rows of K_E at the solutions of a pack, in equilibrated units and in the frames of the cones, and scratch that solves share.
 
-#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 

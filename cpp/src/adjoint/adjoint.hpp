@@ -14,14 +14,14 @@
 //
 // What is applied is one symmetric operator that depends on K_E alone, so that VJP and JVP are adjoint to each other whatever the
 // right-hand sides. With J = diag(I, -I) the matrix S = (K_E + δ J)⁻¹ always exists, and refinement by the residual of K_E itself
-// multiplies an error by δ J S. That map is nearly 0 on what K_E determines well. Its powers, applied to a pseudo-random vector, tell two
-// kinds of lanes apart:
+// multiplies an error by δ J S. That map is nearly 0 on what K_E determines well. Its powers, applied to a pseudo-random vector,
+// tell two kinds of lanes apart:
 //
 //   regular    the vector vanishes at once: K_E⁻¹ is bounded by 1/(80 δ), and a few refinements reach it (regular_lanes.hpp)
 //   doubtful   it does not vanish: K_E is singular, or was only made to look so by δ. These instances are eliminated one by one,
 //              with pivots (doubtful_lanes.hpp), where rank is decided by rounding and not by δ, and choices are told apart.
 //
-// Everything is solved in equilibrated units (kkt/equilibration.hpp) where the data are scaled badly, and "norm" means the norm there.
+// Everything is solved in equilibrated units (kkt/equilibration.hpp) where the data are scaled badly; norms are meant in them.
 
 #include "adjoint/doubtful_lanes.hpp"
 #include "adjoint/noise.hpp"
@@ -58,9 +58,10 @@ class Adjoint {
   }
   Adjoint(const Adjoint&) = delete;  // its parts know each other
 
-  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. `load_vectors` fills q and b
-  // where they are needed. Lanes whose solution lies where Π has no derivative, for example with s = z = 0 in some row, are flagged; so are
-  // points off the path. Rows of cone blocks are in the blocks' frames (cones/rotation.hpp), in which D is diagonal too.
+  // Factors K_E at the tape of the valid lanes: of a solution, or (`smoothed`) of a point of the central path. `load_vectors` fills
+  // q and b where they are needed. Lanes whose solution lies where Π has no derivative, for example with s = z = 0 in some row, are
+  // flagged; so are points off the path. Rows of cone blocks are in the blocks' frames (cones/rotation.hpp), in which D is diagonal
+  // too.
   template <class LoadVectors>
   void linearize(M valid, bool smoothed, LoadVectors&& load_vectors) {
     valid_ = valid;
@@ -75,8 +76,8 @@ class Adjoint {
   }
 
   // (a, y) = the operator on (r1, r2); r2 counts on active rows only. Overwrites r1, r2. `kept`, m long, receives what second
-  // derivatives need of this solve, in equilibrated units and in the frames: y on the central path, and at a solution v = y + A a - r2,
-  // of which y = (I - D) v and A a - r2 = D v.
+  // derivatives need of this solve, in equilibrated units and in the frames: y on the central path, and at a solution
+  // v = y + A a - r2, of which y = (I - D) v and A a - r2 = D v.
   void solve(V* kept = nullptr) {
     cones_.check_frames();
     V norm = V{};
@@ -107,8 +108,8 @@ class Adjoint {
   // Lanes in which (a, y) may not be determined: the matrix is singular, or a row is at a kink.
   M doubtful() const { return doubtful_; }
 
-  // Into (a, y): the k-th direction in which a, or then y, is not determined, in the user's units; zero in lanes that have no such, and in
-  // those where it concerns equalities alone. Returns the lanes that have one.
+  // Into (a, y): the k-th direction in which a, or then y, is not determined, in the user's units; zero in lanes that have no such,
+  // and in those where it concerns equalities alone. Returns the lanes that have one.
   M flat_direction(Index k) {
     return undetermined([&](Elimination& alone, int) {
       if (k < alone.flat_directions()) std::copy_n(alone.flat_direction(k), plan_.n, alone.r1);
@@ -147,17 +148,19 @@ class Adjoint {
   }
 
   // Of a second derivative, from what was kept of the solves for the tangent of the solution and for (a, y): (r1, r2) gets what the
-  // moving matrix adds. On the central path, where s = -μ∇f*(z), that is Ḣ y = μ∇³f*(z)[ż, y] to r2. At a solution y = (I - D) v and
-  // A a - r2 = D v move by g = Ḋ v = D²Π(w)[ẇ, v]. Where rows are active that is (I - D)⁻¹g to r2: ẏ may be far smaller than g. In the
-  // others, of which D is 1, ẏ = -g is known: they add to r1 and `drop_curvature` has the rest. The tangent of w = s - z is what was kept of
-  // its solve, with a minus.
+  // moving matrix adds. On the central path, where s = -μ∇f*(z), that is Ḣ y = μ∇³f*(z)[ż, y] to r2. At a solution y = (I - D) v
+  // and A a - r2 = D v move by g = Ḋ v = D²Π(w)[ẇ, v]. Where rows are active that is (I - D)⁻¹g to r2: ẏ may be far smaller than g.
+  // In the others, of which D is 1, ẏ = -g is known: they add to r1 and `drop_curvature` has the rest. The tangent of w = s - z is
+  // what was kept of its solve, with a minus.
   void add_curvature(const V* tangent, const V* pulled) {
     for (Index i = 0; i < plan_.m; ++i) {
-      // In the frames each coordinate of w = s - z belongs to one of them, and the other's is rounding, beside which it may be small.
+      // In the frames each coordinate of w = s - z belongs to one of them, and the other's is rounding, beside which it may be
+      // small.
       room_.c2[i] = select(abs(rows_.s[i]) > abs(rows_.z[i]), rows_.s[i], -rows_.z[i]);
       l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
     }
-    smoothed_ ? cones_.barrier_third_derivative(rows_.s, rows_.z, l2_, pulled, g_) : cones_.projection_second_derivative(room_.c2, l2_, pulled, g_);
+    smoothed_ ? cones_.barrier_third_derivative(rows_.s, rows_.z, l2_, pulled, g_)
+              : cones_.projection_second_derivative(room_.c2, l2_, pulled, g_);
     if (!smoothed_) {
       for (Index i = 0; i < plan_.m; ++i) {
         l2_[i] = select(rows_.active[i], rows_.weight[i] * g_[i], V{});
@@ -288,8 +291,8 @@ class Adjoint {
   Room<V> room_;
   RegularLanes<V> regular_;
   DoubtfulLanes<V> alone_;
-  V *l2_, *g_;                      // of `add_curvature`
-  V smallest_part_{};               // of (a, y), beside a right-hand side that c and D scale
+  V *l2_, *g_;  // of `add_curvature`
+  V smallest_part_{};  // of (a, y), beside a right-hand side that c and D scale
   M valid_{}, doubtful_{}, kinked_{};
   bool smoothed_ = false;
 };

@@ -3,17 +3,17 @@
 //
 //     Px + q + A'z = r₁,   Ax + s - b = r₂,   z = -μ∇f(s)     (s_i z_i = μ on nonnegative rows; f the barrier of K)
 //
-// while r → 0. The derivative of the solution at μ > 0 is that of this point: smooth in the data, and close to the exact one where that
-// exists.
+// while r → 0. The derivative of the solution at μ > 0 is that of this point: smooth in the data, and close to the exact one where
+// that exists.
 //
-// s and z start on the central path of K itself, with s - z = w as it is: then r₂ = s - s*, r₁ = A'(z - z*), small where the solution is
-// well determined. For every multiple of that r there is such a point, so that the way is smooth, and Newton's method follows it in
-// steps as long as
+// s and z start on the central path of K itself, with s - z = w as it is: then r₂ = s - s*, r₁ = A'(z - z*), small where the
+// solution is well determined. For every multiple of that r there is such a point, so that the way is smooth, and Newton's method
+// follows it in steps as long as
 //
 //     ψ = s'z/μ + f(s) + f*(z) + ν log μ   ≥ 0, = 0 on the path
 //
-// stays below 1. Where r stays as it is ψ is convex and self-concordant, and with a scaling that maps z to s and ∇f(s) to ∇f*(z) every
-// direction descends: a lane whose steps are short turns to the centre and can go on.
+// stays below 1. Where r stays as it is ψ is convex and self-concordant, and with a scaling that maps z to s and ∇f(s) to ∇f*(z)
+// every direction descends: a lane whose steps are short turns to the centre and can go on.
 
 #include "cones/cones.hpp"
 #include "kkt/equilibration.hpp"
@@ -30,7 +30,12 @@ class Centre {
   V *x, *z, *s;  // in: the solution; out: the point
 
   Centre(const Plan& plan, Arena& arena)
-      : program(plan, arena), plan_(plan), scaling_(plan, arena, 4.0), cones_(plan, arena), kkt_(plan, arena), rotated_(arena.take<V>(plan.A.nnz())) {
+      : program(plan, arena),
+        plan_(plan),
+        scaling_(plan, arena, 4.0),
+        cones_(plan, arena),
+        kkt_(plan, arena),
+        rotated_(arena.take<V>(plan.A.nnz())) {
     for (V** v : {&x, &rx_, &dx_, &t1_, &u1_, &v1_}) *v = arena.take<V>(plan.n);
     for (V** v : {&z, &s, &rz_, &c_, &ds_, &dz_, &t2_, &u2_, &v2_}) *v = arena.take<V>(plan.m);
   }

@@ -1,16 +1,16 @@
 #pragma once
 // Instances that are solved alone, by elimination, and which of their rows are at a kink.
 //
-// Rows at which slack and multiplier are both small are asked one by one: is the multiplier of an active one, or else the slack, more than
-// it can be off by? An error of an optimality condition is felt in that number as a change of the data would be, by its adjoint (a, y).
-// Where neither stands, the row is left out, and is at a kink if anything moves its slack.
+// Rows at which slack and multiplier are both small are asked one by one: is the multiplier of an active one, or else the slack,
+// more than it can be off by? An error of an optimality condition is felt in that number as a change of the data would be, by its
+// adjoint (a, y). Where neither stands, the row is left out, and is at a kink if anything moves its slack.
 
 #include <algorithm>
 #include <cmath>
 
+#include "adjoint/active_rows.hpp"
 #include "adjoint/elimination.hpp"
 #include "adjoint/noise.hpp"
-#include "adjoint/active_rows.hpp"
 #include "cones/cones.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -44,8 +44,8 @@ class DoubtfulLanes {
     return elimination_[slot];
   }
 
-  // Of lanes with tied rows those with rows at a kink, which are left out; rows that are none are tied no longer. Where a number is not
-  // determined, the rows stay as they are, and the lane is degenerate.
+  // Of lanes with tied rows those with rows at a kink, which are left out; rows that are none are tied no longer. Where a number is
+  // not determined, the rows stay as they are, and the lane is degenerate.
   M settle_ties(M lanes, M& degenerate) {
     count_complementarity();
     M kinked{};
@@ -125,8 +125,8 @@ class DoubtfulLanes {
     reset();
   }
 
-  // Hands the system of one lane over and factors it. A row of a cone block in which the multiplier moves by itself, along the ray of z, is
-  // an inequality for that ray.
+  // Hands the system of one lane over and factors it. A row of a cone block in which the multiplier moves by itself, along the ray
+  // of z, is an inequality for that ray.
   void eliminate(int lane, Elimination& to) {
     for (Index k = 0; k < plan_.P.nnz(); ++k) to.P[k] = program_.P[k][lane];
     for (Index i = 0; i < plan_.m; ++i) {

@@ -6,11 +6,11 @@
 //     minimize ½ a'P a + ½ u'u - r1'a   subject to   e_i A_i a - √d_i u_i = e_i r2_i   for every row with e_i ≠ 0,
 //
 // with multipliers ζ, y = E ζ. It is solved by the null-space method: rows are eliminated one by one, each against those before it,
-// with the pivot in a column of small curvature among the large entries, so that large penalties stay apart from small ones; then the
-// Hessian Z'QZ on their null space is factored, pivots chosen relative to the terms that they are sums of. What is zero is decided by
-// what rounding leaves of those terms, not by a size: a row depends on others where its remainder is below 1e-12 of what was
-// subtracted, a direction is flat where its curvature is below 1e-13 of its terms. Refinement with residuals in twice the precision
-// makes the result exact to rounding for condition numbers up to 1e14.
+// with the pivot in a column of small curvature among the large entries, so that large penalties stay apart from small ones; then
+// the Hessian Z'QZ on their null space is factored, pivots chosen relative to the terms that they are sums of. What is zero is
+// decided by what rounding leaves of those terms, not by a size: a row depends on others where its remainder is below 1e-12 of what
+// was subtracted, a direction is flat where its curvature is below 1e-13 of its terms. Refinement with residuals in twice the
+// precision makes the result exact to rounding for condition numbers up to 1e14.
 //
 // Where rows are dependent, multipliers.hpp chooses which of them are followed. Equalities that depend on equalities alone, and
 // directions in which the solution is not unique, get the pseudoinverse: the right-hand side is projected, and so is the result.
@@ -64,7 +64,8 @@ class Elimination {
     });
     const auto curvature = [&](Index column) { return column < n_ ? diagonal_[column] : 1.0; };
     multipliers_.dropped = ties_.count = 0;
-    rows_.factor([&](Index i) { return kind[i] != off; }, curvature, [&](Index i, const double* c) { multipliers_.add_dependent(i, c); });
+    rows_.factor([&](Index i) { return kind[i] != off; }, curvature,
+                 [&](Index i, const double* c) { multipliers_.add_dependent(i, c); });
     if (multipliers_.dropped > 0) {
       multipliers_.rank = rows_.rank;
       std::copy(rows_.row, rows_.row + rows_.rank, multipliers_.basic);
@@ -86,7 +87,8 @@ class Elimination {
     std::fill(r2, r2 + m_, 0.0);
   }
 
-  // (r1, r2) → (a, y) in their place; rows that are off count as zero. Returns false where the right-hand side moves what is not determined.
+  // (r1, r2) → (a, y) in their place; rows that are off count as zero. Returns false where the right-hand side moves what is not
+  // determined.
   bool solve() {
     for (Index i = 0; i < m_; ++i) r2[i] = kind[i] == off ? 0.0 : e[i] * r2[i];
     bool consistent = hessian_.flat.project(r1, consistent_to);
@@ -116,7 +118,8 @@ class Elimination {
   Index flat_directions() const { return hessian_.flat.count; }
   const double* flat_direction(Index k) const { return hessian_.flat[k]; }
   Index choices() const { return multipliers_.dropped; }
-  // The k-th such direction of y; false where equalities alone depend on each other, which no perturbation that stays feasible sees.
+  // The k-th such direction of y; false where equalities alone depend on each other, which no perturbation that stays feasible
+  // sees.
   bool choice(Index k, double* y) const {
     multipliers_.direction(k, y, m_);
     bool fixed = true;

@@ -1,20 +1,21 @@
 #pragma once
 // Which multipliers a solution with dependent active constraints has.
 //
-// Let rows D of the active ones depend on the independent rows B, A_D = C A_B. All multipliers that explain one gradient, A'z fixed,
-// are z_B(t) = z_B + C'(z_D - t), z_D = t with z ≥ 0 where a row is an inequality: a polytope, and (B, D, C) is a dictionary of it as
-// in the simplex method. The solution x(b) follows b_i exactly where row i has a positive multiplier; with multipliers to choose from,
-// which rows it follows depends on the direction of change. Rows whose multiplier is positive in the whole polytope are followed
-// always. So (Robinson 1980; Bonnans and Shapiro 2000, sec. 5.2, for the directional derivative) a quantity that is determined by
-// those rows alone is differentiable, and its derivative is that of any vertex's basis; one that needs other rows is not.
+// Let rows D of the active ones depend on the independent rows B, A_D = C A_B. All multipliers that explain one gradient, A'z
+// fixed, are z_B(t) = z_B + C'(z_D - t), z_D = t with z ≥ 0 where a row is an inequality: a polytope, and (B, D, C) is a dictionary
+// of it as in the simplex method. The solution x(b) follows b_i exactly where row i has a positive multiplier; with multipliers to
+// choose from, which rows it follows depends on the direction of change. Rows whose multiplier is positive in the whole polytope
+// are followed always. So (Robinson 1980; Bonnans and Shapiro 2000, sec. 5.2, for the directional derivative) a quantity that is
+// determined by those rows alone is differentiable, and its derivative is that of any vertex's basis; one that needs other rows is
+// not.
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -46,8 +47,8 @@ class Multipliers {
   double& at(Index d, Index b) { return C[static_cast<std::size_t>(d) * stride + b]; }
   double at(Index d, Index b) const { return C[static_cast<std::size_t>(d) * stride + b]; }
 
-  // Moves to a vertex of the polytope, and finds the rows whose multiplier is zero somewhere. Returns whether B has changed. What is
-  // left in D of rows without sign depends on such rows alone.
+  // Moves to a vertex of the polytope, and finds the rows whose multiplier is zero somewhere. Returns whether B has changed. What
+  // is left in D of rows without sign depends on such rows alone.
   bool analyse() {
     pivots_ = 0;
     size_ = 0.0;

@@ -20,7 +20,8 @@ struct Scratch {
   V *t, *g, *l, *r;
 };
 
-// How far the optimality conditions are off at the solution, and what is made of it; filled by `measure_noise`. Rows of a cone block share theirs.
+// How far the optimality conditions are off at the solution, and what is made of it; filled by `measure_noise`. Rows of a cone
+// block share theirs.
 template <class V>
 struct Uncertainty {
   V *columns, *rows;            // of Px + q + A'z and of Ax + s - b: residuals, and rounding of the terms
@@ -52,10 +53,11 @@ void share_in_blocks(const Plan& plan, const Uncertainty<V>& to) {
   }
 }
 
-// Slacks and multipliers are taken to be off by what their own row and columns are, and by rounding of the largest variable and column and the
-// largest residual of a row of the instance, through what couples them.
+// Slacks and multipliers are taken to be off by what their own row and columns are, and by rounding of the largest variable and
+// column and the largest residual of a row of the instance, through what couples them.
 template <class V>
-void measure_noise(const ProgramPack<V>& program, const Equilibration<V>& scaling, Point<V> at, Scratch<V> room, const Uncertainty<V>& to) {
+void measure_noise(const ProgramPack<V>& program, const Equilibration<V>& scaling, Point<V> at, Scratch<V> room,
+                   const Uncertainty<V>& to) {
   const Plan& plan = program.plan;
   V largest_x = V{}, largest_residual = V{}, largest_column = V{};
   for (Index j = 0; j < plan.n; ++j) largest_x = max(largest_x, abs(at.x[j]));

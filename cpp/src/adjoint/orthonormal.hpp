@@ -15,7 +15,8 @@ class Orthonormal {
   Index count = 0;
 
   Orthonormal() = default;
-  Orthonormal(Index length, Index most, Arena& arena) : length_(length), vectors_(arena.take<double>(static_cast<std::size_t>(length) * most)) {}
+  Orthonormal(Index length, Index most, Arena& arena)
+      : length_(length), vectors_(arena.take<double>(static_cast<std::size_t>(length) * most)) {}
 
   const double* operator[](Index k) const { return vectors_ + static_cast<std::size_t>(k) * length_; }
 

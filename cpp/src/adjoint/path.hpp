@@ -9,9 +9,9 @@ namespace cvxl::CVXL_ISA {
 
 inline constexpr double path_tolerance = 1e-6;
 
-// Lanes where (x, z), scaled, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the barrier, by
-// which small slacks count as much as large ones: programs without a point inside the cones have no central path, only near ones.
-// Overwrites y and c, m long.
+// Lanes where (x, z), scaled, solves Px + q + A'z = 0, b - Ax = -μ∇f*(z) for no μ. Rows of cones are measured in the norm of the
+// barrier, by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only
+// near ones. Overwrites y and c, m long.
 template <class V>
 Mask<lanes_of<V>> strays_from_path(const ProgramPack<V>& program, const Equilibration<V>& scaling, const Cones<V>& cones,
                                    const ActiveRows<V>& rows, const V* x, const Room<V>& room, V* y, V* c) {

@@ -1,6 +1,7 @@
 #pragma once
-// The Hessian Z'QZ of one instance on the null space of its active rows, Q = P on variables and 1 on the columns u of curved rows, factored
-// with pivots that are chosen by what cancellation has left of their terms. Directions without curvature beyond rounding are `flat`.
+// The Hessian Z'QZ of one instance on the null space of its active rows, Q = P on variables and 1 on the columns u of curved rows,
+// factored with pivots that are chosen by what cancellation has left of their terms. Directions without curvature beyond rounding
+// are `flat`.
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,6 @@
 #pragma once
-// K_E solved in all lanes at once: with S = (K_E + δ J)⁻¹, which always exists, refined by the residual of K_E itself (adjoint.hpp).
+// K_E solved in all lanes at once: with S = (K_E + δ J)⁻¹, which always exists, refined by the residual of K_E itself
+// (adjoint.hpp).
 
 #include <cstdint>
 
@@ -15,7 +16,12 @@ class RegularLanes {
   using M = Mask<lanes_of<V>>;
 
   RegularLanes(const Plan& plan, const ProgramPack<V>& program, const ActiveRows<V>& rows, const Room<V>& room, Arena& arena)
-      : plan_(plan), program_(program), rows_(rows), room_(room), regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4), kkt_(plan, arena) {}
+      : plan_(plan),
+        program_(program),
+        rows_(rows),
+        room_(room),
+        regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
+        kkt_(plan, arena) {}
 
   void factorize() {
     for (Index i = 0; i < plan_.m; ++i) {
@@ -61,7 +67,8 @@ class RegularLanes {
   }
 
  private:
-  // Lanes of linear programs in which derivatives by A, which are -(z a' + y x'), may multiply the rounding of a by large multipliers.
+  // Lanes of linear programs in which derivatives by A, which are -(z a' + y x'), may multiply the rounding of a by large
+  // multipliers.
   M large_multipliers() const {
     V size = V{};
     if (plan_.P.nnz() == 0)

@@ -1,13 +1,13 @@
 #pragma once
-// L U = the active rows of one instance: sparse elimination of one row against those before it, with column pivots. Rows of cones with a
-// curved part, d > 0, have a column of their own, u_i, with the entry -√d_i: columns are n variables, then m of those.
+// L U = the active rows of one instance: sparse elimination of one row against those before it, with column pivots. Rows of cones
+// with a curved part, d > 0, have a column of their own, u_i, with the entry -√d_i: columns are n variables, then m of those.
 
 #include <algorithm>
 #include <cmath>
 
-#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -43,8 +43,8 @@ class RowElimination {
     if (root[i] > 0.0) f(n_ + i, -root[i]);
   }
 
-  // Eliminates the rows that are `wanted`, short ones first. Of one that depends on those before, `drop` gets the row and its coefficients
-  // on the pivots' rows.
+  // Eliminates the rows that are `wanted`, short ones first. Of one that depends on those before, `drop` gets the row and its
+  // coefficients on the pivots' rows.
   template <class Wanted, class Curvature, class Drop>
   void factor(Wanted&& wanted, Curvature&& curvature, Drop&& drop) {
     const Index count = sort_rows(wanted);
@@ -114,8 +114,8 @@ class RowElimination {
     touched_[touched_count_++] = j;
   }
 
-  // The row less its combination of pivot rows in `work_`, the coefficients behind the last row of L. Returns the largest entry left, 0 if
-  // that is rounding.
+  // The row less its combination of pivot rows in `work_`, the coefficients behind the last row of L. Returns the largest entry
+  // left, 0 if that is rounding.
   double subtract_pivot_rows(Index i) {
     double size = 0.0;
     for_each_in_row(i, [&](Index j, double v) {
@@ -143,14 +143,16 @@ class RowElimination {
     return left > dependent * size ? left : 0.0;
   }
 
-  // The pivot: of the entries within half of the largest one, that of the column with least curvature. (Smaller ones let entries grow.)
+  // The pivot: of the entries within half of the largest one, that of the column with least curvature. (Smaller ones let entries
+  // grow.)
   template <class Curvature>
   void add_pivot(Index i, double left, Curvature&& curvature) {
     Index best = -1;
     for (Index t = 0; t < touched_count_; ++t) {
       const Index j = touched_[t];
       if (std::abs(work_[j]) < 0.5 * left) continue;
-      if (best < 0 || curvature(j) < curvature(best) || (curvature(j) == curvature(best) && std::abs(work_[j]) > std::abs(work_[best])))
+      if (best < 0 || curvature(j) < curvature(best) ||
+          (curvature(j) == curvature(best) && std::abs(work_[j]) > std::abs(work_[best])))
         best = j;
     }
     Index end = upper_begin_[rank];

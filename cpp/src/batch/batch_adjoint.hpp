@@ -1,6 +1,6 @@
 #pragma once
-// Derivatives of a batch, W consecutive instances at a time: cotangents of outputs become gradients of parameters, tangents of parameters
-// tangents of outputs.
+// Derivatives of a batch, W consecutive instances at a time: cotangents of outputs become gradients of parameters, tangents of
+// parameters tangents of outputs.
 
 #include <tuple>
 
@@ -129,7 +129,8 @@ class BatchAdjoint {
       job_.locator.locate(instance(lane), scratch_.parameters);
       const auto value = [&](Index v) { return job_.compiled.values(v, scratch_.parameters); };
       load_q(adjoint_.program, structure_, lane, value);
-      for (Index r = 0; r < plan_.m; ++r) lane_of(adjoint_.program.b, r, lane) = on_[r][lane] ? value(structure_.b_offset() + r) : 1.0;
+      for (Index r = 0; r < plan_.m; ++r)
+        lane_of(adjoint_.program.b, r, lane) = on_[r][lane] ? value(structure_.b_offset() + r) : 1.0;
     }
   }
 
@@ -172,7 +173,8 @@ class BatchAdjoint {
     const Index begin = job_.compiled.parameter_begin[p], size = job_.compiled.parameter_begin[p + 1] - begin;
     for (Index e = 0; e < size; ++e) {
       V sum = V{};
-      for (Index t = Mt.begin[begin + e]; t < Mt.begin[begin + e + 1]; ++t) sum += Mt.coefficient[t] * cotangent(job_.compiled.place[Mt.row[t]]);
+      for (Index t = Mt.begin[begin + e]; t < Mt.begin[begin + e + 1]; ++t)
+        sum += Mt.coefficient[t] * cotangent(job_.compiled.place[Mt.row[t]]);
       sum = select(valid_, sum, V{});
       if (partial)
         for (int lane = 0; lane < count_; ++lane) (*partial)[e] += sum[lane];

@@ -13,11 +13,10 @@ template <class V>
 CVXL_INLINE V bilinear(const Place& where, const V* a, const V* y, const V* x, const V* z) {
   switch (where.kind) {
     case Place::P:
-      return where.row == where.column ? -a[where.row] * x[where.row] : -(a[where.row] * x[where.column] + a[where.column] * x[where.row]);
-    case Place::A:
-      return -(z[where.row] * a[where.column] + y[where.row] * x[where.column]);
-    default:
-      return V{};
+      return where.row == where.column ? -a[where.row] * x[where.row]
+                                       : -(a[where.row] * x[where.column] + a[where.column] * x[where.row]);
+    case Place::A: return -(z[where.row] * a[where.column] + y[where.row] * x[where.column]);
+    default: return V{};
   }
 }
 
@@ -32,8 +31,8 @@ struct DataCotangent {
   }
 };
 
-// A solution that is not unique jumps if a parameter can push it along a flat direction, a row at a kink matters if its slack moves with
-// parameters, and so do multipliers to choose from if their rows do.
+// A solution that is not unique jumps if a parameter can push it along a flat direction, a row at a kink matters if its slack moves
+// with parameters, and so do multipliers to choose from if their rows do.
 template <class V>
 class Choices {
  public:
@@ -59,9 +58,13 @@ class Choices {
     for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k) adjoint_.degenerate |= lanes & felt(cotangent, instance);
     for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
       shifted_ |= lanes & felt(cotangent, instance);
-      turned_ |= lanes & adjoint_.movable() & felt([&](const Place& where) {
-        return where.kind == Place::A ? data_.y[where.row] * (1.0 + 0.618 * static_cast<double>(where.column % 97)) : V{};
-      }, instance);
+      turned_ |=
+          lanes & adjoint_.movable() &
+          felt(
+              [&](const Place& where) {
+                return where.kind == Place::A ? data_.y[where.row] * (1.0 + 0.618 * static_cast<double>(where.column % 97)) : V{};
+              },
+              instance);
     }
   }
 
@@ -75,8 +78,8 @@ class Choices {
   }
 
  private:
-  // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms, and, changing by its own size or by 1, moves
-  // more than `noise`.
+  // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms, and, changing by its own size or by 1,
+  // moves more than `noise`.
   template <class Cotangent, class Instance>
   M felt(Cotangent&& cotangent, Instance&& instance, V noise = V{}) {
     const Transpose& Mt = job_.compiled.M_transpose;
@@ -98,7 +101,8 @@ class Choices {
   template <class Instance>
   V magnitude(std::size_t e, Instance&& instance) {
     const auto& begin = job_.compiled.parameter_begin;
-    const std::size_t p = static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), static_cast<Index>(e)) - begin.begin()) - 1;
+    const std::size_t p =
+        static_cast<std::size_t>(std::upper_bound(begin.begin(), begin.end(), static_cast<Index>(e)) - begin.begin()) - 1;
     V size{};
     for (int lane = 0; lane < W; ++lane) {
       job_.locator.locate(instance(lane), scratch_.parameters);

@@ -21,7 +21,8 @@ class LaneLoader {
   // P and A of a batch that shares them, in every lane.
   void broadcast_matrices() {
     for (Index k = 0; k < plan_.P.nnz(); ++k) state_.program.P[k] = splat<V>(job_.base[plan_.P_source[k]]);
-    for (Index k = 0; k < plan_.A.nnz(); ++k) state_.program.A[k] = splat<V>(plan_.A_source[k] < 0 ? 0.0 : job_.base[plan_.A_source[k]]);
+    for (Index k = 0; k < plan_.A.nnz(); ++k)
+      state_.program.A[k] = splat<V>(plan_.A_source[k] < 0 ? 0.0 : job_.base[plan_.A_source[k]]);
     state_.scaling.scale_matrices(state_.program, ~Mask<W>{}, job_.settings.equilibrate);
   }
 

@@ -1,19 +1,19 @@
 #pragma once
-// Three-dimensional cones without self-dual scaling. Each is given by a function r(z) > 0 in the logarithmically homogeneous barrier
-// of its dual cone,
+// Three-dimensional cones without self-dual scaling. Each is given by a function r(z) > 0 in the logarithmically homogeneous
+// barrier of its dual cone,
 //
 //     f*(z) = -log r(z) - β₀ log(±z₀) - β₁ log z₁ - β₂ log z₂,
 //
-// from whose derivatives all others follow. Close to the boundary r is tiny and the Hessian of f* has parts of sizes 1/r², 1/r and 1.
-// Written out, the large ones would drown the small ones; each cone therefore gives its diagonal form, T ∇²f* T' = diag(D), in which
-// nothing is lost.
+// from whose derivatives all others follow. Close to the boundary r is tiny and the Hessian of f* has parts of sizes 1/r², 1/r and
+// 1. Written out, the large ones would drown the small ones; each cone therefore gives its diagonal form, T ∇²f* T' = diag(D), in
+// which nothing is lost.
 
 #include "cones/rotation.hpp"
 
 namespace cvxl::CVXL_ISA {
 
-// Newton's method in the lanes that need it: `pass` steps those it is given and returns those that are not there yet, whatever happens in
-// others. A step below `last_step`, relatively, is the last one that shows, as convergence is quadratic.
+// Newton's method in the lanes that need it: `pass` steps those it is given and returns those that are not there yet, whatever
+// happens in others. A step below `last_step`, relatively, is the last one that shows, as convergence is quadratic.
 inline constexpr double last_step = 1e-9;
 template <class M, class F>
 CVXL_INLINE void iterate(int limit, M busy, F&& pass) {
@@ -34,8 +34,8 @@ struct Symmetric3 {
   CVXL_INLINE const V& operator()(int i, int j) const { return const_cast<Symmetric3&>(*this)(i, j); }
 };
 
-// A linear map T of a cone onto itself: T v = (d₀(v₀ + l v₁), d₁v₁, d₂v₂). Of a point v of the cone it makes another, of a point z of the
-// dual cone T⁻ᵀz, and keeps v'z: other units of the block, in which it may look better.
+// A linear map T of a cone onto itself: T v = (d₀(v₀ + l v₁), d₁v₁, d₂v₂). Of a point v of the cone it makes another, of a point z
+// of the dual cone T⁻ᵀz, and keeps v'z: other units of the block, in which it may look better.
 template <class V>
 struct Automorphism {
   V d[3] = {splat<V>(1.0), splat<V>(1.0), splat<V>(1.0)}, l{};

@@ -2,8 +2,8 @@
 // The product cone K of a problem, for a pack of lanes: zero rows, the orthant, then the blocks of the plan.
 //
 // At a point (s, z) every block gives a scaling H, symmetric and positive definite, with which the linearized complementarity reads
-// ds + H dz = -c, and a frame T in which H is diagonal (rotation.hpp). c = s for the affine direction; `complement` adds centring and
-// second-order terms. On zero rows H = 0 and c = 0.
+// ds + H dz = -c, and a frame T in which H is diagonal (rotation.hpp). c = s for the affine direction; `complement` adds centring
+// and second-order terms. On zero rows H = 0 and c = 0.
 
 #include <algorithm>
 #include <tuple>
@@ -65,9 +65,9 @@ class Cones {
     for_each([&](const ConeBlock& c, auto& block) { block.scale(s + c.first, z + c.first, mu, dual, h + c.first); });
   }
 
-  // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the frames that
-  // the blocks now have. Writes the given lanes. `tie(i, lanes)` gets the lanes in which Π has no derivative where w lies, as slack and
-  // multiplier of row i of the frame both vanish within `noise(i)`, a Noise, or do not tell which of them does.
+  // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the
+  // frames that the blocks now have. Writes the given lanes. `tie(i, lanes)` gets the lanes in which Π has no derivative where w
+  // lies, as slack and multiplier of row i of the frame both vanish within `noise(i)`, a Noise, or do not tell which of them does.
   template <class NoiseOf, class Tie>
   void differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
     const V one = splat<V>(1.0);
@@ -91,12 +91,13 @@ class Cones {
   // Lanes in which s and z of a block are so little complementary that they do not tell where w lies.
   M unclear(const V* s, const V* z) const {
     M lanes{};
-    for_each([&](const ConeBlock& c, const auto& block) { lanes |= block.cosine2(s + c.first, z + c.first) > undecided * undecided; });
+    for_each(
+        [&](const ConeBlock& c, const auto& block) { lanes |= block.cosine2(s + c.first, z + c.first) > undecided * undecided; });
     return lanes;
   }
 
-  // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`. Both are
-  // symmetric in h and k.
+  // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`.
+  // Both are symmetric in h and k.
   void projection_second_derivative(const V* w, const V* h_, const V* k, V* g) const {
     for (Index i = 0; i < plan_.orthant_end; ++i) g[i] = V{};
     for_each([&](const ConeBlock& c, const auto& block) {
@@ -116,7 +117,9 @@ class Cones {
   // Units of block k in which (s, z) is polished, in lanes that are not `settled` the user's; whether it has any.
   bool choose_units(std::size_t k, const V* s, const V* z, double most, M settled, M lanes) {
     bool has_units = false;
-    with_block(k, [&](const ConeBlock& c, auto& block) { has_units = block.choose_units(s + c.first, z + c.first, most, settled, lanes); });
+    with_block(k, [&](const ConeBlock& c, auto& block) {
+      has_units = block.choose_units(s + c.first, z + c.first, most, settled, lanes);
+    });
     return has_units;
   }
   // In the given lanes w = u - v, in those units.
@@ -126,8 +129,8 @@ class Cones {
     for (Index i = 0; i < plan_.m; ++i) w[i] = select(lanes, t_[i], w[i]);
   }
 
-  // In the given lanes, s = Π(w) and z = s - w, where (s, z) is close to that; for μ > 0 a point of the central path, z = -μ∇f(s), with
-  // s - z = w (exponential and power cones: to a few digits).
+  // In the given lanes, s = Π(w) and z = s - w, where (s, z) is close to that; for μ > 0 a point of the central path, z = -μ∇f(s),
+  // with s - z = w (exponential and power cones: to a few digits).
   void project(const V* w, V mu, V* s, V* z, M lanes) const {
     std::copy(s, s + plan_.m, t_);
     std::copy(z, z + plan_.m, u_);
@@ -181,8 +184,8 @@ class Cones {
     return worst;
   }
 
-  // Shortens α until the exponential and power cones contain the moved points too; 0 where that takes too long. What is found by large
-  // steps is refined by bisection: a step that is longer by a tenth saves more passes than its test costs.
+  // Shortens α until the exponential and power cones contain the moved points too; 0 where that takes too long. What is found by
+  // large steps is refined by bisection: a step that is longer by a tenth saves more passes than its test costs.
   V backtrack(const V* s, const V* ds, const V* z, const V* dz, V alpha, M lanes) const {
     const auto outside = [&](V step) {
       M inside = ~M{};
@@ -211,11 +214,14 @@ class Cones {
     V sum = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i)
       sum -= log(max((s[i] + alpha * ds[i]) * (z[i] + alpha * dz[i]), splat<V>(1e-300)));
-    for_each([&](const ConeBlock& c, const auto& block) { sum += block.barrier(s + c.first, ds + c.first, z + c.first, dz + c.first, alpha); });
+    for_each([&](const ConeBlock& c, const auto& block) {
+      sum += block.barrier(s + c.first, ds + c.first, z + c.first, dz + c.first, alpha);
+    });
     return sum;
   }
 
-  // Shifts u, in the given lanes, into a product of symmetric cones: its least eigenvalue becomes at least max(1, a tenth of the mean).
+  // Shifts u, in the given lanes, into a product of symmetric cones: its least eigenvalue becomes at least max(1, a tenth of the
+  // mean).
   void lift_inside(V* u, M lanes) const {
     V margin = splat<V>(__builtin_inf()), positive = V{};
     const auto meet = [&](V value, double degree) {

@@ -33,8 +33,8 @@ struct Exponential {
             {1.0, 0.0, 1.0}};
   }
 
-  // ∇²f* = gg'/r² + vv'/(-z₀r) + diag(1/z₀², 0, 1/z₂²), g = ∇r = (-l, 1, -ρ), v = (1, 0, -ρ), ρ = z₀/z₂. The rows (0, 1, 0), (1, l, 0)
-  // and (ρ, ρ(1 + l), 1) meet g in one entry and v in another; one elimination between the last two is left.
+  // ∇²f* = gg'/r² + vv'/(-z₀r) + diag(1/z₀², 0, 1/z₂²), g = ∇r = (-l, 1, -ρ), v = (1, 0, -ρ), ρ = z₀/z₂. The rows (0, 1, 0), (1, l,
+  // 0) and (ρ, ρ(1 + l), 1) meet g in one entry and v in another; one elimination between the last two is left.
   Congruence3<V> hessian(const Vector3<V>& z) const {
     const V l = log(-z[2] / z[0]), r = z[1] - z[0] - z[0] * l, rho = z[0] / z[2], b2 = 1.0 / (z[0] * z[0]);
     const V second = b2 - 1.0 / (z[0] * r), elimination = rho * b2 / second;
@@ -72,14 +72,15 @@ struct Exponential {
   }
   // Of the curve of unit vectors p in the boundary, n its inward normal and t its unit tangent; and its derivative along the curve.
   std::pair<V, V> geodesic_curvature(const Vector3<V>& p, const Vector3<V>& n, const Vector3<V>& t) const {
-    const V y = max(p[1], splat<V>(1e-100)), rho = min(p[0] / y, splat<V>(300.0)), e = exp(rho), bend = t[0] - rho * t[1], rest = 1.0 - rho;
+    const V y = max(p[1], splat<V>(1e-100)), rho = min(p[0] / y, splat<V>(300.0)), e = exp(rho), bend = t[0] - rho * t[1],
+            rest = 1.0 - rho;
     const V norm2 = 1.0 + e * e * (1.0 + rest * rest), first = e / (y * sqrt(norm2)), kappa = first * bend * bend, turn = bend / y;
     const V logarithmic = turn - t[1] / y - e * e * turn * (1.0 + rest * rest - rest) / norm2;
     return {kappa, kappa * logarithmic + 2.0 * first * bend * (kappa * (n[0] - rho * n[1]) - turn * t[1])};
   }
-  // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
-  // With ρ = x/y, s = y (ρ, 1, e^ρ) and z = λ (-e^ρ, (ρ-1)e^ρ, 1): two equations of s - z = w give y and λ, a few steps of Newton's
-  // method on the third give ρ (as in Friberg 2023).
+  // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to
+  // them. With ρ = x/y, s = y (ρ, 1, e^ρ) and z = λ (-e^ρ, (ρ-1)e^ρ, 1): two equations of s - z = w give y and λ, a few steps of
+  // Newton's method on the third give ρ (as in Friberg 2023).
   void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z, M lanes) const {
     const V one = splat<V>(1.0), limit = splat<V>(200.0);
     const auto clip = [&](V v) { return max(min(v, limit), -limit); };
@@ -122,7 +123,9 @@ struct Exponential {
   }
 
   // For one point: y log(w/y) - x, and r(z); negative outside.
-  static double primal_depth(const Cone&, const double* s) { return s[1] > 0.0 && s[2] > 0.0 ? s[1] * std::log(s[2] / s[1]) - s[0] : -1.0; }
+  static double primal_depth(const Cone&, const double* s) {
+    return s[1] > 0.0 && s[2] > 0.0 ? s[1] * std::log(s[2] / s[1]) - s[0] : -1.0;
+  }
   static double dual_depth(const Cone&, const double* z) {
     return z[0] < 0.0 && z[2] > 0.0 ? z[1] - z[0] - z[0] * std::log(-z[2] / z[0]) : -1.0;
   }

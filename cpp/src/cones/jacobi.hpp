@@ -31,8 +31,8 @@ CVXL_INLINE void rotate_columns(V* p, V* q, Index rows, V c, V s) {
   }
 }
 
-// Orthogonalizes the columns of B (k × k, by columns) by rotations from the right, applied to the columns of C (or null) as well. K, if
-// given, is k at compile time.
+// Orthogonalizes the columns of B (k × k, by columns) by rotations from the right, applied to the columns of C (or null) as well.
+// K, if given, is k at compile time.
 template <Index K = 0, class V>
 CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order) {
   const Index k = K > 0 ? K : order;

@@ -17,7 +17,8 @@ namespace cvxl::CVXL_ISA {
 inline std::size_t margin_scratch(const Plan& plan) {
   std::size_t most = 0;
   for (const ConeBlock& cone : plan.cones)
-    with_kind<Real<4>>(cone.kind, [&]<class Block>(std::type_identity<Block>) { most = std::max(most, Block::margin_scratch(cone)); });
+    with_kind<Real<4>>(cone.kind,
+                       [&]<class Block>(std::type_identity<Block>) { most = std::max(most, Block::margin_scratch(cone)); });
   return most;
 }
 

@@ -41,7 +41,8 @@ struct Power {
   Congruence3<V> hessian(const Vector3<V>& z) const {
     const double beta = 1.0 - alpha;
     const V phi = power_product(z), r = phi - z[2] * z[2], r_inverse = 1.0 / r, z0 = 1.0 / z[0], a = alpha * z[2] * z0;
-    const V first = (4.0 * phi * r_inverse - 2.0) * r_inverse, e1 = -2.0 * a * r_inverse / first, e2 = -2.0 * z[2] * r_inverse / first;
+    const V first = (4.0 * phi * r_inverse - 2.0) * r_inverse, e1 = -2.0 * a * r_inverse / first,
+            e2 = -2.0 * z[2] * r_inverse / first;
     const V middle = (1.0 + alpha) * z0 * z0 + 2.0 * alpha * beta * z[2] * z[2] * r_inverse * z0 * z0 - e1 * e1 * first;
     const V cross = (1.0 + alpha) * z0 - e1 * e2 * first, e3 = cross / middle;
     // Rows (0, 0, 1), (1, 0, a - e₁) =: (1, 0, p), z - e₂(0, 0, 1) - e₃(1, 0, p) = (z₀ - e₃, z₁, q).
@@ -53,7 +54,8 @@ struct Power {
 
   Vector3<V> third(const Vector3<V>& z, const Vector3<V>& u, const Vector3<V>& v) const {
     const V phi = power_product(z), p = 2.0 * alpha / z[0], q = 2.0 * (1.0 - alpha) / z[1];
-    const V xx = p * (p - 1.0 / z[0]) * u[0] * v[0], yy = q * (q - 1.0 / z[1]) * u[1] * v[1], xy = p * q * (u[0] * v[1] + u[1] * v[0]);
+    const V xx = p * (p - 1.0 / z[0]) * u[0] * v[0], yy = q * (q - 1.0 / z[1]) * u[1] * v[1],
+            xy = p * q * (u[0] * v[1] + u[1] * v[0]);
     const V all = xx + xy + yy;
     return {{phi * (p * all - (2.0 * xx + xy) / z[0]), phi * (q * all - (2.0 * yy + xy) / z[1]), V{}}};
   }
@@ -96,9 +98,9 @@ struct Power {
     const V norm_slope = -(a2 * x * x * x * t[0] + b2 * y * y * y * t[1] + w * w * w * outward);
     return {kappa, 2.0 * first * bend * bend_slope - kappa * norm_slope / norm2};
   }
-  // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to them.
-  // With r = |s₂|, μ = r(|w₂| - r): s₀ = (w₀ + √(w₀² + 4αμ))/2, s₁ likewise with 1-α, and r = s₀^α s₁^(1-α) by Newton's method (as in
-  // Hien 2015); z = μ (α/s₀, (1-α)/s₁, ∓1/r).
+  // A complementary pair on the boundaries, close to Π(w) and Π(w) - w for w outside the cone and its polar and (s, z) close to
+  // them. With r = |s₂|, μ = r(|w₂| - r): s₀ = (w₀ + √(w₀² + 4αμ))/2, s₁ likewise with 1-α, and r = s₀^α s₁^(1-α) by Newton's
+  // method (as in Hien 2015); z = μ (α/s₀, (1-α)/s₁, ∓1/r).
   void touch(const Vector3<V>& w, Vector3<V>& s, Vector3<V>& z, M lanes) const {
     const double beta = 1.0 - alpha;
     const V tiny = splat<V>(1e-150), size = max(abs(w[2]), tiny);
@@ -116,7 +118,8 @@ struct Power {
     iterate(8, lanes, [&](M busy) {
       place();
       const V change = (size - 2.0 * r) * product *
-                           (alpha * alpha / (x * max(2.0 * x - w[0], tiny)) + beta * beta / (y * max(2.0 * y - w[1], tiny))) - 1.0;
+                           (alpha * alpha / (x * max(2.0 * x - w[0], tiny)) + beta * beta / (y * max(2.0 * y - w[1], tiny))) -
+                       1.0;
       const V step = (product - r) / change;
       r = select(busy, min(max(r - select(finite(step), step, V{}), 0.1 * r), 0.5 * (r + size)), r);
       return abs(step) > last_step * r;

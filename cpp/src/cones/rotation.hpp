@@ -1,7 +1,7 @@
 #pragma once
-// Frames in which a symmetric matrix H that belongs to a cone block is diagonal: T H T' = diag(h), T orthogonal. With rows T A of the
-// constraint matrix, right-hand sides T r and multipliers z = T'z̃ the KKT system of any cone has a diagonal lower block, and looks
-// like that of the orthant. Every frame acts on `columns` columns at once, k × columns by rows, in place:
+// Frames in which a symmetric matrix H that belongs to a cone block is diagonal: T H T' = diag(h), T orthogonal. With rows T A of
+// the constraint matrix, right-hand sides T r and multipliers z = T'z̃ the KKT system of any cone has a diagonal lower block, and
+// looks like that of the orthant. Every frame acts on `columns` columns at once, k × columns by rows, in place:
 //
 //   forward   A ← T A              back   z̃ ← T'z̃
 

@@ -51,7 +51,8 @@ class SecondOrder {
     const V scale = sqrt(rs * rz), sbar = s[0] * rs_inverse, zbar = z[0] * rz_inverse;
     const V common = scale / (sbar + zbar + 2.0 * gamma);
     lambda_[0] = scale * gamma;
-    for (Index i = 1; i < order_; ++i) lambda_[i] = common * ((gamma + zbar) * s[i] * rs_inverse + (gamma + sbar) * z[i] * rz_inverse);
+    for (Index i = 1; i < order_; ++i)
+      lambda_[i] = common * ((gamma + zbar) * s[i] * rs_inverse + (gamma + sbar) * z[i] * rz_inverse);
   }
 
   // c = W(λ \ (λ∘λ + m (W⁻¹ds)∘(W dz) - σμe))
@@ -95,7 +96,8 @@ class SecondOrder {
     const V high = select(above | below, w0 + length, s[0] + norm(s + 1, order_ - 1)), one = splat<V>(1.0);
     const V low = select(above | below, w0 - length, -(z[0] + norm(z + 1, order_ - 1)));
     const V inverse_gap = 1.0 / max(high - low, splat<V>(1e-300));
-    const V slope = select(above, one, select(below, V{}, high * inverse_gap)), other = select(above, V{}, select(below, one, -low * inverse_gap));
+    const V slope = select(above, one, select(below, V{}, high * inverse_gap)),
+            other = select(above, V{}, select(below, one, -low * inverse_gap));
     for (Index i = 0; i < order_; ++i) {
       const M up = i == 0 ? high > 0.0 : above;
       d[i] = select(lanes, i < 2 ? select(up, one, V{}) : slope, d[i]);

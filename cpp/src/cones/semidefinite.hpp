@@ -108,8 +108,8 @@ class Semidefinite {
   M contains(const V*, const V*, const V*, const V*, V) const { return ~M{}; }
   V cosine2(const V* s, const V* z) const { return CVXL_ISA::cosine2(s, z, rows_); }
 
-  // DΠ(w) is diagonal in the eigenvectors of the matrix w, with the slopes of max(λ, 0) between its eigenvalues; ties are eigenvalues
-  // that are all but zero.
+  // DΠ(w) is diagonal in the eigenvectors of the matrix w, with the slopes of max(λ, 0) between its eigenvalues; ties are
+  // eigenvalues that are all but zero.
   template <class Tie>
   void differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     subtract(s, z, scratch_, rows_);

@@ -2,8 +2,9 @@
 // The smallest eigenvalue of a small symmetric matrix, for step lengths: tridiagonalization (Golub and Van Loan, sec. 8.3.1), then
 // Laguerre's iteration on the characteristic polynomial, an order of magnitude less work than all eigenvalues by rotations.
 //
-// With real roots only, Laguerre's iteration from below the smallest root rises to it monotonically and in the end cubically (Wilkinson,
-// "The Algebraic Eigenvalue Problem", 1965, ch. 7). What is returned is therefore a lower bound, and a step that trusts it is safe.
+// With real roots only, Laguerre's iteration from below the smallest root rises to it monotonically and in the end cubically
+// (Wilkinson, "The Algebraic Eigenvalue Problem", 1965, ch. 7). What is returned is therefore a lower bound, and a step that trusts
+// it is safe.
 
 #include "lanes/lanes.hpp"
 

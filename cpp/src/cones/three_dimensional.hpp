@@ -19,13 +19,15 @@ class ThreeDimensional {
 
   void central(V* u) const { barrier_.central(u); }
 
-  // Chooses the units of `differentiate` and `project` in the given lanes: where s and z, or the entries of either, are of sizes more than
-  // `most` apart, such that they are not; else, and in lanes that are not `settled`, the user's.
+  // Chooses the units of `differentiate` and `project` in the given lanes: where s and z, or the entries of either, are of sizes
+  // more than `most` apart, such that they are not; else, and in lanes that are not `settled`, the user's.
   bool choose_units(const V* s_, const V* z_, double most, M settled, M lanes) {
     const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
     const Automorphism<V> centring = barrier_.centring(s, z);
     const V tiny = splat<V>(1e-200), one = splat<V>(1.0);
-    const auto ratio = [&](const Vector3<V>& a, const Vector3<V>& b) { return sqrt(sqrt(max(dot(a, a), tiny) / max(dot(b, b), tiny))); };
+    const auto ratio = [&](const Vector3<V>& a, const Vector3<V>& b) {
+      return sqrt(sqrt(max(dot(a, a), tiny) / max(dot(b, b), tiny)));
+    };
     const auto wide = [&](V value) { return (value > most) | (value * most < 1.0); };
     const M centred = settled & finite(centring.l) & wide(centring.d[1] / centring.d[2]);
     for (int i = 0; i < 3; ++i) unit_.d[i] = select(lanes, select(centred, centring.d[i], one), unit_.d[i]);
@@ -41,9 +43,9 @@ class ThreeDimensional {
   //
   //     H = ss'/s'z + δδ'/δ'ε + t aa',   δ = s + μ∇f*(z),   ε = z + μ∇f(s),   a ⟂ z, ∇f(s),   t = μ/(a'∇²f*(z)⁻¹a);
   //
-  // or μ∇²f*(z) (its own μ if none is given) in the `dual` lanes and where the secant equations degenerate (on the central path both agree). Either way H = BB' with
-  // three known columns, whose sizes differ by up to 1/μ: rotating them until they are orthogonal gives eigenvectors and eigenvalues of H
-  // to the accuracy of B, which those of BB' would not have.
+  // or μ∇²f*(z) (its own μ if none is given) in the `dual` lanes and where the secant equations degenerate (on the central path
+  // both agree). Either way H = BB' with three known columns, whose sizes differ by up to 1/μ: rotating them until they are
+  // orthogonal gives eigenvectors and eigenvalues of H to the accuracy of B, which those of BB' would not have.
   void scale(const V* s_, const V* z_, V mu, M dual, V* h) {
     const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
     const Vector3<V> st = barrier_gradient(barrier_.kernel(z), z), zt = barrier_.primal_gradient(s);
@@ -99,10 +101,10 @@ class ThreeDimensional {
     }
   }
 
-  // Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along z, and on the third
-  // direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the eigenvalue is
-  // 1/(1 + |z|κ). In units T of the block the frame is F T: forward for rows of A, back for multipliers. Ties are s or z that are all but
-  // zero there.
+  // Outside the cone and its polar, s lies on the boundary and z along its inward normal: DΠ(w) is 1 along s, 0 along z, and on the
+  // third direction t a step ε of s turns z by |z|κ ε, κ the curvature of the boundary: w moves by (1 + |z|κ) ε, and the eigenvalue
+  // is 1/(1 + |z|κ). In units T of the block the frame is F T: forward for rows of A, back for multipliers. Ties are s or z that
+  // are all but zero there.
   template <class Tie>
   void differentiate(const V* s_, const V* z_, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     const Vector3<V> s = unit_.primal({{s_[0], s_[1], s_[2]}}), z = unit_.dual({{z_[0], z_[1], z_[2]}});

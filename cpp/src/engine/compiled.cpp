@@ -44,16 +44,19 @@ Problem checked(Problem p) {
   for (const Cone& cone : s.cones)
     require(cone.order >= 0 && cone.order < 40'000 && cone.alpha > 0.0 && cone.alpha < 1.0,
             "cones need an order >= 0 and an exponent between 0 and 1");
-  require(s.n > 0 && s.m >= 0 && s.zero >= 0 && s.zero <= s.first_cone_row(), "sizes must satisfy n > 0 and 0 <= zero <= m - rows of cones");
+  require(s.n > 0 && s.m >= 0 && s.zero >= 0 && s.zero <= s.first_cone_row(),
+          "sizes must satisfy n > 0 and 0 <= zero <= m - rows of cones");
   check_pattern(s.P, s.n, s.n, "P must be n x n, compressed by rows, columns ascending");
   for (Index i = 0; i < s.n; ++i)
     for (Index k = s.P.indptr[i]; k < s.P.indptr[i + 1]; ++k) require(s.P.indices[k] <= i, "P must hold the lower triangle");
   check_pattern(s.A, s.m, s.n, "A must be m x n, compressed by rows, columns ascending");
-  require(std::all_of(p.parameter_sizes.begin(), p.parameter_sizes.end(), [](Index size) { return size >= 0; }), "negative parameter size");
+  require(std::all_of(p.parameter_sizes.begin(), p.parameter_sizes.end(), [](Index size) { return size >= 0; }),
+          "negative parameter size");
   const Index columns = std::accumulate(p.parameter_sizes.begin(), p.parameter_sizes.end(), Index{0}) + 1;
   check_pattern(p.M.pattern, s.values(), columns, "M must have one row per value and one column per parameter entry and constant");
   check_pattern(p.R.pattern, std::max<Index>(p.R.pattern.rows(), 0), s.n + s.m, "R must have n + m columns");
-  require(p.M.data.size() == p.M.pattern.indices.size() && p.R.data.size() == p.R.pattern.indices.size(), "map data and pattern differ");
+  require(p.M.data.size() == p.M.pattern.indices.size() && p.R.data.size() == p.R.pattern.indices.size(),
+          "map data and pattern differ");
   return p;
 }
 
@@ -92,9 +95,7 @@ Compiled::Compiled(Problem p)
   R_transpose = transpose(problem.R, problem.structure.n + problem.structure.m);
 }
 
-std::int64_t BatchView::size() const {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
-}
+std::int64_t BatchView::size() const { return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>()); }
 
 Locator::Locator(const Compiled& compiled, const BatchView& batch, double constant)
     : batch_(batch), size_(batch.size()), constant_(constant) {

@@ -1,9 +1,9 @@
 #pragma once
 // What is known of a problem before its numbers are: computed once, read by every call.
 //
-// Kernels of every instruction set include this. An inline function out here of which two of them keep a copy is merged by the linker,
-// and the baseline may then run code of another set: what is not inlined by force or trivially stands in a source file. A test of the
-// objects (cpp/tests/own_symbols.cmake) holds the rule.
+// Kernels of every instruction set include this. An inline function out here of which two of them keep a copy is merged by the
+// linker, and the baseline may then run code of another set: what is not inlined by force or trivially stands in a source file. A
+// test of the objects (cpp/tests/own_symbols.cmake) holds the rule.
 
 #include <vector>
 

@@ -5,10 +5,10 @@
 
 namespace cvxl {
 
-#define CVXL_DECLARE(isa)   \
-  namespace isa {           \
-  const Kernels& narrow();  \
-  const Kernels& wide();    \
+#define CVXL_DECLARE(isa)  \
+  namespace isa {          \
+  const Kernels& narrow(); \
+  const Kernels& wide();   \
   }
 CVXL_DECLARE(baseline)
 #if CVXL_X86

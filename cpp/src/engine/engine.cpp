@@ -74,7 +74,8 @@ struct Engine::Impl {
   }
 
   // Decides which gradients are sums over the batch, and runs; then adds the blocks in their order.
-  bool pull_back(AdjointJob& job, std::vector<std::span<double>> gradients, int count, const Interrupt& interrupt, Kernels::Adjoint* kernel) const {
+  bool pull_back(AdjointJob& job, std::vector<std::span<double>> gradients, int count, const Interrupt& interrupt,
+                 Kernels::Adjoint* kernel) const {
     const std::size_t K = static_cast<std::size_t>(job.directions);
     job.gradients = std::move(gradients);
     for (std::size_t p = 0; p < job.gradients.size(); ++p) {
@@ -115,18 +116,13 @@ const Problem& Engine::problem() const { return impl_->compiled.problem; }
 
 Description Engine::describe() const {
   const Plan& plan = impl_->compiled.plan;
-  return {impl_->kernels->isa,
-          plan.ordering,
-          impl_->kernels->width,
-          plan.nodes,
-          plan.condensed,
-          static_cast<Index>(plan.supernodes.size()),
-          plan.factor_nonzeros,
-          plan.flops,
-          static_cast<std::int64_t>(std::max(impl_->solve_bytes, impl_->adjoint_bytes))};
+  return {impl_->kernels->isa,  plan.ordering,  impl_->kernels->width,
+          plan.nodes,           plan.condensed, static_cast<Index>(plan.supernodes.size()),
+          plan.factor_nonzeros, plan.flops,     static_cast<std::int64_t>(std::max(impl_->solve_bytes, impl_->adjoint_bytes))};
 }
 
-bool Engine::solve(const BatchView& batch, const Settings& settings, const SolveRequest& request, const Interrupt& interrupt) const {
+bool Engine::solve(const BatchView& batch, const Settings& settings, const SolveRequest& request,
+                   const Interrupt& interrupt) const {
   const Compiled& compiled = impl_->compiled;
   const Structure& s = compiled.problem.structure;
   SolveJob job{compiled, settings, request, Locator(compiled, batch, 1.0), {}, true, {}};
@@ -135,7 +131,8 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   job.locator.locate(0, pointers.data());
   job.base.assign(s.values(), 0.0);
   impl_->kernels->evaluate(compiled, pointers.data(), job.base.data());
-  // Matrices are scaled once for all where every instance has the same, all rows included; a NaN among them is left for the loads to report.
+  // Matrices are scaled once for all where every instance has the same, all rows included; a NaN among them is left for the loads
+  // to report.
   job.shared_matrices = !request.infinite;
   for (Index v = 0; v < s.values(); ++v)
     if (const auto kind = compiled.place[v].kind; kind == Place::P || kind == Place::A)
@@ -147,7 +144,8 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   if (completed && !impl_->homogeneous) {
     // Of data that are rounded and contradict themselves nobody can solve more.
     const auto contradicts = [&](std::int64_t i) {
-      return settings.rounding > 0.0 && !request.residuals.empty() && request.status[i] == static_cast<std::int8_t>(Status::almost_solved) &&
+      return settings.rounding > 0.0 && !request.residuals.empty() &&
+             request.status[i] == static_cast<std::int8_t>(Status::almost_solved) &&
              std::max(request.residuals[4 * i + 1], request.residuals[4 * i + 2]) <= settings.tolerance;
     };
     for (std::int64_t i = 0; i < job.locator.size(); ++i)
@@ -162,11 +160,13 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   return centre(batch, request.tape, settings.smoothing, settings.threads, interrupt);
 }
 
-bool Engine::centre(const BatchView& batch, std::span<double> tape, double smoothing, int threads, const Interrupt& interrupt) const {
+bool Engine::centre(const BatchView& batch, std::span<double> tape, double smoothing, int threads,
+                    const Interrupt& interrupt) const {
   CentreJob job{impl_->compiled, tape, Locator(impl_->compiled, batch, 1.0), smoothing, {}};
   if (job.locator.size() == 0) return true;
   const Kernels& kernels = *impl_->kernels;
-  return impl_->execute(job, kernels.centre_arena(impl_->compiled), impl_->threads(job.locator.size(), threads, 12), interrupt, kernels.centre);
+  return impl_->execute(job, kernels.centre_arena(impl_->compiled), impl_->threads(job.locator.size(), threads, 12), interrupt,
+                        kernels.centre);
 }
 
 bool Engine::vjp(const BatchView& batch, const VjpRequest& request, int threads, const Interrupt& interrupt) const {

@@ -1,6 +1,6 @@
 #pragma once
-// What one call asks of every worker: the compiled problem, the batch, where to write, and the shared counters. As in compiled.hpp, nothing
-// out here is kept by the kernels.
+// What one call asks of every worker: the compiled problem, the batch, where to write, and the shared counters. As in compiled.hpp,
+// nothing out here is kept by the kernels.
 
 #include <atomic>
 #include <chrono>

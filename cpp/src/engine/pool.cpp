@@ -76,8 +76,7 @@ class Pool {
       while (static_cast<int>(workers_.size()) < count) {
         workers_.emplace_back([this, seen = round_.load()] { work(seen); });
       }
-    } catch (const std::system_error&) {
-    }
+    } catch (const std::system_error&) {}
   }
 
   void guard(const std::function<void(int)>& job, int index) {
@@ -142,7 +141,8 @@ struct Block {
   std::size_t capacity = 0;
 
   Block() = default;
-  explicit Block(std::size_t size) : bytes(static_cast<std::byte*>(::operator new[](size, std::align_val_t{huge_page}))), capacity(size) {
+  explicit Block(std::size_t size)
+      : bytes(static_cast<std::byte*>(::operator new[](size, std::align_val_t{huge_page}))), capacity(size) {
 #if defined(__linux__)
     if (size >= huge_page / 4) madvise(bytes.get(), size, MADV_HUGEPAGE);
 #endif

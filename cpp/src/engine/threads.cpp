@@ -113,7 +113,8 @@ std::optional<double> cpu_quota(const std::filesystem::path& root) {
     std::istringstream names(controllers);
     for (std::string name; std::getline(names, name, ',');) {
       if (name != "cpu") continue;
-      for (const std::string& mount : {std::string("cpu"), controllers}) result = std::min(result, least(mounts / mount, path, share_1));
+      for (const std::string& mount : {std::string("cpu"), controllers})
+        result = std::min(result, least(mounts / mount, path, share_1));
     }
   }
   return std::isfinite(result) ? std::optional(result) : std::nullopt;

@@ -9,8 +9,8 @@
 // in (x, w). Π is differentiable where the solution is, its derivative is diagonal in frames of the cones like any scaling, and
 // convergence is quadratic (Ali, Wong, Kolter 2017). κ > 0, one for each block, gives s and z of a block one size: whether a
 // block lies on the boundary must not be drowned by a multiplier of 1e9, or overlooked for one of 1e-9. The boundary curves as 1/κ
-// there, to which the proximal terms are adapted, and where that is flat a polish goes on until its steps are short. A polish that does
-// not help gives way to the interior iterate it came from.
+// there, to which the proximal terms are adapted, and where that is flat a polish goes on until its steps are short. A polish that
+// does not help gives way to the interior iterate it came from.
 
 #include "ipm/embedding.hpp"
 
@@ -64,8 +64,8 @@ void project_polish(Embedding<V>& st, MaskOf<V> lanes) {
   for (Index i = 0; i < st.plan.m; ++i) st.z[i] /= select(lanes, st.balance[i], one);
 }
 
-// Flatness, and κ = |s|/|z| on blocks of which the last step has moved neither much, relative to its size: they end on the boundary.
-// `scale` is what s and z have been multiplied with since.
+// Flatness, and κ = |s|/|z| on blocks of which the last step has moved neither much, relative to its size: they end on the
+// boundary. `scale` is what s and z have been multiplied with since.
 template <class V>
 void choose_balance(Embedding<V>& st, V scale, MaskOf<V> lanes) {
   const V one = splat<V>(1.0), tiny = splat<V>(1e-100);

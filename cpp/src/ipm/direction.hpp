@@ -103,8 +103,8 @@ CVXL_INLINE V longest(Embedding<V>& st, V dtau, V dkappa) {
   return alpha;
 }
 
-// In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible by
-// less than one.
+// In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible
+// by less than one.
 template <class V>
 V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
   MaskOf<V> off = st.dual & st.interior;

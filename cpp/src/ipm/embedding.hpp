@@ -74,8 +74,8 @@ CVXL_INLINE V complementarity_of_blocks(const Embedding<V>& st, V weight, V scal
   return complement;
 }
 
-// Residuals, merit and certificates of every lane, in the user's units; the tests are those of ipm/residuals.hpp at the point divided
-// by τ. Rows of a cone are taken together, since it turns them into each other.
+// Residuals, merit and certificates of every lane, in the user's units; the tests are those of ipm/residuals.hpp at the point
+// divided by τ. Rows of a cone are taken together, since it turns them into each other.
 template <class V>
 void evaluate(Embedding<V>& st) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);

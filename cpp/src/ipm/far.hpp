@@ -1,9 +1,9 @@
 #pragma once
 // Bounds far above all other data.
 //
-// Such a row hardly matters to the solution, but in the starting point, where every row counts alike, it would be all that does: x would
-// be drawn to it, and all slacks be lifted to its size. It is left out of the system of the start, and joins with a slack of its own and
-// the multiplier that makes it as centred as the others.
+// Such a row hardly matters to the solution, but in the starting point, where every row counts alike, it would be all that does: x
+// would be drawn to it, and all slacks be lifted to its size. It is left out of the system of the start, and joins with a slack of
+// its own and the multiplier that makes it as centred as the others.
 
 #include "cvxl/program.hpp"
 #include "ipm/tuning.hpp"

@@ -1,21 +1,22 @@
 #pragma once
-// The homogeneous loop: every cone, and certificates of infeasibility. One factorization and three solves a pass, W instances at a time:
+// The homogeneous loop: every cone, and certificates of infeasibility. One factorization and three solves a pass, W instances at a
+// time:
 //
 //   scaling      H and its frames at (s, z): Nesterov-Todd for symmetric cones, primal-dual or barrier for the others
 //   constant     K (x₂, z₂) = (-q, b)
 //   affine       K (x₁, z₁) = (-r_x, s - r_z);   direction (x₁ + dτ x₂, z₁ + dτ z₂, …)
 //   combined     the same with centring σ = (1 - α)³ and second-order terms (Mehrotra 1992; Dahl, Andersen 2022)
 //
-// The algorithm is that of Clarabel (arXiv 2405.12762); lanes, masks and refill are as in ipm/solve.hpp. Multipliers of the solves are
-// in the frames of the cones (cones/rotation.hpp), where H is diagonal.
+// The algorithm is that of Clarabel (arXiv 2405.12762); lanes, masks and refill are as in ipm/solve.hpp. Multipliers of the solves
+// are in the frames of the cones (cones/rotation.hpp), where H is diagonal.
 //
 // It leads close to a solution; Newton's method ends there (ipm/conic_polish.hpp).
 
 #include "cvxl/status.hpp"
-#include "ipm/load_lanes.hpp"
 #include "ipm/conic_polish.hpp"
 #include "ipm/direction.hpp"
 #include "ipm/far.hpp"
+#include "ipm/load_lanes.hpp"
 #include "ipm/outcomes.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -51,8 +52,10 @@ class HomogeneousSolver {
     const M loaded = load_idle(st_, loader, shared_matrices, exhausted_);
     if (!any(loaded)) return;
     reset(loaded);
-    if (check_convexity_) st_.convexity |= loaded;
-    else begin(loaded);
+    if (check_convexity_)
+      st_.convexity |= loaded;
+    else
+      begin(loaded);
     evaluate(st_);
   }
 
@@ -81,8 +84,8 @@ class HomogeneousSolver {
     evaluate(st_);
   }
 
-  // A bound that is far and yet active, as in linear programs without another, is found sooner from the common start; so are programs
-  // without cones that the other loop, whose start keeps far bounds apart, has left unresolved.
+  // A bound that is far and yet active, as in linear programs without another, is found sooner from the common start; so are
+  // programs without cones that the other loop, whose start keeps far bounds apart, has left unresolved.
   bool keeps_far_apart() const { return st_.plan.P.nnz() > 0 && !st_.plan.cones.empty(); }
   M is_far_row(Index i) const {
     return keeps_far_apart() && i >= st_.plan.zero && i < st_.plan.orthant_end ? is_far<V>(st_, i) : M{};
@@ -127,14 +130,15 @@ class HomogeneousSolver {
     if (any(st_.polish)) project_polish(st_, st_.polish);
   }
 
-  // The combined direction, of which residuals keep 1 - α keep; the affine one, whose solution it replaces, is the step of polishing lanes and
-  // half of the point of starting ones.
+  // The combined direction, of which residuals keep 1 - α keep; the affine one, whose solution it replaces, is the step of
+  // polishing lanes and half of the point of starting ones.
   V direct(V& dtau, V& dkappa) {
     const V one = splat<V>(1.0);
     assemble(st_, st_.s, one, V(st_.tau * st_.kappa), dtau, dkappa);
     const V affine = longest(st_, dtau, dkappa), keep = 1.0 - (1.0 - affine) * (1.0 - affine) * (1.0 - affine);
     const V sigma = 1.0 - keep;
-    // Where a lane starts it may be far from centred: then second-order terms count as much as the affine step was possible (Clarabel).
+    // Where a lane starts it may be far from centred: then second-order terms count as much as the affine step was possible
+    // (Clarabel).
     const V second = select(st_.outcome.iterations == 0.0, affine, one);
     st_.cones.complement(st_.s, st_.z, st_.ds, st_.dz, second, sigma * st_.mu, st_.c);
     const V d_kappa = st_.tau * st_.kappa + second * dtau * dkappa - sigma * st_.mu;
@@ -151,7 +155,8 @@ class HomogeneousSolver {
 
   // Moves interior lanes along the direction.
   void move(V keep, V dtau, V dkappa) {
-    // Far from the solution a point too close to a curved boundary of an exponential or power cone takes many passes to get away from it.
+    // Far from the solution a point too close to a curved boundary of an exponential or power cone takes many passes to get away
+    // from it.
     V fraction = splat<V>(st_.settings.step_fraction);
     if (!st_.cones.symmetric()) fraction = min(fraction, max(splat<V>(kept_away), 1.0 - st_.mu));
     V alpha = longest(st_, dtau, dkappa) * fraction;
@@ -205,8 +210,8 @@ class HomogeneousSolver {
     st_.dual |= stuck;
     const V close = min(st_.polish_at, splat<V>(st_.settings.target));
     const M met = is_stationary(st_, M(lanes & (st_.merit <= close)), st_.settings.tolerance);
-    const M over = lanes & (met | limit | hopeless | ~(st_.merit < __builtin_inf()) |
-                            (good & (st_.stalled >= conic_idle)) | (st_.stalled >= conic_lost));
+    const M over = lanes & (met | limit | hopeless | ~(st_.merit < __builtin_inf()) | (good & (st_.stalled >= conic_idle)) |
+                            (st_.stalled >= conic_lost));
     if (!any(over)) return;
     restore_best(over);
     const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
@@ -219,7 +224,8 @@ class HomogeneousSolver {
     conclude(loader, over & ~polishable, limit);
   }
 
-  // Exact directions shrink the residuals of an interior point by a known factor. Those of lanes that fall behind are refined from now on.
+  // Exact directions shrink the residuals of an interior point by a known factor. Those of lanes that fall behind are refined from
+  // now on.
   void watch(M lanes) {
     const V residual = max(st_.outcome.primal_residual, st_.outcome.dual_residual);
     const V bound = max(splat<V>(st_.settings.target), (behind_twice * st_.shrinks + behind) * st_.residual);
@@ -243,8 +249,8 @@ class HomogeneousSolver {
     }
   }
 
-  // A polish goes on while it helps. It has succeeded when the target is met and x is certain, and nearly so where it was the last resort;
-  // lanes that go astray seem to be solved, but some column is not stationary.
+  // A polish goes on while it helps. It has succeeded when the target is met and x is certain, and nearly so where it was the last
+  // resort; lanes that go astray seem to be solved, but some column is not stationary.
   void judge_polish(Loader& loader, M polished, M astray) {
     M helps = (st_.merit < polish_helps * st_.last_merit) | (st_.shortens & (st_.flatness > 1.0));
     const M slow = polished & ~helps & (st_.merit < polish_converges);  // where convergence should be quadratic
@@ -254,8 +260,8 @@ class HomogeneousSolver {
     st_.misses += select(helps, V{}, splat<V>(1.0));
     const M certain = is_certain(st_);
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const M done = polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) | ~(st_.merit < polish_diverges) |
-                               (certain & (st_.best_merit <= st_.settings.target) & ~helps));
+    const M done = polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) |
+                               ~(st_.merit < polish_diverges) | (certain & (st_.best_merit <= st_.settings.target) & ~helps));
     if (!any(done)) return;
     const M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
     leave_polish(st_, M(done & ~end));
@@ -266,7 +272,8 @@ class HomogeneousSolver {
 
   // Ends lanes that hold their best point.
   void conclude(Loader& loader, M over, M limit) {
-    CVXL_ISA::conclude(st_, loader, over, max(max(st_.best_merit, uncertainty(st_)), worst_component(st_, over, st_.settings.tolerance)), limit);
+    CVXL_ISA::conclude(st_, loader, over,
+                       max(max(st_.best_merit, uncertainty(st_)), worst_component(st_, over, st_.settings.tolerance)), limit);
   }
 
   // The best iterate, with τ = 1.

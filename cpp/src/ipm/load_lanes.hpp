@@ -14,8 +14,8 @@ void forget_point(State<V>& st, Mask<lanes_of<V>> lanes) {
   st.stalled = select(lanes, V{}, st.stalled);
 }
 
-// Fills idle lanes with the next instances, in equilibrated units, at x = 0 and before their first iteration, and returns which lanes
-// these are. `exhausted`: the loader has no more. `shared_matrices` as for the loops.
+// Fills idle lanes with the next instances, in equilibrated units, at x = 0 and before their first iteration, and returns which
+// lanes these are. `exhausted`: the loader has no more. `shared_matrices` as for the loops.
 template <class V, template <class> class State, class Loader>
 Mask<lanes_of<V>> load_idle(State<V>& st, Loader& loader, bool shared_matrices, bool& exhausted) {
   const Mask<lanes_of<V>> idle = ~st.live();

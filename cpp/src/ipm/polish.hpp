@@ -20,8 +20,8 @@ MaskOf<V> is_certain(const State<V>& st) {
   return st.left <= st.settings.tolerance;
 }
 
-// Counts a step of these lanes, and returns those in which it was much shorter than the one before. Short steps shrink at one rate, that
-// of the flattest direction; a long one may hide shorter ones that do not.
+// Counts a step of these lanes, and returns those in which it was much shorter than the one before. Short steps shrink at one rate,
+// that of the flattest direction; a long one may hide shorter ones that do not.
 template <class V>
 MaskOf<V> count_step(State<V>& st, V step, MaskOf<V> lanes) {
   const V rate = step / st.step;
@@ -30,10 +30,10 @@ MaskOf<V> count_step(State<V>& st, V step, MaskOf<V> lanes) {
   return rate < progress;
 }
 
-// Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where data have
-// one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994), which no units
-// change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once more, by the latter,
-// before it ends.
+// Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where
+// data have one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994),
+// which no units change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once
+// more, by the latter, before it ends.
 template <class V>
 void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   using M = MaskOf<V>;
@@ -60,8 +60,8 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
 }
 
 // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
-// proximal term leaves more than a factor of 1e-7 per solve; and while steps shrink that are not short yet: where the objective is flat
-// residuals are small from the start. Leaves the products of (x, z).
+// proximal term leaves more than a factor of 1e-7 per solve; and while steps shrink that are not short yet: where the objective is
+// flat residuals are small from the start. Leaves the products of (x, z).
 template <class V>
 void refine_polish(State<V>& st, MaskOf<V> busy) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
@@ -127,8 +127,8 @@ void take_given(State<V>& st, MaskOf<V> given) {
   st.last_wrong = select(given, splat<V>(__builtin_inf()), st.last_wrong);
 }
 
-// Failed attempts try the updated set while fewer and fewer signs are wrong, and weaker proximal terms where these hold back; then they
-// go back to the interior iterate and wait longer, or start cold where there is none.
+// Failed attempts try the updated set while fewer and fewer signs are wrong, and weaker proximal terms where these hold back; then
+// they go back to the interior iterate and wait longer, or start cold where there is none.
 template <class V>
 void leave_polish(State<V>& st, MaskOf<V> failed) {
   using M = MaskOf<V>;
@@ -136,7 +136,8 @@ void leave_polish(State<V>& st, MaskOf<V> failed) {
   st.tries = select(failed, st.tries + 1.0, st.tries);
   st.held = (st.held & ~failed) | (failed & (st.wrong == 0.0) & ~is_certain(st));
   const M weaker = weaken(st, M(failed & st.held));
-  const M again = failed & (weaker | ((st.wrong > 0.0) & (st.wrong < st.last_wrong))) & (st.tries < most_tries) & ~st.out_of_iterations();
+  const M again =
+      failed & (weaker | ((st.wrong > 0.0) & (st.wrong < st.last_wrong))) & (st.tries < most_tries) & ~st.out_of_iterations();
   st.last_wrong = select(failed, st.wrong, st.last_wrong);
   const M cold = failed & ~again & st.warm;
   const M back = failed & ~again & ~cold;

@@ -9,12 +9,12 @@
 // absolutely: what a large norm hides in a residual, a large multiplier shows here. The gap is e relative to the objective.
 //
 // That bounds the objective alone: far from the origin e is small against f = k² when nothing is known of x yet. So the
-// gap also counts complementarity, whatever f is: min(s, 1) z of a row relative to the largest multiplier of an inequality, s'z of a cone
-// relative to its own s and z, and to what is far below the largest multiplier.
+// gap also counts complementarity, whatever f is: min(s, 1) z of a row relative to the largest multiplier of an inequality, s'z of
+// a cone relative to its own s and z, and to what is far below the largest multiplier.
 //
-// Nor do residuals bound the error of x where the objective is flat: it is that of stationarity over the curvature, which is 1/k for a
-// cone's boundary at distance k from its apex, and the weight of a term that fades. sᵀz of a cone is of second order in the angle
-// between s and z, and says even less. There x is known to within the next step of Newton's method, and to nothing else.
+// Nor do residuals bound the error of x where the objective is flat: it is that of stationarity over the curvature, which is 1/k
+// for a cone's boundary at distance k from its apex, and the weight of a term that fades. sᵀz of a cone is of second order in the
+// angle between s and z, and says even less. There x is known to within the next step of Newton's method, and to nothing else.
 //
 // Residuals are relative to the row or column that they belong to. While the loop goes on, a row is given |b| + |s| and the largest
 // entry of x, which is cheap; where it ends (`worst_component`) each has the sum of the sizes of its own terms, or 1.
@@ -26,8 +26,9 @@
 
 namespace cvxl::CVXL_ISA {
 
-// A polish of flatness f has proximal terms ρ/f and δ f: they leave ρκ/f of a step where the curvature is 1/κ, and δ f of one across active
-// rows, so that f = √κ is best. Weakens them in lanes that they hold back, and returns those in which that was possible.
+// A polish of flatness f has proximal terms ρ/f and δ f: they leave ρκ/f of a step where the curvature is 1/κ, and δ f of one
+// across active rows, so that f = √κ is best. Weakens them in lanes that they hold back, and returns those in which that was
+// possible.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> weaken(State<V>& st, Mask<lanes_of<V>> held) {
   held &= st.flatness < most_flat;
@@ -110,8 +111,8 @@ void measure_terms(State<V>& st) {
   }
 }
 
-// Whether every stationarity residual of the lanes is small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the sum of the sizes of the
-// terms: half of the tolerance leaves room for rounding. Reads what is at hand.
+// Whether every stationarity residual of the lanes is small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the sum of the sizes of
+// the terms: half of the tolerance leaves room for rounding. Reads what is at hand.
 template <class V, template <class> class State>
 bool is_plainly_stationary(const State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
   const V of_data = homogenized(st);
@@ -123,8 +124,8 @@ bool is_plainly_stationary(const State<V>& st, Mask<lanes_of<V>> lanes, double t
   return !any(lanes & ~small);
 }
 
-// Lanes in which every stationarity residual is small beside the terms of its own column, or is rounding beside those of the largest: a column
-// whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too.
+// Lanes in which every stationarity residual is small beside the terms of its own column, or is rounding beside those of the
+// largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
   if (!any(lanes & ~(st.absolute <= rounding_of_terms)) || is_plainly_stationary(st, lanes, tolerance)) return lanes;
@@ -137,7 +138,8 @@ Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double to
   return lanes;
 }
 
-// Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads further.
+// Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads
+// further.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> is_rounded(State<V>& st, Mask<lanes_of<V>> lanes) {
   if (!any(lanes)) return lanes;
@@ -146,8 +148,8 @@ Mask<lanes_of<V>> is_rounded(State<V>& st, Mask<lanes_of<V>> lanes) {
   return lanes;
 }
 
-// The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above `enough`.
-// Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
+// The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above
+// `enough`. Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
 template <class V, template <class> class State>
 V worst_component(State<V>& st, Mask<lanes_of<V>> lanes, double enough) {
   if (!any(lanes & ~(st.absolute <= enough))) return st.absolute;

@@ -1,6 +1,6 @@
 #pragma once
-// Data that came in single precision are known to a few digits only: each number to `settings.rounding`. What that may explain is no
-// verdict about an instance; the data are moved by the least that removes it, within what is known of them:
+// Data that came in single precision are known to a few digits only: each number to `settings.rounding`. What that may explain is
+// no verdict about an instance; the data are moved by the least that removes it, within what is known of them:
 //
 //   P    has an eigenvalue just below zero: P + λI, for the first λ of a short geometric sequence with which it can be factored
 //   b    of equalities that depend on each other and do not quite agree: its projection on the range of their rows
@@ -33,7 +33,8 @@ Mask<lanes_of<V>> lift(State<V>& st, Mask<lanes_of<V>> lanes) {
   if (!any(lanes) || st.settings.rounding == 0.0) return Mask<lanes_of<V>>{};
   const auto on_diagonal = [&](auto&& visit) {
     for (Index i = 0; i < st.plan.n; ++i)
-      if (const Index end = st.plan.P.indptr[i + 1]; end > st.plan.P.indptr[i] && st.plan.P.indices[end - 1] == i) visit(st.program.P[end - 1]);
+      if (const Index end = st.plan.P.indptr[i + 1]; end > st.plan.P.indptr[i] && st.plan.P.indices[end - 1] == i)
+        visit(st.program.P[end - 1]);
   };
   V size = V{};
   on_diagonal([&](const V& p) { size = max(size, p); });
@@ -70,8 +71,8 @@ void take_from_b(State<V>& st, const V* by, Mask<lanes_of<V>> lanes) {
   st.moved.times += select(lanes, splat<V>(1.0), V{});
 }
 
-// Moves b of lanes whose equalities disagree by no more than rounding, and returns these. The residual of min ½x'(P + I)x, Ax = b, by the
-// method of multipliers is what is orthogonal to the range of A. Overwrites scratch and the factorization.
+// Moves b of lanes whose equalities disagree by no more than rounding, and returns these. The residual of min ½x'(P + I)x, Ax = b,
+// by the method of multipliers is what is orthogonal to the range of A. Overwrites scratch and the factorization.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> agree(State<V>& st, Mask<lanes_of<V>> lanes) {
   const V one = splat<V>(1.0);

@@ -71,8 +71,10 @@ class Solver {
     st_.warm = (st_.warm & ~loaded) | (loaded & st_.given);
     st_.given = M{};
     if (any(st_.warm & loaded)) take_given(st_, st_.warm & loaded);
-    if (check_convexity_) st_.convexity |= loaded;
-    else begin(st_, loaded);
+    if (check_convexity_)
+      st_.convexity |= loaded;
+    else
+      begin(st_, loaded);
   }
 
   void reset(M lanes) {
@@ -92,7 +94,8 @@ class Solver {
     find_far(st_, lanes);
   }
 
-  // Takes those of the lanes that rounding of their data keeps from a solution back to their start, with other data. `z`: their certificates.
+  // Takes those of the lanes that rounding of their data keeps from a solution back to their start, with other data. `z`: their
+  // certificates.
   void start_again(M& lanes, const V* z) {
     const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= quadratic_suspects);
     if (!any(which)) return;

@@ -20,7 +20,8 @@ struct State : Iterate<V> {
   V wrong{}, last_wrong{}, tries{}; // signs that a polish got wrong, now and before; its attempts
   M changed{};                      // lanes in which the last step changed which rows are `shrinking`
   M last{};                         // lanes whose last polish started from a solution
-  V flatness{}, step{}, left{};     // of a polish: what weakens its proximal terms, at least 1; how long its last step was, the next may be
+  V flatness{}, step{},
+      left{};     // of a polish: what weakens its proximal terms, at least 1; how long its last step was, the next may be
   M held{};                         // lanes whose last polish had the right signs, and was held back by proximal terms
   V wait{}, backoff{};              // passes until the next polish, and after that one
   Moved<V> moved;

@@ -1,7 +1,7 @@
 #pragma once
-// Every threshold of the loops that users do not set (cvxl/settings.hpp has those that they do), by what it decides. Lengths and residuals are
-// in equilibrated units, merits relative (ipm/relative.hpp). Where no source is named the value is this project's own:
-// `python -m benchmarks.truth`, `.conic_truth` and `.edges` tell what a change of it does.
+// Every threshold of the loops that users do not set (cvxl/settings.hpp has those that they do), by what it decides. Lengths and
+// residuals are in equilibrated units, merits relative (ipm/relative.hpp). Where no source is named the value is this project's
+// own: `python -m benchmarks.truth`, `.conic_truth` and `.edges` tell what a change of it does.
 
 #include "lanes/lanes.hpp"
 
@@ -13,7 +13,8 @@ inline constexpr double progress = 0.5;           // of the merit: less is progr
 inline constexpr double least_margin = 0.1;       // of the mean: what slacks and multipliers are lifted to, or to 1 (Clarabel)
 inline constexpr double behind_twice = 2.0;       // a residual that shrinks less than half as far as its step should, …
 inline constexpr double behind = 1e-3;            // … and is more than this part of the one before, calls for refined directions
-inline constexpr double polish_regularization = 1e-7;  // active rows are equalities there: condensed, they add 1/δ, whose rounding must
+inline constexpr double polish_regularization =
+    1e-7;  // active rows are equalities there: condensed, they add 1/δ, whose rounding must
                                                        // stay below ρ = δ where P leaves it alone
 inline constexpr double most_flat = 3e3, flatter = 30.0;  // of a polish (ipm/relative.hpp), and what it is raised by at a time
 inline constexpr double one_rate = 1e-6;          // steps of a polish below it shrink at one rate
@@ -44,26 +45,26 @@ inline constexpr int refinements = 3;             // of a direction, down to …
 inline constexpr double refined_direction = 1e-13, refined_least = 1e-15;  // … the one times its right-hand side and the other
 inline constexpr double nearly_whole = 1.0 - 1.5e-8;  // step: the longest that is searched for cones without a formula
 inline constexpr double kept_away = 0.95;         // fraction of the way to a curved boundary, far from the solution
-inline constexpr double off_centre = 1.0;         // barrier beyond the least possible that a step may end with; it is shortened …
-inline constexpr double recentring = 0.8;         // … by this factor, …
-inline constexpr int recentrings = 50;            // … this often
+inline constexpr double off_centre = 1.0;  // barrier beyond the least possible that a step may end with; it is shortened …
+inline constexpr double recentring = 0.8;  // … by this factor, …
+inline constexpr int recentrings = 50;  // … this often
 inline constexpr double conic_idle = 2.0, conic_lost = 30.0, conic_suspects = 3.0;  // as for the quadratic loop
-inline constexpr double conic_stuck = 1e-4;       // as there; with exponential or power cones steps below …
-inline constexpr double conic_slow = 0.1;         // … this one already turn to the more robust scaling
-inline constexpr double first_polish = 2e-2;      // merit at which a polish is tried, …
-inline constexpr double later_polish = 1e-2;      // … and how much smaller it must be after one that failed
-inline constexpr double polish_helps = 0.3;       // of the merit before a step of a polish
+inline constexpr double conic_stuck = 1e-4;  // as there; with exponential or power cones steps below …
+inline constexpr double conic_slow = 0.1;  // … this one already turn to the more robust scaling
+inline constexpr double first_polish = 2e-2;  // merit at which a polish is tried, …
+inline constexpr double later_polish = 1e-2;  // … and how much smaller it must be after one that failed
+inline constexpr double polish_helps = 0.3;  // of the merit before a step of a polish
 inline constexpr double polish_converges = 1e-6;  // merit from which on it should do so quadratically
-inline constexpr double polish_diverges = 1e3;    // merit
+inline constexpr double polish_diverges = 1e3;  // merit
 inline constexpr double polished_enough = 1e-13;  // merit
-inline constexpr double most_misses = 2.0;        // steps of a polish that do not help
-inline constexpr double on_boundary = 1e-13;      // of 1 - D: multipliers of such rows are zero
-inline constexpr double most_unbalanced = 1e3;    // ratio of s and z from which on a block is balanced
-inline constexpr double settled_within = 0.2;     // of its size: what the last step may have moved a block that is balanced
+inline constexpr double most_misses = 2.0;  // steps of a polish that do not help
+inline constexpr double on_boundary = 1e-13;  // of 1 - D: multipliers of such rows are zero
+inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
+inline constexpr double settled_within = 0.2;  // of its size: what the last step may have moved a block that is balanced
 
 // ---- data in single precision (ipm/rounding.hpp) ----
 
-inline constexpr double most_moves = 3.0;         // of b
-inline constexpr double suspicious = 1e-4;        // distance from a certificate that calls for a look at the equalities
+inline constexpr double most_moves = 3.0;  // of b
+inline constexpr double suspicious = 1e-4;  // distance from a certificate that calls for a look at the equalities
 
 }  // namespace cvxl::CVXL_ISA

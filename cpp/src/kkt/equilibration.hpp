@@ -1,9 +1,9 @@
 #pragma once
 // Ruiz equilibration of [P A'; A 0] (Ruiz 2001; as used by OSQP and Clarabel), lane by lane.
 //
-// The scaled program has P̂ = c D P D, q̂ = c D q, Â = E A D, b̂ = E b, so that x = D x̂, s = E⁻¹ ŝ, z = E ẑ / c. The scaling depends
-// on P and A alone (on q only where there is no P): a batch that shares them shares it too, and an instance is scaled the same
-// way whether it shares them or not.
+// The scaled program has P̂ = c D P D, q̂ = c D q, Â = E A D, b̂ = E b, so that x = D x̂, s = E⁻¹ ŝ, z = E ẑ / c. The scaling
+// depends on P and A alone (on q only where there is no P): a batch that shares them shares it too, and an instance is scaled the
+// same way whether it shares them or not.
 
 #include "kkt/program_pack.hpp"
 
@@ -77,9 +77,7 @@ class Equilibration {
         d_[j] = max(d_[j], a);
       }
     M outside{};
-    const auto check = [&](V norm) {
-      outside |= (norm > spread_) | ((norm < 1.0 / spread_) & (norm > 0.0));
-    };
+    const auto check = [&](V norm) { outside |= (norm > spread_) | ((norm < 1.0 / spread_) & (norm > 0.0)); };
     for (Index i = 0; i < plan_.m; ++i) {
       V norm = V{};
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {

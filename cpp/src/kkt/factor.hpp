@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "kkt/program_pack.hpp"
-#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -55,8 +55,8 @@ class Kkt {
         scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))) {}
 
   // Factors with P, A, rho and the current e, delta. Returns the lanes in which a pivot had the wrong sign or was not a number;
-  // such a pivot is replaced by its sign, so that the other entries stay finite. In `relative` lanes ρ is in units of the curvature that
-  // P and condensed rows give a variable, where that is below 1: one with little, as of a weight that fades, moves freely.
+  // such a pivot is replaced by its sign, so that the other entries stay finite. In `relative` lanes ρ is in units of the curvature
+  // that P and condensed rows give a variable, where that is below 1: one with little, as of a weight that fades, moves freely.
   M factorize(const V* P, const V* A, V rho, M relative = M{}) {
     assemble(P, A);
     for (const RowGroup& group : plan_.groups) {
@@ -137,8 +137,8 @@ class Kkt {
       const Segment& segment = plan_.segments[s];
       const Index* relative = plan_.relative.data() + segment.relative - segment.begin;
       for (Index b = segment.begin; b < segment.end; b += panel_columns)
-        subtract_product(b, std::min<Index>(b + panel_columns, segment.end), update.rows.size(), update.offsets.size(), coefficient, operand,
-                         [&](Index a, Index column) -> V& {
+        subtract_product(b, std::min<Index>(b + panel_columns, segment.end), update.rows.size(), update.offsets.size(), coefficient,
+                         operand, [&](Index a, Index column) -> V& {
                            return factor_[segment.panel + (rows[column] - segment.first) * segment.ld + relative[a]];
                          });
     }
@@ -174,8 +174,9 @@ class Kkt {
     for (Index first = 0; first < node.columns; first += panel_columns) {
       const Index last = std::min<Index>(first + panel_columns, node.columns);
       if (first > 0)
-        subtract_product(first, last, node.rows, first, pivot_ + node.first, [&](Index k) { return L + k * ld; },
-                         [&](Index a, Index b) -> V& { return L[b * ld + a]; });
+        subtract_product(
+            first, last, node.rows, first, pivot_ + node.first, [&](Index k) { return L + k * ld; },
+            [&](Index a, Index b) -> V& { return L[b * ld + a]; });
       for_pieces<block_columns>(first, last, [&](Index j0, auto nr) {
         factor_columns<decltype(nr)::value>(L + first * ld, ld, node.first + first, j0 - first, node.rows, first, broken);
       });

@@ -1,10 +1,10 @@
 #pragma once
 // The numbers of W cone programs of one structure, interleaved, and their products with vectors.
 
-#include "plan/plan.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/constant.hpp"
 #include "lanes/lanes.hpp"
+#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 

@@ -1,6 +1,6 @@
 #pragma once
-// Invariants of the loops that no type states. A build with -DCVXL_ASSERT=ON, as `make sanitize` makes one, stops where one is broken; in
-// others they cost nothing.
+// Invariants of the loops that no type states. A build with -DCVXL_ASSERT=ON, as `make sanitize` makes one, stops where one is
+// broken; in others they cost nothing.
 
 #include <cstdio>
 #include <cstdlib>

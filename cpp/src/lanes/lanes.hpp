@@ -18,7 +18,8 @@
 
 namespace cvxl::CVXL_ISA {
 
-// Register blocks of the dense kernels: MR × NR accumulators plus operands must fit the register file. And the most lanes worth having.
+// Register blocks of the dense kernels: MR × NR accumulators plus operands must fit the register file. And the most lanes worth
+// having.
 #if defined(__AVX512F__)
 inline constexpr int block_rows = 4, block_columns = 4, most_lanes = 8;
 #else
@@ -77,7 +78,8 @@ CVXL_INLINE V select(M mask, V a, V b) {
 template <class M>
 CVXL_INLINE bool any(M mask) {
 #if defined(__AVX512F__)
-  if constexpr (lanes_of<M> == 8) return _mm512_test_epi64_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;
+  if constexpr (lanes_of<M> == 8)
+    return _mm512_test_epi64_mask(reinterpret_cast<__m512i>(mask), reinterpret_cast<__m512i>(mask)) != 0;
 #endif
 #if defined(__AVX__)
   if constexpr (lanes_of<M> == 4) return !_mm256_testz_si256(reinterpret_cast<__m256i>(mask), reinterpret_cast<__m256i>(mask));

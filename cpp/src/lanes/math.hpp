@@ -1,6 +1,6 @@
 #pragma once
-// Elementary functions of lanes, to about two units in the last place for normal numbers. Logarithms of numbers that are not positive
-// and exponentials beyond ±700 are not defined; masks keep such lanes out.
+// Elementary functions of lanes, to about two units in the last place for normal numbers. Logarithms of numbers that are not
+// positive and exponentials beyond ±700 are not defined; masks keep such lanes out.
 
 #include "lanes/lanes.hpp"
 
@@ -39,7 +39,8 @@ CVXL_INLINE V exp(V a) {
   const V n = (clipped * 1.44269504088896340736 + round) - round;
   const V r = (clipped - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
   V p = splat<V>(1.0 / 87178291200.0);
-  constexpr double factorial[] = {6227020800.0, 479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0};
+  constexpr double factorial[] = {6227020800.0, 479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0,
+                                  720.0,        120.0,       24.0,       6.0,       2.0,      1.0,     1.0};
   for (const double f : factorial) p = p * r + 1.0 / f;
   const I power = (__builtin_convertvector(n, I) + 1023) << 52;
   return p * (V)power;

@@ -59,7 +59,8 @@ Graph find_structure(const Graph& graph, const std::vector<Index>& order, const 
     const Index p = parent[j];
     if (p < 0) continue;
     std::vector<Index> merged;
-    std::set_union(structure[j].begin() + 1, structure[j].end(), structure[p].begin(), structure[p].end(), std::back_inserter(merged));
+    std::set_union(structure[j].begin() + 1, structure[j].end(), structure[p].begin(), structure[p].end(),
+                   std::back_inserter(merged));
     structure[p] = std::move(merged);
   }
   return structure;

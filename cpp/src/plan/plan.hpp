@@ -70,15 +70,15 @@ struct Plan {
   Pattern P, A;                        // in internal variables
   std::vector<Index> P_source, A_source;  // entry → index into the user's value vector, -1 for a zero that fills a cone's pattern
 
-  std::vector<Index> variable_position;   // internal variable → position, increasing
-  std::vector<Index> row_position;        // row → position, -1 if condensed
-  std::vector<std::uint8_t> loose;        // internal variable → whether it is in no row that has a position
-  std::vector<double> pivot_sign;         // position → +1 (variable) or -1 (row)
-  std::vector<Index> diagonal;            // position → offset into the factor
+  std::vector<Index> variable_position;  // internal variable → position, increasing
+  std::vector<Index> row_position;  // row → position, -1 if condensed
+  std::vector<std::uint8_t> loose;  // internal variable → whether it is in no row that has a position
+  std::vector<double> pivot_sign;  // position → +1 (variable) or -1 (row)
+  std::vector<Index> diagonal;  // position → offset into the factor
   std::vector<Index> P_target, A_target;  // entry → offset into the factor, -1 where condensed
 
-  std::vector<RowRun> runs;            // all rows of A, in order
-  std::vector<Index> singletons;       // condensed rows with one entry: they touch a diagonal only
+  std::vector<RowRun> runs;  // all rows of A, in order
+  std::vector<Index> singletons;  // condensed rows with one entry: they touch a diagonal only
   std::vector<RowGroup> groups;
   std::vector<Supernode> supernodes;
   Index factor_size = 0;
@@ -86,10 +86,10 @@ struct Plan {
   std::vector<Index> offsets, positions, relative, group_rows;
   std::vector<Segment> segments;
 
-  std::int64_t flops = 0;              // one factorization, condensing included
+  std::int64_t flops = 0;  // one factorization, condensing included
   std::int64_t factor_nonzeros = 0;
   Index condensed = 0;
-  Index widest = 1;                    // most terms of one update or supernode: sizes the scratch block
+  Index widest = 1;  // most terms of one update or supernode: sizes the scratch block
   std::string ordering;
 
   bool is_condensed(Index row) const { return row_position[row] < 0; }
