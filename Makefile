@@ -47,9 +47,9 @@ lint: $(DEPENDENCIES)
 	clang-format --dry-run --Werror $(filter %.hpp %.cpp, $(CPP))
 	mypy
 
-## make docs      build the pages into build/site; a broken link is an error
-docs: $(DEPENDENCIES)
-	mkdocs build --quiet
+## make docs      build the pages into build/site, and run the gallery; a warning, such as a broken link, is an error
+docs: $(EXTENSION)
+	OMP_NUM_THREADS=1 sphinx-build --quiet --fail-on-warning --keep-going -d build/doctrees $(ARGS) docs build/site
 
 ## make format    rewrite the sources in the house format
 format: $(DEPENDENCIES)
@@ -75,7 +75,7 @@ sanitize: $(DEPENDENCIES)
 
 ## make clean     remove what was built; .venv stays
 clean:
-	rm -rf build dist out $(EXTENSION)
+	rm -rf build dist out docs/gallery $(EXTENSION)
 
 # skfolio is wanted for the prices inside its wheel alone, so its own dependencies stay out.
 $(DEPENDENCIES): pyproject.toml constraints.txt

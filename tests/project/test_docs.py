@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHAPE = re.compile(r"# (\w+) shape: (\(.*\))$", re.MULTILINE)
 WORD = re.compile(r"[\w.]+")  # torch.Size([8]) may be written (8,)
 PRINTED = re.compile(r"^print\(.*\) +# (.*)$", re.MULTILINE)
+
+
+PUBLIC = ("", ".torch", ".jax", ".numpy", ".mlx", ".engines", ".testing")  # modules with an __all__
 
 
 def examples(page: Path) -> Iterator[tuple[int, str]]:
@@ -27,7 +32,7 @@ def examples(page: Path) -> Iterator[tuple[int, str]]:
             yield text.count("\n", 0, block.start(1)), code
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_examples_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     namespace: dict[str, Any] = {"__name__": page.stem}
     for line, code in examples(page):
@@ -44,3 +49,23 @@ def test_relative_links_lead_somewhere() -> None:
     for page in (*PAGES, ROOT / "CONTRIBUTING.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} → {target}"
+
+
+def test_the_reference_has_every_public_name() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    whole = re.findall(r"automodule:: (\S+)\n   :members:", pages)
+    for name in PUBLIC:
+        module = importlib.import_module(f"cvxpylayers{name}")
+        for public in module.__all__:
+            owner = getattr(getattr(module, public), "__module__", module.__name__)
+            directive = rf"auto(class|function):: (\S+\.)?{public}$"
+            assert {module.__name__, owner} & {*whole} or re.search(directive, pages, re.MULTILINE) or public == "errors", public
+
+
+def test_docstrings_are_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT / "docs" / "extensions")])
+    from plain_docstrings import reread
+
+    given = ["Shape (*batch, n) with |s - z|, ``*kept``, d_ and a_b.", "", "    layer(*code)", "", "Args:", "    x: one *row*."]
+    plain = r"Shape (\*batch, n) with \|s - z\|, ``*kept``, d\_ and a_b."
+    assert list(reread(given)) == [plain, "", "::", "", "    layer(*code)", "", "Args:", r"    x: one \*row\*."]

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILE, FUNCTION, CPP_FUNCTION = 300, 40, 50
-FOLDERS = ("src", "problems", "tests", "benchmarks", "examples")
+FOLDERS = ("src", "problems", "tests", "benchmarks", "examples", "docs")
 PYTHON = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 CPP = sorted((ROOT / "cpp").rglob("*.[ch]pp"))
 # What is longer, and why. An entry that is no longer needed fails, too.

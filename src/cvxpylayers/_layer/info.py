@@ -135,7 +135,7 @@ class SolveInfo:
 
     @property
     def status(self) -> Statuses:
-        """``status[i]`` is a ``Status``: ``str`` gives its word, ``help`` what to do."""
+        """A ``Status`` for each instance, ``status[i]``; its ``str`` is its word, its ``help`` what to do."""
         return Statuses(self.codes)
 
     @property
