@@ -40,12 +40,13 @@ clusters: $(EXTENSION)
 bench: $(EXTENSION)
 	python -m benchmarks $(ARGS)
 
-## make lint      ruff (rules and format), clang-format, mypy --strict
+## make lint      ruff (rules and format), clang-format, mypy --strict, codespell
 lint: $(DEPENDENCIES)
 	ruff check .
 	ruff format --check .
 	clang-format --dry-run --Werror $(filter %.hpp %.cpp, $(CPP))
 	mypy
+	codespell
 
 ## make docs      build the pages into build/site, and run the gallery; a warning, such as a broken link, is an error
 docs: $(EXTENSION)

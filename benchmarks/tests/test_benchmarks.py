@@ -16,9 +16,10 @@ from benchmarks.compare.branch import Cell as Turns
 from benchmarks.compare.cases import Cases, layer_case
 from benchmarks.compare.conic_cases import ConicCases
 from benchmarks.compare.contenders import OURS, Case
-from benchmarks.compare.readme_table import markdown
+from benchmarks.compare.pictures import NAMES, PAGE, draw, rows
 from benchmarks.compare.report import Results, geometric_mean, mean, table
 from benchmarks.compare.runner import Accuracy, Cell, Remote, WorkerError
+from benchmarks.compare.table import markdown
 from benchmarks.micro.jax_overhead import Line
 from benchmarks.text import BEGIN, END, insert
 from problems.canonical import margins, reference
@@ -212,3 +213,21 @@ def test_a_digest_is_that_of_the_bits() -> None:
     found = [digest(iter(part)) for part in parts]
     assert len(set(found)) == len(parts)
     assert found[0] == digest(iter([[zero.copy()], one.copy()]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_are_those_of_the_table(name: str) -> None:
+    root = Path(__file__).parents[2]
+    text = (root / PAGE).read_text(encoding="utf-8")
+    assert (root / PAGE).with_name(name).read_text(encoding="utf-8") == draw(text, NAMES[name])
+
+
+def test_rows_of_a_picture() -> None:
+    table = f"""{BEGIN}
+| µs | a | best peer | × | × 1.x | b | best peer | × | × 1.x |
+|---|--:|:--|--:|--:|--:|:--|--:|--:|
+| tiny | 2 | 6 qpth | 3 | 100 | 1 | - | - | - |
+| geometric mean |  |  | **3** | **100** |  |  | **-** | **-** |
+{END}"""
+    assert list(rows(table, 0)) == [("tiny", (2.0, 6.0, 200.0), "3", False), ("geometric mean", (None,) * 3, "3", True)]
+    assert next(rows(table, 1)) == ("tiny", (1.0, None, None), "-", False)

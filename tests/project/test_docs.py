@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHAPE = re.compile(r"# (\w+) shape: (\(.*\))$", re.MULTILINE)
 WORD = re.compile(r"[\w.]+")  # torch.Size([8]) may be written (8,)
-PRINTED = re.compile(r"^print\(.*\) +# (.*)$", re.MULTILINE)
+PRINTED = re.compile(r"^ *print\(.*\) +# (.*)$", re.MULTILINE)
 
 
 PUBLIC = ("", ".torch", ".jax", ".numpy", ".mlx", ".engines", ".testing")  # modules with an __all__

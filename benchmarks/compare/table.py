@@ -1,15 +1,15 @@
-"""Writes the README's benchmark table from results: ``python -m benchmarks.compare.readme_table RESULTS... [--readme README.md]``.
+"""Writes the benchmark table from results: ``python -m benchmarks.compare.table RESULTS... [--page docs/benchmarks.md]``.
 
-The table stands between the two marker lines, and nobody types it. It has the linear and quadratic families and those of other
-cones, each with their means, from one run of all of them on a quiet machine,
+``benchmarks.compare.pictures`` draws it. The table stands between the two marker lines of the page, and nobody types it. It has the
+linear and quadratic families and those of other cones, each with their means, from one run of all of them on a quiet machine,
 
-    python -m benchmarks --batch 128 --budget 0.5 --limit 20 --out out/readme
-    python -m benchmarks.compare.readme_table out/readme/results.json
+    python -m benchmarks --batch 128 --budget 0.5 --limit 20 --out out/full
+    python -m benchmarks.compare.table out/full/results.json
 
 or from several, for example after only some families have changed:
 
     python -m benchmarks --batch 128 --budget 0.5 --limit 20 --out out/cones --family entropy_30 logistic_20x5
-    python -m benchmarks.compare.readme_table out/readme/results.json out/cones/results.json
+    python -m benchmarks.compare.table out/full/results.json out/cones/results.json
 """
 
 from __future__ import annotations
@@ -79,16 +79,14 @@ def _entries(results: Results, family: str, batch: int, mode: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the README."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare.readme_table", description="Writes the README's benchmark table."
-    )
+    """Rewrite the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare.table", description="Writes the benchmark table.")
     parser.add_argument("results", type=Path, nargs="+", help="results.json of one run or more; later ones replace families")
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"))
     parser.add_argument("--batch", type=int, default=128)
     options = parser.parse_args()
     table = markdown(Results.joined([Results.load(path) for path in options.results]), options.batch)
-    options.readme.write_text(insert(options.readme.read_text(), table))
+    options.page.write_text(insert(options.page.read_text(), table))
 
 
 if __name__ == "__main__":
