@@ -43,6 +43,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in ("Array", "ArrayLike", "Float64", "NDArray")}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
@@ -69,6 +70,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
 }
 
+pygments_style, pygments_dark_style = "friendly", "one-dark"
 html_theme = "furo"
 html_title = "cvxpylayers"
 html_static_path = ["static"]
