@@ -70,7 +70,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
 }
 
-pygments_style, pygments_dark_style = "friendly", "one-dark"
+pygments_style, pygments_dark_style = "friendly", "github-dark"
 html_theme = "furo"
 html_title = "cvxpylayers"
 html_static_path = ["static"]

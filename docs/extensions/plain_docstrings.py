@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 LITERAL = re.compile(r"(``.+?``)")
-MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)")
+MARKUP = re.compile(r"(?<!^)[*|\\]|^\*(?! )|(?<=\w)_(?!\w)")  # but for an asterisk that begins an item
+ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
 
 
 def escaped(line: str) -> str:
@@ -37,7 +38,16 @@ def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
     lines[:] = list(reread(lines))
 
 
+def sign(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, result: str | None
+) -> tuple[str | None, str | None]:
+    """Called for each signature, in which aliases of types in unions have lost their names."""
+    plain = [text and ALIAS.sub(r"\1", text) for text in (signature, result)]
+    return plain[0], plain[1]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Comes before napoleon, which reads the sections."""
     app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("autodoc-process-signature", sign)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

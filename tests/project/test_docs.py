@@ -46,7 +46,7 @@ def test_examples_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_relative_links_lead_somewhere() -> None:
-    for page in (*PAGES, ROOT / "CONTRIBUTING.md"):
+    for page in (*PAGES, *ROOT.glob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} → {target}"
 
@@ -66,6 +66,14 @@ def test_docstrings_are_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT / "docs" / "extensions")])
     from plain_docstrings import reread
 
-    given = ["Shape (*batch, n) with |s - z|, ``*kept``, d_ and a_b.", "", "    layer(*code)", "", "Args:", "    x: one *row*."]
+    given = [
+        "Shape (*batch, n) with |s - z|, ``*kept``, d_ and a_b.",
+        "",
+        "    layer(*code)",
+        "",
+        "* an *item*",
+        "Args:",
+        "    x: one *row*.",
+    ]
     plain = r"Shape (\*batch, n) with \|s - z\|, ``*kept``, d\_ and a_b."
-    assert list(reread(given)) == [plain, "", "::", "", "    layer(*code)", "", "Args:", r"    x: one \*row\*."]
+    assert list(reread(given)) == [plain, "", "::", "", "    layer(*code)", "", r"* an \*item\*", "Args:", r"    x: one \*row\*."]
