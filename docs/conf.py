@@ -40,6 +40,7 @@ suppress_warnings = ["ref.python"]  # CvxpyLayer is one name in four front ends
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
+add_module_names = False  # the page says which module
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
