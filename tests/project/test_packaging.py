@@ -30,6 +30,7 @@ def test_version_and_license() -> None:
     assert cvxpylayers.__version__ == metadata["Version"] == PROJECT["version"]
     assert metadata["License-Expression"] == "Apache-2.0"
     assert (importlib.resources.files("cvxpylayers") / "py.typed").is_file()
+    assert f"version: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_a_user_needs_four_packages() -> None:
