@@ -1,7 +1,8 @@
-"""``llms.txt``: every page with its first sentence and the address of its source, for programs that read."""
+"""``llms.txt``: every page with its first paragraph and the address of its source, for programs that read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
+FILLED = re.compile(r"^```\{(include|eval-rst)\}", re.MULTILINE)  # what Sphinx puts something into
+
 
 def _documents(env: BuildEnvironment, name: str) -> Iterator[str]:
     """The documents below ``name`` in the order of the tables of contents."""
@@ -21,20 +24,26 @@ def _documents(env: BuildEnvironment, name: str) -> Iterator[str]:
 
 
 def summary(env: BuildEnvironment, name: str) -> str:
-    """One line: title, address, first paragraph."""
+    """The first paragraph of a page."""
     document = env.get_doctree(name)
     first = next((p.astext() for p in document.findall(nodes.paragraph) if isinstance(p.parent, nodes.section)), "")
-    sentence = " ".join(first.split())
-    return f"- [{env.titles[name].astext()}](_sources/{Path(env.doc2path(name)).relative_to(env.srcdir)}.txt): {sentence}"
+    return " ".join(first.split())
+
+
+def address(app: Sphinx, name: str) -> str:
+    """Where a page can be read: its Markdown, or what is built where the Markdown only says what to put in."""
+    source = Path(app.env.doc2path(name))
+    plain = source.suffix == ".md" and not FILLED.search(source.read_text(encoding="utf-8"))
+    return f"_sources/{source.relative_to(app.srcdir)}.txt" if plain else app.builder.get_target_uri(name)
 
 
 def write(app: Sphinx, exception: Exception | None) -> None:
     """Put the file beside the pages."""
     if exception is None and app.builder.format == "html":
-        root = app.config.root_doc
-        names = dict.fromkeys(_documents(app.env, root))
-        head = ["# cvxpylayers", "", f"> {summary(app.env, root).partition('): ')[2]}", ""]
-        text = "\n".join([*head, *(summary(app.env, name) for name in names), ""])
+        env, root = app.env, app.config.root_doc
+        names = dict.fromkeys(_documents(env, root))
+        lines = [f"- [{env.titles[name].astext()}]({address(app, name)}): {summary(env, name)}" for name in names]
+        text = "\n".join(["# cvxpylayers", "", f"> {summary(env, root)}", "", *lines, ""])
         Path(app.outdir, "llms.txt").write_text(text, encoding="utf-8")
 
 
