@@ -1,4 +1,4 @@
-"""Looks at the built pages in a headless Chromium, as a phone and a desk show them: ``python docs/look.py [--shots FOLDER]``.
+"""Looks at the built pages in a headless Chromium, on a phone, a laptop and a desk: ``python docs/look.py [--shots FOLDER]``.
 
 Every page is laid out in a frame of each width, light and dark. Frames that are too narrow and images that do not load are listed,
 and the exit status is 1 if there are any. ``--shots`` writes a picture of each page, width and theme, to be looked at.
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 SITE = Path(__file__).parents[1] / "build" / "site"
-WIDTHS = {"phone": 390, "desk": 1280}
+WIDTHS = {"phone": 390, "laptop": 1280, "desk": 1600}
 THEMES = ("light", "dark")
 AT_ONCE = 4  # pages that one browser lays out
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
