@@ -44,8 +44,7 @@ async function look([page, width, height, theme]) {
   await loaded;
   const inside = frame.contentDocument, root = inside.documentElement;
   for (const image of inside.images) image.loading = "eager";
-  await Promise.all([...inside.images].map(image => image.decode().catch(() => {})));
-  await pause(50);
+  for (let k = 0; k < 40 && ![...inside.images].every(image => image.complete); k++) await pause(50);
   const say = what => found.push(`${page} at ${width}, ${theme}: ${what}`);
   if (root.scrollWidth > width + 1) {
     const wide = [...inside.body.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > width + 1);
