@@ -75,6 +75,10 @@ class Diagnosis:
         """Where the gradient of the parameter is zero, to rounding."""
         return np.asarray(self.relative[name] <= _NOTHING)
 
+    def _shown(self, name: str) -> Shaped[Float64, "*batch"]:
+        """The gradient's norm without rounding where it is zero."""
+        return np.where(self.zero(name), 0.0, self.gradient[name])
+
     def of(self, *index: int) -> tuple[Finding, ...]:
         """The findings of one instance."""
         return tuple(finding for finding, where in self.findings.items() if where[index])
@@ -101,8 +105,8 @@ class Diagnosis:
         found = ", ".join(f"{n} {finding}" for finding, n in self.counts().items()) or "nothing conspicuous"
         kind = "smoothed derivative, findings of the exact one" if self.smoothed else "exact derivative"
         rows = []
-        for name, norms in self.gradient.items():
-            usable = norms[self.info.solved]
+        for name in self.gradient:
+            usable = self._shown(name)[self.info.solved]
             zero, idle = int(self.zero(name).sum()), int(self.idle[name].sum())
             middle, most = (f"{f(usable):.3g}" if usable.size else "-" for f in (np.median, np.max))
             rows.append((name, middle, most, f"{zero} of {count}" + f" (idle in {idle})" * bool(idle)))
@@ -115,7 +119,7 @@ class Diagnosis:
         head = ("instance", "status", "active", "rank", "free", "flat", "curvature", "margin", "gradient", "flag", "findings")
         lines = []
         for i in rows[:most]:
-            norm = np.sqrt(sum(g[i] ** 2 for g in self.gradient.values()))
+            norm = np.sqrt(sum(self._shown(name)[i] ** 2 for name in self.gradient))
             counts = [str(a[i]) if a[i] >= 0 else "-" for a in (self.active, self.rank, self.free, self.flat)]
             sizes = [f"{v:.2g}" if np.isfinite(v) else "-" for v in (self.curvature[i], self.info.margin[i], norm)]
             place, status = ", ".join(map(str, i)) or "-", str(Status(int(self.info.codes[i])))
