@@ -22,7 +22,7 @@ def geometries(engine: Engine, batch: Batch) -> tuple[list[Geometry], Array]:
     compiled, tape = engine.compiled, tape_of(engine.solve(batch, {}, tape=True))
     n, assemble = compiled.structure.n, Assembler(compiled.structure)
     values = (compiled.M @ batch.theta().T).T
-    found = [Geometry.at(assemble(v), s, z) for v, s, z in zip(values, tape.s, tape.z, strict=True)]
+    found = [Geometry.at(assemble(v), s, z, np.eye(n)) for v, s, z in zip(values, tape.s, tape.z, strict=True)]
     units = np.tile(np.eye(compiled.R.shape[0])[:n, None], (1, batch.size, 1))
     gradients, _ = engine.vjp(batch.per_instance(), tape, units, [name == "q" for name in ("P", "q", "A", "b", "d")])
     assert gradients[1] is not None
@@ -33,8 +33,9 @@ def assert_agree(found: list[Geometry], moves: Array) -> None:
     """With Z orthonormal, ∂x/∂q = -Z (ZᵀHZ)⁻¹ Zᵀ: its rank and norm are the free directions and 1 / least curvature."""
     for geometry, J in zip(found, moves, strict=True):
         size = np.linalg.norm(J, 2)
-        assert np.linalg.matrix_rank(J, tol=1e-7 * max(size, 1e-3)) == geometry.free - geometry.flat.shape[1]
-        if geometry.free and not geometry.flat.size:
+        assert np.linalg.matrix_rank(J, tol=1e-7 * max(size, 1e-3)) == geometry.free - geometry.flat
+        assert (geometry.seen, geometry.seen_flat) == (geometry.free, geometry.flat)
+        if geometry.free > geometry.flat:
             assert size * geometry.curvature == pytest.approx(1.0, rel=1e-5)
         assert geometry.rank + geometry.free == len(J)
 

@@ -17,6 +17,7 @@ from cvxpylayers._layer.diagnosis import Diagnosis
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers.numpy import CvxpyLayer
 from problems.kinds import KINDS
+from problems.models import CASES as CASES_OF_CVXPY
 from problems.programs import batch_of, draw
 
 SMOOTHED = {"derivative": "smoothed", "smoothing": 1e-2}
@@ -115,6 +116,20 @@ def test_what_is_flagged_is_explained(kind: str) -> None:
     primal = [np.ones((5, problem.structure.n)), None]
     moved = diagnose(Layer.of(problem, NativeEngine, {}), batch_of(problem, programs).arrays, _cut(problem, primal)).relative["q"]
     assert np.all(moved[found.findings[Finding.CORNER]] <= 1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:.*sparse CVXPY expression", "ignore:.*dimension greater than 2")
+@pytest.mark.parametrize("name", [name for name, make in CASES_OF_CVXPY.items() if make().parameters])
+def test_findings_of_every_kind_of_problem(name: str) -> None:
+    """An idle parameter has no gradient; what is flagged and has no other reason is at a kink."""
+    made = CASES_OF_CVXPY[name]()
+    values = [np.stack(column) for column in zip(*(made.draw(seed) for seed in range(6)), strict=True)]
+    found = diagnose(Layer(made.problem, made.parameters, made.outputs), values)
+    assert found.info.solved.all()
+    for parameter, idle in found.idle.items():
+        assert found.zero(parameter)[idle].all()
+    others = found.findings[Finding.FLAT] | found.findings[Finding.DEPENDENT]
+    assert np.all(found.info.margin[found.info.degenerate & ~others] <= 1e-6)
 
 
 def _cut(problem: Any, primal: list[Any]) -> list[Any]:

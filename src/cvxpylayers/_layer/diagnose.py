@@ -57,8 +57,8 @@ def diagnose(
         active=each(lambda g: int(g.active[equalities:].sum()), -1, np.int32),
         rank=each(lambda g: g.rank, -1, np.int32),
         dependent=each(lambda g: g.dependent, -1, np.int32),
-        free=each(lambda g: g.free, -1, np.int32),
-        flat=each(lambda g: g.flat.shape[1], -1, np.int32),
+        free=each(lambda g: g.seen, -1, np.int32),
+        flat=np.where(call.info.degenerate, each(lambda g: g.flat, -1, np.int32), each(lambda g: g.seen_flat, -1, np.int32)),
         curvature=each(lambda g: g.curvature, np.nan, np.float64),
         angle=each(lambda g: g.angle, np.nan, np.float64),
         spread=each(lambda g: g.spread, np.nan, np.float64),
@@ -132,9 +132,10 @@ def _geometries(layer: Layer, call: Call) -> Found:
     values = np.ascontiguousarray((layer.compiled.M @ batch.theta().T).T)
     if batch.infinite:
         switch_off(structure, values)
-    assemble = Assembler(structure)
+    assemble, looks = Assembler(structure), layer.compiled.R[:, : structure.n].toarray()
+    looks = looks if looks.any() else np.eye(structure.n)  # where all outputs are duals
     return [
-        Geometry.at(assemble(numbers), s, z) if good else None
+        Geometry.at(assemble(numbers), s, z, looks) if good else None
         for numbers, s, z, good in zip(values, tape.s, tape.z, tape.solved, strict=True)
     ]
 

@@ -30,11 +30,11 @@ class Diagnosis:
     parameter or 1) / (norm of the outputs or 1) times as much. ``idle`` says where a parameter enters nothing that binds.
 
     Of every instance: ``active`` inequalities and rows of cones, ``rank``, the number of independent active rows, and
-    ``dependent`` ones, equalities included, ``free`` directions that they leave, ``flat`` ones among them that have no curvature,
-    the least ``curvature`` of the free ones (inf where there is none), ``angle``, the least singular value of the independent
-    rows, each of length 1, and ``spread``, the largest norm of a row of [P Aᵀ; A 0] by the least. All this is in the variables of
-    the cone program, to which CVXPY adds its own. Numbers are -1 or NaN where there is no solution, or the program has more than
-    2000 unknowns and rows. ``binding`` counts the active rows of each constraint.
+    ``dependent`` ones, equalities and those of CVXPY's auxiliary variables included, ``free`` directions in which they let the
+    outputs move, ``flat`` ones among them that have no curvature (of flagged instances also those that outputs do not see), the
+    least ``curvature`` of the others (inf where there is none), ``angle``, the least singular value of the independent rows, each
+    of length 1, and ``spread``, the largest norm of a row of [P Aᵀ; A 0] by the least. Numbers are -1 or NaN where there is no
+    solution, or the cone program has more than 2000 unknowns and rows. ``binding`` counts the active rows of each constraint.
     """
 
     info: SolveInfo

@@ -25,6 +25,7 @@ from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 _DEPENDENT: Final = 1e-12
 _FLAT: Final = 1e-13
 _HELD: Final = 1e-9  # d of a row of a curved cone that counts as 0, and 1 - d that counts as 0
+_SEEN: Final = 1e-9  # of a direction of length 1: what of it must be seen
 _PIVOT: Final = 0.5  # of the largest entry of a row: what may be its pivot
 
 
@@ -33,23 +34,26 @@ class Geometry:
     """``active`` marks the rows (m) that hold the solution, of a cone its rows if any combination of them does; ``rank`` is
     the number of independent rows with d = 0, ``dependent`` of those that follow from others.
 
-    ``free`` is the number of directions left; ``flat`` (n, k) a basis of those without curvature. ``curvature`` is the least along
-    the directions that are left, inf where there is none; ``angle`` the least singular value of the held rows, each of length 1,
-    1 where there is none; ``spread`` the largest norm of a row of [P Aᵀ; A 0] by the least.
+    ``free`` is the number of directions left, ``flat`` that of those without curvature, ``seen`` and ``seen_flat`` how many of each
+    move what is looked at. ``curvature`` is the least of the others, inf where there is none; ``angle`` the least singular value
+    of the independent rows, each of length 1, 1 where there is none; ``spread`` the largest norm of a row of [P Aᵀ; A 0] by the
+    least.
     """
 
     active: Shaped[Bool, " m"]
     rank: int
     dependent: int
     free: int
-    flat: Shaped[Float64, "n k"]
+    flat: int
+    seen: int
+    seen_flat: int
     curvature: float
     angle: float
     spread: float
 
     @staticmethod
-    def at(program: ConeProgram, s: Shaped[Float64, " m"], z: Shaped[Float64, " m"]) -> Geometry:
-        """That of a solution with slacks s and multipliers z."""
+    def at(program: ConeProgram, s: Shaped[Float64, " m"], z: Shaped[Float64, " m"], looks: Shaped[Float64, "k n"]) -> Geometry:
+        """That of a solution with slacks s and multipliers z, of which ``looks`` x is looked at."""
         P, A = program.P.toarray(), program.A.toarray()
         active, G, curved = _held_rows(program, A, s, z)
         pivots, columns = independent(G, np.diag(P))
@@ -67,8 +71,10 @@ class Geometry:
             rank=len(pivots),
             dependent=len(G) - len(pivots),
             free=len(others),
-            flat=Z @ flat,
-            curvature=0.0 if flat.shape[1] else _least_curvature(H, Z),
+            flat=flat.shape[1],
+            seen=_dimensions(looks, Z),
+            seen_flat=_dimensions(looks, Z @ flat),
+            curvature=_least_curvature(H, Z, flat.shape[1]),
             angle=_angle(G[pivots]),
             spread=_spread(np.abs(P), np.abs(A)),
         )
@@ -137,9 +143,18 @@ def _flat_directions(H: Shaped[Float64, "f f"], terms: Shaped[Float64, " f"]) ->
     return found
 
 
-def _least_curvature(H: Float64, Z: Float64) -> float:
-    """The least of dᵀHd / |Zd|²."""
-    return float(max(la.eigh(H, Z.T @ Z, eigvals_only=True)[0], 0.0)) if len(H) else np.inf
+def _least_curvature(H: Float64, Z: Float64, flat: int) -> float:
+    """The least of dᵀHd / |Zd|² but for the ``flat`` ones, which are zero."""
+    if len(H) == flat:
+        return np.inf
+    return float(max(la.eigh(H, Z.T @ Z, eigvals_only=True, subset_by_index=[flat, flat])[0], 0.0))
+
+
+def _dimensions(looks: Float64, Z: Float64) -> int:
+    """How many dimensions the image of span(Z) has."""
+    if not Z.size or not looks.size:
+        return 0
+    return int(np.linalg.matrix_rank(looks @ np.linalg.qr(Z)[0], tol=_SEEN))
 
 
 def _angle(rows: Shaped[Float64, "k n"]) -> float:
