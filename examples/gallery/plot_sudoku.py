@@ -1,0 +1,92 @@
+"""
+Learning the rules of sudoku
+============================
+
+A network sees puzzles and their solutions, and nobody tells it the rules. The rules of 4 × 4 sudoku are
+linear equations A z = b in the 64 indicators z of "this cell holds this digit", so a linear program can
+play once it knows A: it is learned by gradients through the solution (Amos and Kolter, *OptNet*, 2017).
+"""
+
+# %%
+import itertools
+
+import cvxpy as cp
+import matplotlib.pyplot as plt
+import torch
+
+from cvxpylayers.torch import CvxpyLayer
+
+# %%
+# All 288 grids, as indicators of shape (row, column, digit), and puzzles that hide half of the cells
+rows = list(itertools.permutations(range(4)))
+grids = [
+    grid
+    for grid in itertools.product(rows, repeat=4)
+    if all(len(set(column)) == 4 for column in zip(*grid, strict=True))
+    and all(len({*grid[r][c : c + 2], *grid[r + 1][c : c + 2]}) == 4 for r in (0, 2) for c in (0, 2))
+]
+solutions = torch.nn.functional.one_hot(torch.tensor(grids), 4).float()
+torch.manual_seed(0)
+solutions = solutions[torch.randperm(len(solutions))]
+clues = solutions * (torch.rand(len(solutions), 4, 4, 1) < 0.6)
+train, test = slice(0, 200), slice(200, 288)
+print(f"{len(grids)} grids, {clues[test].sum((1, 2, 3)).mean():.1f} clues of 16 cells on average")
+
+# %%
+# The problem, stated once. Clues enter the objective; the small quadratic term makes the solution unique and
+# smooth in A. The right-hand side is A z₀ of a learned z₀, so that the equations always have a solution.
+z, clue = cp.Variable(64, nonneg=True), cp.Parameter(64)
+A, b = cp.Parameter((40, 64)), cp.Parameter(40)
+problem = cp.Problem(cp.Minimize(0.05 * cp.sum_squares(z) - clue @ z), [A @ z == b])
+layer = CvxpyLayer(problem, [clue, A, b], [z])
+
+rules = torch.nn.Parameter(torch.rand(40, 64))
+inside = torch.nn.Parameter(torch.zeros(64))
+
+
+def play(clues: torch.Tensor) -> torch.Tensor:
+    """Indicators (B, 4, 4, 4) of the digits that follow from the clues under the rules learned so far."""
+    (z,) = layer(clues.flatten(1), rules, rules @ inside.exp())
+    return z.reshape(clues.shape)
+
+
+# %%
+# The learning loop: batches of 50 puzzles, squared error of the indicators.
+optimizer = torch.optim.Adam([rules, inside], lr=0.05)
+history = []
+for _ in range(80):
+    for start in range(0, 200, 50):
+        part = slice(start, start + 50)
+        loss = (play(clues[part]) - solutions[part]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        wrong = (play(clues[test]).argmax(-1) != solutions[test].argmax(-1)).float().mean()
+    history.append(100 * wrong.item())
+print(f"wrong cells on puzzles never seen: {history[0]:.1f} % after one epoch, {history[-1]:.1f} % at the end")
+assert history[-1] < 5
+
+# %%
+# A puzzle never seen, played with the learned rules. Black digits are clues, blue ones the layer's answers
+# (red where wrong). A few puzzles have more than one solution, so that no player is right on all of them.
+plt.style.use("petroff10")
+figure, (curve, board) = plt.subplots(1, 2, figsize=(8.4, 3.8), layout="constrained", width_ratios=[3, 2])
+curve.plot(range(1, 81), history, lw=2.5)
+curve.set(xlabel="epoch", ylabel="wrong cells on new puzzles, %", ylim=(0, None))
+with torch.no_grad():
+    certainty, digits = play(clues[test])[0].max(-1)
+given, right = clues[test][0].sum(-1) > 0, digits == solutions[test][0].argmax(-1)
+board.imshow(torch.where(given, torch.nan, certainty), cmap="Blues", vmin=0, vmax=2)
+for r, c in itertools.product(range(4), range(4)):
+    color = "k" if given[r, c] else "tab:blue" if right[r, c] else "tab:red"
+    weight = "bold" if given[r, c] else "normal"
+    digit = digits[r, c].item() + 1
+    board.text(c, r, digit, ha="center", va="center", fontsize=20, color=color, weight=weight)
+for line in range(5):
+    width = 2.5 if line % 2 == 0 else 0.8
+    board.axhline(line - 0.5, color="k", lw=width)
+    board.axvline(line - 0.5, color="k", lw=width)
+board.set(title="a new puzzle: clues black, answers blue")
+board.axis("off")
+plt.show()
