@@ -98,7 +98,7 @@ assert quality["weights of a network"] > quality["one weight"] + 0.1 > quality["
 # The right half of the picture, which neither of them has seen. Decibels are the peak signal-to-noise ratio:
 # higher is better.
 with torch.no_grad():
-    pictures["where the network smooths"] = assembled(model.weights(patches(noisy[:, right])).mean(1)).log()
+    pictures["where it smooths"] = assembled(model.weights(patches(noisy[:, right])).mean(1)).log()
 figure, axes = plt.subplots(1, 5, figsize=(10, 4.6), layout="constrained")
 for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
     if "smooths" in name:
