@@ -1,10 +1,11 @@
 """
-Learning to cluster with a semidefinite relaxation
-==================================================
+Clustering with a semidefinite relaxation
+=========================================
 
-To split points into two groups by pairwise similarities is a hard problem, and its semidefinite relaxation
-is an easy one: a matrix X with entries near 1 for pairs that belong together, near -1 for the others. Which
-features make points similar is learned from examples of right groups, through the relaxation.
+To split points into two groups by pairwise similarities is a hard problem, and its semidefinite
+relaxation is an easy one: a matrix X with entries near 1 for pairs that belong together, near
+-1 for the others. Which features make points similar is learned from examples of right groups,
+through the relaxation.
 """
 
 # %%
@@ -22,8 +23,8 @@ problem = cp.Problem(cp.Maximize(cp.sum(cp.multiply(similarity, X))), [cp.diag(X
 layer = CvxpyLayer(problem, [similarity], [X])
 
 # %%
-# Sets of twelve points with six features each. The first two tell the groups apart; the rest is noise, some
-# of it loud.
+# Sets of twelve points with six features each. The first two tell the groups apart; the rest is
+# noise, some of it loud.
 signal = torch.tensor([1.5, 1.0, 0.0, 0.0, 0.0, 0.0])
 loud = torch.tensor([1.0, 1.0, 4.0, 3.0, 1.0, 2.0])
 
@@ -61,19 +62,19 @@ for _ in range(6):
         optimizer.step()
 learned = log_weights.detach()
 shares = [right(relaxed(weights, test[0]), test[1]) for weights in (torch.zeros(6), learned)]
-print(
-    f"new points in the right group: {shares[0]:.0f} % with equal weights, {shares[1]:.0f} % with learned ones"
-)
-assert shares[1] > 85 > 75 > shares[0]
+before, after = shares
+print(f"in the right group: {before:.0f} % with equal weights, {after:.0f} % with learned ones")
+assert after > 85 > 75 > before
 
 # %%
-# What a feature counts, its weight times its size, and one new set, sorted by the true groups: the relaxed
-# matrices before and after, and the truth.
+# What a feature counts, its weight times its size, and one new set, sorted by the true groups:
+# the relaxed matrices before and after, and the truth.
 plt.style.use("petroff10")
-figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained", width_ratios=[1.3, 1, 1, 1])
-for k, (name, weights) in enumerate({"equal weights": torch.ones(6), "learned": learned.exp()}.items()):
+figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
+for k, weights in enumerate((torch.ones(6), learned.exp())):
+    name = ("equal weights", "learned")[k]
     axes[0].bar(torch.arange(6) + 0.38 * (k - 0.5), weights * loud, width=0.38, label=name)
-axes[0].set(xlabel="feature; 0 and 1 tell the groups apart", ylabel="weight × size", xticks=range(6))
+axes[0].set(xlabel="feature; 0 and 1 tell the groups apart", ylabel="weight × size")
 axes[0].legend(frameon=False)
 points, groups = test[0][7:8], test[1][7]
 order = groups.argsort()

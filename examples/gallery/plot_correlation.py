@@ -1,15 +1,16 @@
 """
-The nearest correlation matrix
-==============================
+Nearest correlation matrix
+==========================
 
-Correlations that are estimated pair by pair, each from the days on which both prices are known, need not
-form a correlation matrix: it may have negative eigenvalues. The nearest one that does is a semidefinite
-program. Here entries have weights, since some are known better than others, and how the weight should grow
-with the number of common days is learned on real prices with NumPy alone.
+Correlations that are estimated pair by pair, each from the days on which both prices are known,
+need not form a correlation matrix: there may be negative eigenvalues. The nearest correlation
+matrix solves a semidefinite program. Here entries have weights, since some are known better
+than others, and how a weight should grow with the number of common days is learned on real
+prices, with NumPy alone.
 """
 
 # %%
-import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import cvxpy as cp
@@ -19,10 +20,10 @@ import numpy as np
 from cvxpylayers.numpy import CvxpyLayer
 
 # %%
-# Daily returns of 12 large companies, from the files of skfolio. In 60 stretches of half a year, most prices
-# are hidden at random, of some companies more than of others.
-path = Path(importlib.util.find_spec("skfolio").origin).parent / "datasets" / "data" / "sp500_dataset.csv.gz"
-prices = np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(1, 13))
+# Daily returns of 12 large companies, from the files of skfolio. In 60 stretches of half a year,
+# most prices are hidden at random, of some companies more than of others.
+file = Path(find_spec("skfolio").origin).parent / "datasets/data/sp500_dataset.csv.gz"
+prices = np.genfromtxt(file, delimiter=",", skip_header=1, usecols=range(1, 13))
 n, count, length = 12, 60, 126
 returns = np.diff(np.log(prices), axis=0)[: count * length].reshape(count, length, n)
 rng = np.random.default_rng(0)
@@ -38,11 +39,13 @@ def correlations(known: np.ndarray) -> np.ndarray:
 
 full, rough = correlations(np.ones_like(known)), correlations(known)
 common = np.einsum("bti,btj->bij", known, known, dtype=float)
-print(f"{np.mean(np.linalg.eigvalsh(rough)[:, 0] < 0) * 100:.0f} % of the matrices have a negative eigenvalue")
+negative = 100 * np.mean(np.linalg.eigvalsh(rough)[:, 0] < 0)
+print(f"{negative:.0f} % of the matrices have a negative eigenvalue")
 
 # %%
-# The problem, once: nearest in a weighted norm, unit diagonal, positive semidefinite. Weight times
-# correlation is one parameter of its own, as a product of two parameters is not affine in them.
+# The problem, once: nearest in a weighted norm, unit diagonal, positive semidefinite. Weight
+# times correlation is one parameter of its own, as a product of two parameters is not affine in
+# them.
 X = cp.Variable((n, n), PSD=True)
 root, product = cp.Parameter((n, n), nonneg=True), cp.Parameter((n, n))
 nearest = cp.Problem(cp.Minimize(cp.sum_squares(cp.multiply(root, X) - product)), [cp.diag(X) == 1])
@@ -50,11 +53,12 @@ layer = CvxpyLayer(nearest, [root, product], [X])
 
 
 def error(exponent: float) -> tuple[float, float, np.ndarray]:
-    """Mean squared error, its derivative, and the matrices, for weights (common days) ** exponent."""
+    """Error, its derivative, and the matrices, for weights (common days) ** exponent."""
     roots = (np.maximum(common, 0.5) / length) ** (exponent / 2)
     (repaired,), pull = layer.vjp(roots, roots * rough)
     slope_roots, slope_products = pull(2 * (repaired - full) / repaired.size)
-    slope = (slope_roots + slope_products * rough) * roots * np.log(np.maximum(common, 0.5) / length) / 2
+    spread = np.log(np.maximum(common, 0.5) / length) / 2
+    slope = (slope_roots + slope_products * rough) * roots * spread
     return np.mean((repaired - full) ** 2), slope.sum(), repaired
 
 
@@ -69,23 +73,24 @@ for _ in range(16):
     path.append((exponent, value))
     exponent -= 150 * slope
 raw = np.mean((rough - full) ** 2)
-print(f"mean squared error: {raw:.4f} as estimated, {path[0][1]:.4f} nearest, {path[-1][1]:.4f} with weights")
+print(f"mean squared error: {raw:.4f} estimated, {path[0][1]:.4f} nearest, {value:.4f} weighted")
 assert path[-1][1] < 0.95 * path[0][1] < 0.75 * raw
 
 # %%
-# One of the matrices: what was estimated pair by pair has impossible patterns, which the nearest correlation
-# matrix cannot have.
+# One of the matrices: what was estimated pair by pair has impossible patterns, which the nearest
+# correlation matrix cannot have.
 plt.style.use("petroff10")
-figure, (curve, *axes) = plt.subplots(1, 4, figsize=(12, 3), layout="constrained", width_ratios=[1.4, 1, 1, 1])
+figure, (curve, *axes) = plt.subplots(
+    1, 4, figsize=(12, 3), layout="constrained", width_ratios=[1.4, 1, 1, 1]
+)
 grid = np.linspace(0, 4, 13)
 curve.plot(grid, [error(g)[0] for g in grid], lw=2.5)
 curve.plot(*np.transpose(path), "o", color="C1", label="steps of learning")
 curve.set(xlabel="weights: common days to the power of", ylabel="mean squared error")
 curve.legend(frameon=False)
 one = np.linalg.eigvalsh(rough)[:, 0].argmin()
-for axis, (name, matrix) in zip(
-    axes, {"all days": full, "pair by pair": rough, "repaired": repaired}.items(), strict=True
-):
+shown = {"all days": full, "pair by pair": rough, "repaired": repaired}
+for axis, (name, matrix) in zip(axes, shown.items(), strict=True):
     image = axis.imshow(matrix[one], cmap="PuOr", vmin=-1, vmax=1)
     least = np.linalg.eigvalsh(matrix[one])[0]
     axis.set(title=f"{name}\nleast eigenvalue {least.round(2) + 0:.2f}", xticks=[], yticks=[])

@@ -1,10 +1,10 @@
 """
-Data poisoning: gradients with respect to the training data
-===========================================================
+Data poisoning
+==============
 
-How much can somebody who moves a few training points harm a classifier? Logistic regression is a convex
-problem of its data, and as a layer it has a gradient with respect to every point: the attacker climbs it.
-The same gradients tell a defender which points matter.
+How much can somebody who moves a few training points harm a classifier? Logistic regression is
+a convex problem of its data, and as a layer it has a gradient with respect to every point: the
+attacker climbs it. The same gradients tell a defender which points matter.
 """
 
 # %%
@@ -29,10 +29,12 @@ points, labels = draw(40)
 test_points, test_labels = draw(1000)
 
 # %%
-# The problem, once: training is the layer. Its parameters are the points, its solution the classifier.
+# The problem, once: training is the layer. Its parameters are the points, its solution the
+# classifier.
 w, bias, X = cp.Variable(2), cp.Variable(), cp.Parameter((40, 2))
 losses = cp.logistic(cp.multiply(-labels.numpy(), X @ w + bias))
-layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum(losses) / 40 + 0.02 * cp.sum_squares(w))), [X], [w, bias])
+training = cp.Problem(cp.Minimize(cp.sum(losses) / 40 + 0.02 * cp.sum_squares(w)))
+layer = CvxpyLayer(training, [X], [w, bias])
 
 
 def test_loss(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,8 +45,8 @@ def test_loss(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 # %%
-# The attack: three points of 40, chosen as those with the largest gradients, may move by up to r. All budgets
-# r are one batch; so are random moves of the same lengths, for comparison.
+# The attack: three points of 40, chosen as those with the largest gradients, may move by up to r.
+# All budgets r are one batch; so are random moves of the same lengths, for comparison.
 budgets = torch.linspace(0, 6, 13)
 clean = points.clone().requires_grad_()
 test_loss(clean[None])[0].sum().backward()
@@ -61,10 +63,10 @@ for _ in range(40):
     moves.requires_grad_()
     loss, _ = test_loss(poisoned(moves))
     (gradient,) = torch.autograd.grad(loss.sum(), moves)
-    step = moves.detach() + 0.15 * budgets[:, None, None] * gradient / gradient.norm(
-        dim=-1, keepdim=True
-    ).clamp(min=1e-9)
-    moves = step * (budgets[:, None, None] / step.norm(dim=-1, keepdim=True).clamp(min=1e-9)).clamp(max=1)
+    direction = torch.nn.functional.normalize(gradient, dim=-1)
+    step = moves.detach() + 0.15 * budgets[:, None, None] * direction
+    length = step.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    moves = step * (budgets[:, None, None] / length).clamp(max=1)
 
 # %%
 # Random moves of the same lengths hardly matter; those along the gradient do.
@@ -74,7 +76,7 @@ with torch.no_grad():
     _, shaken = test_loss(poisoned((directions * budgets[:, None, None]).flatten(0, 1)))
     classifiers = layer(poisoned(moves))
 shaken = shaken.reshape(200, 13).mean(0)
-print(f"right on test points: {attacked[0]:.0f} %; attacked {attacked[-1]:.0f} %, at random {shaken[-1]:.0f} %")
+print(f"right: {attacked[0]:.0f} %, attacked {attacked[-1]:.0f} %, at random {shaken[-1]:.0f} %")
 assert attacked[-1] < shaken[-1] - 10
 
 plt.style.use("petroff10")
@@ -90,9 +92,8 @@ for start, move in zip(points[chosen], moves[-1], strict=True):
 for k, style in ((0, "k-"), (-1, "k--")):
     w, bias = classifiers[0][k], classifiers[1][k]
     along = torch.linspace(-9, 9, 2)[:, None] * torch.stack([-w[1], w[0]]) / w.norm()
-    plane.plot(
-        *(along - bias * w / w.square().sum()).T, style, label="before" if k == 0 else "after the attack"
-    )
+    label = "before" if k == 0 else "after the attack"
+    plane.plot(*(along - bias * w / w.square().sum()).T, style, label=label)
 plane.set(xlim=(-8, 8), ylim=(-7, 7), xlabel="first feature", ylabel="second feature")
 plane.legend(frameon=False, title="decision boundary")
 plt.show()

@@ -1,11 +1,11 @@
 """
-Denoising with learned total variation
-======================================
+Total variation denoising
+=========================
 
-Total variation denoising looks for the picture nearest to the noisy one whose neighbouring pixels differ
-little. How little, a weight decides. First one weight for all pairs of neighbours is learned by gradients
-through the solution; then a small network reads the noisy picture and gives every pair a weight of its own,
-low where it sees an edge.
+Total variation denoising looks for the picture nearest to the noisy one whose neighbouring
+pixels differ little. How little, a weight decides. First one weight for all pairs of neighbours
+is learned by gradients through the solution; then a small network reads the noisy picture and
+gives every pair a weight of its own, low where it sees detail.
 """
 
 # %%
@@ -18,8 +18,8 @@ from matplotlib import cbook
 from cvxpylayers.torch import CvxpyLayer
 
 # %%
-# A magnetic resonance image of a head, which ships with matplotlib. The left half trains, the right half
-# tests.
+# A magnetic resonance image of a head, which ships with matplotlib. The left half trains, the
+# right half tests.
 raw = np.frombuffer(cbook.get_sample_data("s1045.ima.gz").read(), np.uint16).reshape(256, 256)
 clean = torch.tensor(raw / raw.max()).float().sqrt().reshape(128, 2, 128, 2).mean((1, 3))[:, 8:120]
 torch.manual_seed(0)
@@ -27,8 +27,8 @@ noisy = clean + 0.1 * torch.randn(clean.shape)
 left, right = slice(0, 56), slice(56, 112)
 
 # %%
-# The problem, once, for patches of 8 × 8 pixels. Its parameters are the patch and the weights of its pairs of
-# neighbours.
+# The problem, once, for patches of 8 × 8 pixels. Its parameters are the patch and the weights of
+# its pairs of neighbours.
 x, patch = cp.Variable((8, 8)), cp.Parameter((8, 8))
 below, beside = cp.Parameter((7, 8), nonneg=True), cp.Parameter((8, 7), nonneg=True)
 down = cp.multiply(below, cp.abs(cp.diff(x, axis=0)))
@@ -43,14 +43,15 @@ def patches(picture: torch.Tensor) -> torch.Tensor:
 
 
 class Denoiser(torch.nn.Module):
-    """Patches (B, 8, 8) → denoised patches, with one weight for all pairs or with those of a small network."""
+    """Patches (B, 8, 8) → denoised ones, with one weight or with those of a small network."""
 
     def __init__(self, adaptive: bool) -> None:
         super().__init__()
         self.log_weight = torch.nn.Parameter(torch.tensor(-3.0))
         layers = []
         for channels in ((1, 12), (12, 12), (12, 2)):
-            layers += [torch.nn.Conv2d(*channels, 3, padding=1, padding_mode="replicate"), torch.nn.ReLU()]
+            layers.append(torch.nn.Conv2d(*channels, 3, padding=1, padding_mode="replicate"))
+            layers.append(torch.nn.ReLU())
         self.network = torch.nn.Sequential(*layers[:-1]) if adaptive else None
 
     def weights(self, noisy: torch.Tensor) -> torch.Tensor:
@@ -66,11 +67,8 @@ class Denoiser(torch.nn.Module):
 # Both are trained alike; overlapping patches are averaged to a picture.
 def assembled(pieces: torch.Tensor) -> torch.Tensor:
     """The picture (128, 56) whose patches (B, 8, 8) are these, in the mean where they overlap."""
-    total, count = (
-        torch.nn.functional.fold(part.flatten(1).T, (128, 56), 8, stride=4)
-        for part in (pieces, torch.ones_like(pieces))
-    )
-    return (total / count)[0]
+    fold = torch.nn.Fold((128, 56), 8, stride=4)
+    return (fold(pieces.flatten(1).T) / fold(torch.ones_like(pieces).flatten(1).T))[0]
 
 
 pictures = {"clean": clean[:, right], "noisy": noisy[:, right]}
@@ -95,8 +93,8 @@ for name in ("noisy", "one weight", "weights of a network"):
 assert quality["weights of a network"] > quality["one weight"] + 0.1 > quality["noisy"] + 3
 
 # %%
-# The right half of the picture, which neither of them has seen. Decibels are the peak signal-to-noise ratio:
-# higher is better.
+# The right half of the picture, which neither of them has seen. Decibels are the peak
+# signal-to-noise ratio: higher is better.
 with torch.no_grad():
     pictures["where it smooths"] = assembled(model.weights(patches(noisy[:, right])).mean(1)).log()
 figure, axes = plt.subplots(1, 5, figsize=(10, 4.6), layout="constrained")
@@ -105,6 +103,7 @@ for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
         axis.imshow(picture, cmap="cividis")
     else:
         axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
-    axis.set_title(f"{name}\n{quality[name]:.1f} dB" if name in quality else f"{name}\n", fontsize=11)
+    note = f"{quality[name]:.1f} dB" if name in quality else ""
+    axis.set_title(f"{name}\n{note}", fontsize=11)
     axis.axis("off")
 plt.show()

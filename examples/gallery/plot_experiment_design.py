@@ -1,11 +1,12 @@
 """
-Experiment design: where to measure a curve
-===========================================
+Experiment design
+=================
 
-A polynomial of degree three is to be fitted to a few expensive measurements. D-optimal design chooses how
-often to measure at each of some places, so that the ellipsoid of confidence is small: a determinant to
-maximize under weights. The places themselves are parameters of the layer and follow its gradient, in JAX,
-from eight random starts at once. Theory knows where they should end: at ±1 and ±1/√5.
+A polynomial of degree three is to be fitted to a few expensive measurements. D-optimal design
+chooses how often to measure at each of some places, so that the ellipsoid of confidence is
+small: a determinant to maximize under weights. The places themselves are parameters of the
+layer and follow its gradient, in JAX, from eight random starts at once. Theory knows where they
+should end: at ±1 and ±1/√5.
 """
 
 # %%
@@ -18,14 +19,13 @@ import optax
 from cvxpylayers.jax import CvxpyLayer
 
 # %%
-# The problem, once. A place t brings the information v vᵀ, where v are the values of the first four Legendre
-# polynomials at t, and a design their weighted sum.
+# The problem, once. A place t brings the information v vᵀ, where v are the values of the first
+# four Legendre polynomials at t, and a design their weighted sum.
 places = 7
 weights, measured = cp.Variable(places, nonneg=True), cp.Parameter((places, 16))
 information = cp.reshape(weights @ measured, (4, 4), order="C")
-layer = CvxpyLayer(
-    cp.Problem(cp.Maximize(cp.log_det(information)), [cp.sum(weights) == 1]), [measured], [weights]
-)
+problem = cp.Problem(cp.Maximize(cp.log_det(information)), [cp.sum(weights) == 1])
+layer = CvxpyLayer(problem, [measured], [weights])
 
 
 def design(t: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -58,20 +58,15 @@ print(f"largest distance of a place in use from theory: {off:.0e}")
 assert off < 2e-3
 
 # %%
-# The places of all eight designs on their way, each as large as its weight. Those that start badly placed
-# lose their weight, and the rest ends on the dashed lines of theory.
+# The places of all eight designs on their way, each as large as its weight. Those that start
+# badly placed lose their weight, and the rest ends on the dashed lines of theory.
 plt.style.use("petroff10")
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 color = [f"C{k}" for k in range(8) for _ in range(places)]
 for k in range(0, 100, 2):
     then, weights_then = path[k]
-    axes.scatter(
-        [k] * 8 * places,
-        then.ravel(),
-        s=150 * jnp.where(weights_then > 0.01, weights_then, 0).ravel(),
-        c=color,
-        lw=0,
-    )
+    sizes = 150 * jnp.where(weights_then > 0.01, weights_then, 0).ravel()
+    axes.scatter([k] * 8 * places, then.ravel(), s=sizes, c=color, lw=0)
 for line in theory:
     axes.axhline(line, color="k", lw=0.8, ls="--")
 axes.set(xlabel="step of learning", ylabel="where to measure")

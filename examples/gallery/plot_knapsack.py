@@ -1,11 +1,11 @@
 """
-How smooth should a gradient be?
+Knapsack with smoothed gradients
 ================================
 
-A budget is spent on the items of best value, and values are predicted. The best choice jumps when
-predictions change, so exact gradients are zero nearly everywhere. Smoothed ones see the jumps from some
-distance, which is the option ``smoothing``: too little, and nothing is seen; too much, and everything looks
-alike. This example trains one model for each amount.
+A budget is spent on the items of best value, and values are predicted. The best choice jumps
+when predictions change, so exact gradients are zero nearly everywhere. Smoothed ones see the
+jumps from some distance, which is the option ``smoothing``: too little, and nothing is seen;
+too much, and everything looks alike. This example trains one model for each amount.
 """
 
 # %%
@@ -32,7 +32,8 @@ influence = (torch.rand(features, items) < 0.5).double()
 def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (count, 5) and values (count, items)."""
     z = torch.randn(count, features, dtype=torch.float64)
-    return z, ((z @ influence / features**0.5 + 3) / 3) ** 6 * (0.75 + 0.5 * torch.rand(count, items))
+    luck = 0.75 + 0.5 * torch.rand(count, items)
+    return z, ((z @ influence / features**0.5 + 3) / 3) ** 6 * luck
 
 
 train, test = draw(300), draw(1000)
@@ -49,7 +50,8 @@ def trained(smoothing: float | None) -> float:
             if smoothing is None:
                 loss = (model(z) - true).square().mean()
             else:
-                loss = -(layer(model(z), solver_args={"smoothing": smoothing})[0] * true).sum(-1).mean()
+                (taken,) = layer(model(z), solver_args={"smoothing": smoothing})
+                loss = -(taken * true).sum(-1).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -58,8 +60,8 @@ def trained(smoothing: float | None) -> float:
 
 
 # %%
-# The regret of each. There is a wide valley of good choices, below what is reached by training for small
-# errors.
+# What each loses. There is a wide valley of good choices, below what is reached by training for
+# small errors.
 amounts = [10.0**k for k in (-5, -4, -3, -2, -1, 0, 1)]
 regrets, errors = [trained(s) for s in amounts], trained(None)
 best = min(regrets)

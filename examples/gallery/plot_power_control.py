@@ -1,10 +1,10 @@
 """
-Where to put the transmitters: a geometric program
-==================================================
+Geometric program: power control
+================================
 
-Transmitters share a frequency and disturb each other. The powers with which the worst receiver hears best
-solve a geometric program. As a layer it says how well that goes for any places of transmitters and
-receivers, and its gradient moves the transmitters.
+Transmitters share a frequency and disturb each other. The powers with which the worst receiver
+hears best solve a geometric program. As a layer it says how well that goes for any places of
+transmitters and receivers, and its gradient moves the transmitters.
 """
 
 # %%
@@ -15,15 +15,14 @@ import torch
 from cvxpylayers.torch import CvxpyLayer
 
 # %%
-# The problem, once, with ``gp=True``: gains multiply powers, and everything is positive. At most 1 of power,
-# noise of 0.01.
+# The problem, once, with ``gp=True``: gains multiply powers, and everything is positive. At most
+# 1 of power, noise of 0.01.
 n = 4
 power, ratio, gain = cp.Variable(n, pos=True), cp.Variable(pos=True), cp.Parameter((n, n), pos=True)
-heard = [
-    ratio * (0.01 + sum(gain[i, j] * power[j] for j in range(n) if j != i)) / (gain[i, i] * power[i]) <= 1
-    for i in range(n)
-]
-layer = CvxpyLayer(cp.Problem(cp.Maximize(ratio), [*heard, power <= 1]), [gain], [ratio, power], gp=True)
+disturbance = [0.01 + sum(gain[i, j] * power[j] for j in range(n) if j != i) for i in range(n)]
+heard = [ratio * disturbance[i] <= gain[i, i] * power[i] for i in range(n)]
+problem = cp.Problem(cp.Maximize(ratio), [*heard, power <= 1])
+layer = CvxpyLayer(problem, [gain], [ratio, power], gp=True)
 
 
 def worst_ratio(places: torch.Tensor, receivers: torch.Tensor) -> torch.Tensor:
@@ -50,7 +49,8 @@ for _ in range(80):
     path.append(places.detach().clone())
 
 # %%
-# A thousand new sets of receivers. The centres, of which the layer was not told, are what to compare with.
+# A thousand new sets of receivers. The centres, of which the layer was not told, are what to
+# compare with.
 with torch.no_grad():
     found = {
         name: worst_ratio(p, new)
@@ -61,8 +61,8 @@ for name, ratios in found.items():
 assert found["learned"].mean() > found["in the centres"].mean()
 
 # %%
-# The ways of the transmitters, from the middle to the stars, among the receivers, and how the worst receiver
-# hears.
+# The ways of the transmitters, from the middle to the stars, among the receivers, and how the
+# worst receiver hears.
 plt.style.use("petroff10")
 figure, (plane, bars) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 ways = torch.stack(path)
@@ -72,7 +72,8 @@ for k in range(n):
     plane.plot(*ways[-1, k], "*", color=f"C{k}", mec="k", ms=16)
 plane.set(xlabel="x", ylabel="y", aspect="equal")
 for k, name in enumerate(("start", "learned")):
-    bars.hist(found[name], bins=torch.arange(-20, 31).tolist(), alpha=0.7, color=("0.5", "C0")[k], label=name)
-bars.set(xlabel="signal over noise and disturbance\nof the worst receiver, dB", ylabel="sets of receivers")
+    color = ("0.5", "C0")[k]
+    bars.hist(found[name], bins=range(-20, 31), alpha=0.7, color=color, label=name)
+bars.set(xlabel="signal over noise of the worst receiver, dB", ylabel="sets of receivers")
 bars.legend(frameon=False)
 plt.show()

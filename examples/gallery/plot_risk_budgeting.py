@@ -2,14 +2,14 @@
 Risk budgeting
 ==============
 
-A risk budget says which share of a portfolio's variance each asset may cause. The weights that keep it
-solve a convex problem, so that a layer turns budgets into weights, and budgets can be learned. Here a fund
-keeps its budgets secret, and they are found from its daily returns, by gradients through the portfolios of
-thirty years.
+A risk budget says which share of a portfolio's variance each asset may cause. The weights that
+keep it solve a convex problem, so that a layer turns budgets into weights, and budgets can be
+learned. Here a fund keeps its budgets secret, and they are found from its daily returns, by
+gradients through the portfolios of thirty years.
 """
 
 # %%
-import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import cvxpy as cp
@@ -20,10 +20,10 @@ import torch
 from cvxpylayers.torch import CvxpyLayer
 
 # %%
-# Closing prices since 1990, from the files of skfolio; quarters, and the covariance of the two years before
-# each
-folder = Path(importlib.util.find_spec("skfolio").origin).parent / "datasets" / "data"
-prices = np.genfromtxt(folder / "sp500_dataset.csv.gz", delimiter=",", skip_header=1, usecols=range(1, 21))
+# Closing prices since 1990, from the files of skfolio; quarters, and the covariance of the two
+# years before each
+file = Path(find_spec("skfolio").origin).parent / "datasets/data/sp500_dataset.csv.gz"
+prices = np.genfromtxt(file, delimiter=",", skip_header=1, usecols=range(1, 21))
 returns = torch.tensor(prices[1:] / prices[:-1] - 1)
 starts = range(500, len(returns) - 62, 63)
 covariances = 252 * torch.stack([torch.cov(returns[day - 500 : day].T) for day in starts])
@@ -39,8 +39,8 @@ for k, members in enumerate(sectors.values()):
     membership[k, members] = 1 / len(members)
 
 # %%
-# The problem, once: minimize ½ wᵀΣw - Σ bᵢ log wᵢ. Where the gradient vanishes, wᵢ (Σw)ᵢ = bᵢ: asset i causes
-# the share bᵢ of the variance.
+# The problem, once: minimize ½ wᵀΣw - Σ bᵢ log wᵢ. Where the gradient vanishes, wᵢ (Σw)ᵢ = bᵢ:
+# asset i causes the share bᵢ of the variance.
 n = 20
 w, root, budget = cp.Variable(n), cp.Parameter((n, n)), cp.Parameter(n, nonneg=True)
 problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(root @ w) - budget @ cp.log(w)))
@@ -67,8 +67,9 @@ assert off < 1e-6
 
 
 # %%
-# A fund keeps secret budgets; what is known of it are its returns of each day, with an error. Quarter by
-# quarter its weights change with the covariance, but the budgets do not, so that they can be learned.
+# A fund keeps secret budgets; what is known of it are its returns of each day, with an error.
+# Quarter by quarter its weights change with the covariance, but the budgets do not, so that they
+# can be learned.
 secret = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
 torch.manual_seed(0)
 fund = torch.einsum("btn,bn->bt", after, weights(secret)) + 0.002 * torch.randn(after.shape[:2])
@@ -89,15 +90,16 @@ assert (budgets - secret).abs().max() < 0.02
 # %%
 # Budgets while they are learned, and what the fund holds over the years to keep them.
 plt.style.use("petroff10")
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", width_ratios=[2, 3])
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 3.8), layout="constrained", width_ratios=[2, 3]
+)
 for k, (true, line) in enumerate(zip(secret, torch.stack(path_of_budgets).T, strict=True)):
     left.plot(100 * line, color=f"C{k}", lw=2.5)
     left.axhline(100 * true, color=f"C{k}", lw=1, ls="--")
 left.set(xlabel="step of learning", ylabel="share of the risk, %", ylim=(0, 50))
 held = 100 * weights(budgets.detach()) @ (membership > 0).double().T
-right.stackplot(
-    1990 + np.array(starts) / 252, held.T, labels=sectors, colors=[f"C{k}" for k in range(4)], alpha=0.85
-)
+years, colors = 1990 + np.array(starts) / 252, [f"C{k}" for k in range(4)]
+right.stackplot(years, held.T, labels=sectors, colors=colors, alpha=0.85)
 right.set(xlabel="year", ylabel="share of the wealth, %", xlim=(1992, 2022.5), ylim=(0, 100))
 right.legend(loc="lower left")
 plt.show()

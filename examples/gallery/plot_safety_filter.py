@@ -1,11 +1,12 @@
 """
-A safety filter inside reinforcement learning
-=============================================
+Safety filter in reinforcement learning
+=======================================
 
-A policy learns by trying, and what it tries may end in a crash. A *control barrier function* h(x) ≥ 0
-describes where it is safe, and a small quadratic program changes an action as little as possible so that h
-does not fall too quickly. As a layer, the filter sits inside the policy: nothing ever crashes, not even in
-the first episode, and gradients tell the policy what the filter does to its actions.
+A policy learns by trying, and what it tries may end in a crash. A *control barrier function*
+h(x) ≥ 0 describes where it is safe, and a small quadratic program changes an action as little
+as possible so that h does not fall too quickly. As a layer, the filter sits inside the policy:
+nothing ever crashes, not even in the first episode, and gradients tell the policy what the
+filter does to its actions.
 """
 
 # %%
@@ -16,14 +17,15 @@ import torch
 from cvxpylayers.torch import CvxpyLayer
 
 # %%
-# A point in the plane moves with velocity u towards the origin, past discs. Of disc k with centre c and
-# radius r, hₖ(x) = ‖x - c‖² - r², and the safe velocities are those with ∇hₖ(x)ᵀ u + α hₖ(x) ≥ 0: one linear
-# inequality each.
+# A point in the plane moves with velocity u towards the origin, past discs. Of disc k with centre
+# c and radius r, hₖ(x) = ‖x - c‖² - r², and the safe velocities are those with ∇hₖ(x)ᵀ u + α
+# hₖ(x) ≥ 0: one linear inequality each.
 centres = torch.tensor([[-1.6, 0.3], [0.0, -1.5], [1.5, 0.8], [-0.4, 1.9]])
 radii = torch.tensor([0.8, 0.7, 0.7, 0.6])
 u, wish = cp.Variable(2), cp.Parameter(2)
 slopes, margins = cp.Parameter((4, 2)), cp.Parameter(4)
-problem = cp.Problem(cp.Minimize(cp.sum_squares(u - wish)), [slopes @ u + margins >= 0, cp.abs(u) <= 1.5])
+safe = [slopes @ u + margins >= 0, cp.abs(u) <= 1.5]
+problem = cp.Problem(cp.Minimize(cp.sum_squares(u - wish)), safe)
 layer = CvxpyLayer(problem, [wish, slopes, margins], [u])
 
 
@@ -32,8 +34,10 @@ def barriers(x: torch.Tensor) -> torch.Tensor:
     return (x[:, None] - centres).square().sum(-1) - radii**2
 
 
-def episode(policy: torch.nn.Module, x: torch.Tensor, filtered: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Costs (B) of 40 steps, distance and effort, from positions (B, 2); and the positions (41, B, 2)."""
+def episode(
+    policy: torch.nn.Module, x: torch.Tensor, filtered: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Costs (B) of 40 steps from positions (B, 2), and the positions (41, B, 2)."""
     cost, path = torch.zeros(len(x)), [x]
     for _ in range(40):
         action = 1.5 * policy(x).tanh()
@@ -52,8 +56,8 @@ def starts(count: int) -> torch.Tensor:
 
 
 # %%
-# Two policies learn by gradients through their episodes: one is filtered, the other pays for being inside a
-# disc.
+# Two policies learn by gradients through their episodes: one is filtered, the other pays for
+# being inside a disc.
 histories, crashes, policies = {}, {}, {}
 for name in ("punished", "filtered"):
     torch.manual_seed(0)
@@ -69,13 +73,13 @@ for name in ("punished", "filtered"):
         optimizer.step()
         histories[name].append(cost.mean().item())
         crashes[name].append(crashes[name][-1] + int((depth > 1e-5).any(0).any(-1).sum()))
-    print(
-        f"{name}: {crashes[name][-1]} crashes in 2560 episodes, cost of the last ones {histories[name][-1]:.2f}"
-    )
+    cost = histories[name][-1]
+    print(f"{name}: {crashes[name][-1]} crashes in 2560 episodes, cost of the last ones {cost:.2f}")
 assert crashes["filtered"][-1] == 0 < crashes["punished"][-1]
 
 # %%
-# Crashes while learning, and the paths of the filtered policy before (grey) and after.
+# Crashes while learning, and paths of the policy that learned with the filter. The other crashes
+# until the end.
 plt.style.use("petroff10")
 figure, (count, plane) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 for name in crashes:

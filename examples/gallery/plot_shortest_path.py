@@ -1,11 +1,12 @@
 """
-Shortest paths with predicted costs
-===================================
+Shortest paths with the SPO+ loss
+=================================
 
-The time that each street takes has to be predicted from features such as the weather and the hour; then the
-shortest path is taken. A model that is too simple to predict well can be trained for small errors, or for
-good paths. The second is *decision-focused*: the SPO+ loss of Elmachtoub and Grigas (2022) is a convex
-bound on how much longer the chosen path is than the best one.
+The time that each street takes has to be predicted from features such as the weather and the
+hour; then the shortest path is taken. A model that is too simple to predict well can be trained
+for small errors, or for good paths. The second is *decision-focused*: the SPO+ loss of
+Elmachtoub and Grigas (2022) is a convex bound on how much longer the chosen path is than the
+best one.
 """
 
 # %%
@@ -17,7 +18,8 @@ import torch
 from cvxpylayers.torch import CvxpyLayer
 
 # %%
-# A grid of 6 × 6 crossings, from the north-west corner to the south-east one, streets going east and south
+# A grid of 6 × 6 crossings, from the north-west corner to the south-east one, streets going east
+# and south
 side = 6
 nodes = np.arange(side * side).reshape(side, side)
 east, south = np.stack([nodes[:, :-1], nodes[:, 1:]], -1), np.stack([nodes[:-1], nodes[1:]], -1)
@@ -48,7 +50,8 @@ def spo_plus(predicted: torch.Tensor, true: torch.Tensor, best: torch.Tensor) ->
 
 
 # %%
-# Costs depend on five features through a polynomial, which the linear model below cannot represent.
+# Costs depend on five features through a polynomial, which the linear model below cannot
+# represent.
 features, degree = 5, 6
 torch.manual_seed(0)
 influence = (torch.rand(features, len(streets)) < 0.5).double()
@@ -64,8 +67,8 @@ def days(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 train, test = days(400), days(1000)
 
 # %%
-# Two models are trained alike, but for the loss. What is compared is *regret*: the extra time of the paths
-# taken on new days.
+# Two models are trained alike, but for the loss. What is compared is *regret*: the extra time of
+# the paths taken on new days.
 best, best_new = layer(train[1])[0], length(test[1], test[1]).mean()
 models, regret = {}, {}
 for name in ("small errors", "good paths"):
@@ -83,7 +86,8 @@ for name in ("small errors", "good paths"):
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            regret[name].append(100 * (length(model(test[0]), test[1]).mean() / best_new - 1).item())
+            taken = length(model(test[0]), test[1]).mean()
+        regret[name].append(100 * (taken / best_new - 1).item())
     print(f"trained for {name}: paths are {regret[name][-1]:.1f} % longer than the shortest")
 assert regret["good paths"][-1] < 0.8 * regret["small errors"][-1]
 
@@ -94,19 +98,20 @@ with torch.no_grad():
     day = (times["small errors"] - times["good paths"]).argmax()
     paths = {name: layer(model(test[0][day]))[0] for name, model in models.items()}
 plt.style.use("petroff10")
-figure, (curve, town) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[5, 4])
-ends = np.stack(np.divmod(streets, side), -1)[..., ::-1] * [1, -1]  # (streets, 2 ends, 2 coordinates)
+figure, (curve, town) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+ends = np.stack(np.divmod(streets, side), -1)[..., ::-1] * [1, -1]  # two coordinates of both ends
 shade = (test[1][day] / test[1][day].max()) ** 0.5
 for street, darkness in zip(ends, shade, strict=True):
-    town.plot(*street.T, color=str(0.9 - 0.8 * darkness.item()), lw=5, solid_capstyle="round", zorder=0)
+    color = str(0.9 - 0.8 * darkness.item())
+    town.plot(*street.T, color=color, lw=5, solid_capstyle="round", zorder=0)
 for k, (name, history) in enumerate(regret.items()):
     curve.plot(range(1, 41), history, lw=2.5, label=f"trained for {name}")
     for street in ends[paths[name].numpy() > 0.5] + 0.06 * (2 * k - 1):
         town.plot(*street.T, color=f"C{k}", lw=3)
-curve.set(xlabel="epoch", ylabel="longer than the shortest path, %", ylim=(0, 2.5 * regret["small errors"][-1]))
+curve.set(xlabel="epoch", ylabel="longer than the shortest path, %", ylim=(0, 20))
 curve.legend(frameon=False)
 blue, orange, least = (t[day] for t in (*times.values(), length(test[1], test[1])))
-town.set_title(f"blue {blue:.0f} min, orange {orange:.0f} min, shortest {least:.0f} min", fontsize=11)
+town.set_title(f"blue {blue:.0f} min, orange {orange:.0f} min, shortest {least:.0f} min")
 town.set_aspect("equal")
 town.axis("off")
 plt.show()

@@ -1,10 +1,11 @@
 """
-Learning the rules of sudoku
-============================
+Sudoku
+======
 
-A network sees puzzles and their solutions, and nobody tells it the rules. The rules of 4 × 4 sudoku are
-linear equations A z = b in the 64 indicators z of "this cell holds this digit", so a linear program can
-play once it knows A: it is learned by gradients through the solution (Amos and Kolter, *OptNet*, 2017).
+A network sees puzzles and their solutions, and nobody tells it the rules. The rules of 4 × 4
+sudoku are linear equations A z = b in the 64 indicators z of "this cell holds this digit", so a
+linear program can play once it knows A: it is learned by gradients through the solution (Amos
+and Kolter, *OptNet*, 2017).
 """
 
 # %%
@@ -17,16 +18,12 @@ import torch
 from cvxpylayers.torch import CvxpyLayer
 
 # %%
-# All 288 grids, as indicators of shape (row, column, digit), and puzzles that hide some of the cells and have
-# one solution
-rows = list(itertools.permutations(range(4)))
-grids = [
-    grid
-    for grid in itertools.product(rows, repeat=4)
-    if all(len(set(column)) == 4 for column in zip(*grid, strict=True))
-    and all(len({*grid[r][c : c + 2], *grid[r + 1][c : c + 2]}) == 4 for r in (0, 2) for c in (0, 2))
-]
-solutions = torch.nn.functional.one_hot(torch.tensor(grids), 4).float()
+# All 288 grids, as indicators of shape (row, column, digit), and puzzles that hide some of the
+# cells and have one solution
+digits = torch.tensor(list(itertools.product(itertools.permutations(range(4)), repeat=4)))
+cells = torch.nn.functional.one_hot(digits, 4)
+columns, blocks = cells.sum(1), cells.reshape(-1, 2, 2, 2, 2, 4).sum((2, 4))
+solutions = cells[(columns == 1).all((1, 2)) & (blocks == 1).all((1, 2, 3))].float()
 torch.manual_seed(0)
 puzzles = solutions[torch.randperm(288)].repeat_interleave(4, 0)
 clues = puzzles * (torch.rand(len(puzzles), 4, 4, 1) < 0.5)
@@ -36,8 +33,9 @@ train, test = slice(0, 300), slice(304, None)  # from different grids
 print(f"{len(clues)} puzzles, {clues[test].sum((1, 2, 3)).mean():.1f} clues of 16 cells on average")
 
 # %%
-# The problem, stated once. Clues enter the objective; the small quadratic term makes the solution unique and
-# smooth in A. The right-hand side is A z₀ of a learned z₀, so that the equations always have a solution.
+# The problem, stated once. Clues enter the objective; the small quadratic term makes the solution
+# unique and smooth in A. The right-hand side is A z₀ of a learned z₀, so that the equations
+# always have a solution.
 z, clue = cp.Variable(64, nonneg=True), cp.Parameter(64)
 A, b = cp.Parameter((40, 64)), cp.Parameter(40)
 problem = cp.Problem(cp.Minimize(0.05 * cp.sum_squares(z) - clue @ z), [A @ z == b])
@@ -48,7 +46,7 @@ inside = torch.nn.Parameter(torch.zeros(64))
 
 
 def play(clues: torch.Tensor) -> torch.Tensor:
-    """Indicators (B, 4, 4, 4) of the digits that follow from the clues under the rules learned so far."""
+    """Indicators (B, 4, 4, 4) of the digits that follow from clues under the learned rules."""
     (z,) = layer(clues.flatten(1), rules, rules @ inside.exp())
     return z.reshape(clues.shape)
 
@@ -67,14 +65,16 @@ for _ in range(60):
     with torch.no_grad():
         wrong = (play(clues[test]).argmax(-1) != solutions[test].argmax(-1)).float().mean()
     history.append(100 * wrong.item())
-print(f"wrong cells on puzzles never seen: {history[0]:.1f} % after one epoch, {history[-1]:.1f} % at the end")
+print(f"wrong cells: {history[0]:.1f} % after one epoch, {history[-1]:.1f} % at the end")
 assert history[-1] < 2
 
 # %%
-# The puzzle with the fewest clues, never seen in training, played with the learned rules: clues are black,
-# the layer's answers blue (red where wrong).
+# The puzzle with the fewest clues, never seen in training, played with the learned rules: clues
+# are black, the layer's answers blue (red where wrong).
 plt.style.use("petroff10")
-figure, (curve, board) = plt.subplots(1, 2, figsize=(8.4, 3.8), layout="constrained", width_ratios=[3, 2])
+figure, (curve, board) = plt.subplots(
+    1, 2, figsize=(8.4, 3.8), layout="constrained", width_ratios=[3, 2]
+)
 curve.plot(range(1, 61), history, lw=2.5)
 curve.set(xlabel="epoch", ylabel="wrong cells on new puzzles, %", ylim=(0, None))
 hard = clues[test].sum((1, 2, 3)).argmin()

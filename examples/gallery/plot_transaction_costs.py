@@ -1,15 +1,15 @@
 """
-A portfolio that learns when to trade
-=====================================
+Portfolio with transaction costs
+================================
 
-The portfolio of least variance follows the estimated covariance. Estimates move every day, so it trades all
-the time, and pays for it. A penalty on trades calms it. How strong it should be, and how quickly the
-estimate should forget the past, are learned here by gradients through years of decisions, each of which
-starts from the portfolio that the last one left behind.
+The portfolio of least variance follows the estimated covariance. Estimates move every day, so
+it trades all the time, and pays for it. A penalty on trades calms it. How strong it should be,
+and how quickly the estimate should forget the past, are learned here by gradients through years
+of decisions, each of which starts from the portfolio that the last one left behind.
 """
 
 # %%
-import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import cvxpy as cp
@@ -20,10 +20,10 @@ import torch
 from cvxpylayers.torch import CvxpyLayer
 
 # %%
-# Closing prices of 20 large companies since 1990, from the files of skfolio, and covariances of the past at
-# three speeds of forgetting
-path = Path(importlib.util.find_spec("skfolio").origin).parent / "datasets" / "data" / "sp500_dataset.csv.gz"
-prices = np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(1, 21))
+# Closing prices of 20 large companies since 1990, from the files of skfolio, and covariances of
+# the past at three speeds of forgetting
+file = Path(find_spec("skfolio").origin).parent / "datasets/data/sp500_dataset.csv.gz"
+prices = np.genfromtxt(file, delimiter=",", skip_header=1, usecols=range(1, 21))
 returns = torch.tensor(prices[1:] / prices[:-1] - 1)
 rebalanced = range(500, len(returns) - 10, 10)  # every two weeks
 estimates, covariances = [torch.cov(returns[:500].T) for _ in range(3)], []
@@ -31,26 +31,26 @@ for day in range(500, rebalanced[-1] + 1):
     if day in rebalanced:
         covariances.append(torch.stack(estimates))
     r = returns[day]
-    estimates = [e + (r.outer(r) - e) / memory for e, memory in zip(estimates, (15, 60, 250), strict=True)]
+    moved = zip(estimates, (15, 60, 250), strict=True)
+    estimates = [e + (r.outer(r) - e) / memory for e, memory in moved]
 covariances = 252 * torch.stack(covariances)  # (periods, 3, 20, 20), per year
-periods = torch.stack([returns[day : day + 10] for day in rebalanced])  # (periods, 10, 20), what came after
+periods = torch.stack([returns[day : day + 10] for day in rebalanced])  # (periods, 10, 20)
 half, cost = len(rebalanced) // 2, 0.002
 
 # %%
-# The problem, once: variance under a mixed estimate, and the price of trading away from the present holdings
+# The problem, once: variance under a mixed estimate, and the price of trading away from the
+# present holdings
 n = 20
 w, trade = cp.Variable(n), cp.Variable(n)
 root, now, calm = cp.Parameter((n, n)), cp.Parameter(n), cp.Parameter(nonneg=True)
 cost_of_plan = cp.sum_squares(root @ w) + calm * cp.norm1(trade)
 problem = cp.Problem(cp.Minimize(cost_of_plan), [w == now + trade, w >= 0, cp.sum(w) == 1])
 layer = CvxpyLayer(problem, [root, now, calm], [w, trade])
-
-
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def manage(start: np.ndarray, length: int, mixture: torch.Tensor, calm: torch.Tensor) -> Pair:
-    """Variance and cost of trading, per year, of portfolios (B) that are equally weighted at the start."""
+    """Variance and cost of trading per year (B) of portfolios with equal weights at the start."""
     now, variance, turnover = torch.full((len(start), n), 1 / n, dtype=torch.float64), 0, 0
     for period in start[None] + np.arange(length)[:, None]:
         roots = torch.linalg.cholesky((mixture[..., None, None] * covariances[period]).sum(1)).mT
@@ -58,20 +58,22 @@ def manage(start: np.ndarray, length: int, mixture: torch.Tensor, calm: torch.Te
         growth = (1 + periods[period]).cumprod(1)
         value = (growth * w[:, None]).sum(-1)
         daily = value / torch.cat([torch.ones(len(value), 1), value[:, :-1]], 1) - 1
-        variance, turnover = variance + 252 * daily.square().mean(-1), turnover + trade.abs().sum(-1)
+        variance = variance + 252 * daily.square().mean(-1)
+        turnover = turnover + trade.abs().sum(-1)
         now = growth[:, -1] * w / value[:, -1:]
     return variance / length, 25.2 * cost * turnover / length
 
 
 # %%
-# The learning loop: eight stretches of a year at random, in the first half of the years. What is minimized is
-# five times the variance plus the cost, the utility of a cautious investor.
+# The learning loop: eight stretches of a year at random, in the first half of the years. What is
+# minimized is five times the variance plus the cost, the utility of a cautious investor.
 mixing = torch.zeros(3, dtype=torch.float64, requires_grad=True)
 log_calm = torch.tensor(-6.0, dtype=torch.float64, requires_grad=True)
 optimizer = torch.optim.Adam([mixing, log_calm], lr=0.15)
 generator = np.random.default_rng(0)
 for _ in range(60):
-    variance, paid = manage(generator.integers(0, half - 25, 8), 25, mixing.softmax(0), log_calm.exp())
+    starts = generator.integers(0, half - 25, 8)
+    variance, paid = manage(starts, 25, mixing.softmax(0), log_calm.exp())
     optimizer.zero_grad()
     (5 * variance + paid).mean().backward()
     optimizer.step()
@@ -80,9 +82,9 @@ believed = ", ".join(f"{m:.2f}" for m in mixture)
 print(f"belief in memories of 15, 60, 250 days: {believed}; penalty on trades {calm:.4f}")
 
 # %%
-# The second half of the years, as one batch: each single estimate with thirteen penalties, and what was
-# learned. Trading every time to the minimum of the estimated variance costs a lot; what was learned is at the
-# bend of the best of the curves.
+# The second half of the years, as one batch: each single estimate with thirteen penalties, and
+# what was learned. Trading every time to the minimum of the estimated variance costs a lot; what
+# was learned is at the bend of the best of the curves.
 penalties = torch.cat([torch.zeros(1), torch.logspace(-4, -1, 12)]).double()
 grid = torch.cartesian_prod(torch.arange(3), torch.arange(13))
 tried = torch.cat([torch.eye(3, dtype=torch.float64)[grid[:, 0]], mixture[None]])
