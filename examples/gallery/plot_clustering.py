@@ -74,7 +74,7 @@ figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
 for k, weights in enumerate((torch.ones(6), learned.exp())):
     name = ("equal weights", "learned")[k]
     axes[0].bar(torch.arange(6) + 0.38 * (k - 0.5), weights * loud, width=0.38, label=name)
-axes[0].set(xlabel="feature; 0 and 1 tell the groups apart", ylabel="weight × size")
+axes[0].set(xlabel="feature (0 and 1 matter)", ylabel="weight × size", ylim=(0, 6), xticks=range(6))
 axes[0].legend(frameon=False)
 points, groups = test[0][7:8], test[1][7]
 order = groups.argsort()

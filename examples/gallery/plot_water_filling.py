@@ -59,7 +59,7 @@ def unfairness(logs: mx.array) -> mx.array:
 
 logs, history = mx.zeros(3), []
 slope = mx.grad(unfairness)
-for _ in range(40):
+for _ in range(25):
     history.append(np.array(mean_rates(mx.exp(logs))))
     logs = logs - 0.2 * slope(logs)
 weights = mx.exp(logs - logs[0])
