@@ -91,7 +91,7 @@ assert (
 
 plt.style.use("petroff10")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-left.bar(list(zero), list(zero.values()), color=["C0", "C1", "C2"])
+left.bar(["as stated", "convex term", "smoothed"], list(zero.values()), color=["C0", "C1", "C2"])
 left.set(ylabel="days on which the gradient is zero, %")
 for name, history in earned.items():
     right.plot(range(1, 61), history, lw=2.5, label=name)

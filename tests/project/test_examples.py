@@ -65,7 +65,7 @@ def test_a_page_of_the_gallery_is_short_checks_itself_and_draws_one_picture(path
     assert lines_of_code(text) < 80
     assert re.search(r"^assert ", text, re.MULTILINE)
     assert re.search(r"^print\(|^    print\(", text, re.MULTILINE)
-    assert len(re.findall(r"plt\.(?:subplots|figure|subplot_mosaic)\(", text)) == 1
+    assert len(re.findall(r"(?:plt\.(?:subplots|figure|subplot_mosaic)|layer\.plot_\w+|info\.plot)\(", text)) == 1
     assert text.endswith("plt.show()\n")
 
 
