@@ -60,6 +60,7 @@ def train(rank: int, workers: int, store: str, steps: int) -> None:
     if rank == 0:
         weights = torch.cat([p.detach().flatten() for p in model.parameters()])
         print(f"{workers} workers: risk aversion {model.module.log_aversion.exp():.12f}, |weights| {weights.norm():.12f}")
+    del model, optimizer  # first: a model that frees the group holds the interpreter, which the group's thread waits for
     dist.destroy_process_group()
 
 

@@ -162,6 +162,7 @@ def test_the_smoothed_derivative_is_measured_and_the_solution_explained() -> Non
     assert np.all(found.gradient["price"] > 1e-3)
     assert [f.tolist() for f in (found.free, found.info.degenerate)] == [[0, 0], [False, False]]
     assert "smoothed derivative, findings of the exact one" in str(found)
+    assert "The derivative is smoothed already." in str(found)
     met = box(solver_args=SMOOTHED).diagnose(HI, HI, LO)
     assert met.findings[Finding.OFF_PATH]
     assert met.info.degenerate

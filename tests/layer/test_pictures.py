@@ -66,6 +66,28 @@ def test_outcomes_are_drawn(clipped: CvxpyLayer) -> None:
     assert len(clipped.solve(np.zeros(2), 0.5)[1].plot().axes) == 2
 
 
+def test_outcomes_without_a_solution_or_an_instance(clipped: CvxpyLayer) -> None:
+    for lo, count in ((np.full((3, 2), 2.0), 3), (np.zeros((0, 2)), 0)):
+        info = clipped.solve(lo, 0.5, on_failure="nan")[1]
+        left, right = info.plot().axes
+        assert len(left.lines[0].get_xdata()) == len(left.lines[1].get_xdata()) == count
+        assert not any(len(line.get_xdata()) for line in right.lines)
+
+
+def test_outcomes_of_jax() -> None:
+    """Outside of compiled code: inside there is nothing to show."""
+    jax = pytest.importorskip("jax")
+    from cvxpylayers.jax import CvxpyLayer as JaxLayer
+
+    layer, seen = JaxLayer(*FAMILIES["nnls_3x2"].make()), []
+    A, b = jax.numpy.ones((4, 3, 2)) + jax.numpy.arange(24).reshape(4, 3, 2), jax.numpy.ones(3)
+    info = layer.solve(A, b)[1]
+    assert len(info.plot().axes[0].lines[0].get_xdata()) == 4
+    assert "iterations" in info._repr_html_()
+    jax.jit(lambda b: seen.append(layer.solve(A, b)[1]._repr_html_()))(b)
+    assert seen == [None]
+
+
 @pytest.mark.parametrize("name", ["nnls_3x2", "portfolio_10", "mpc_30"])
 def test_the_factor_has_what_cholesky_fills(name: str) -> None:
     """Fill by elimination of one column after the other, on sets; every entry of K is in the factor."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from cvxpylayers._layer.findings import MARGIN, SPREAD, STEEP, Finding
+from cvxpylayers._layer.findings import MARGIN, SMOOTHED, SPREAD, STEEP, Finding
 from cvxpylayers._layer.info import SolveInfo
 from cvxpylayers._layer.table import Table, page
 from cvxpylayers._program import Status
@@ -140,5 +140,6 @@ class Diagnosis:
         for finding, count in self.counts().items():
             which = [", ".join(map(str, i)) for i in np.argwhere(self.findings[finding])[:_LISTED].tolist()]
             where = f" at {'; '.join(which)}{', …' * (count > _LISTED)}" if shape else ""
-            lines.append((f"{finding}{where}: {finding.meaning} → {finding.remedy}",))
+            remedy = "The derivative is smoothed already." if self.smoothed and SMOOTHED in finding.remedy else finding.remedy
+            lines.append((f"{finding}{where}: {finding.meaning} → {remedy}",))
         return Table("", (), lines) if lines else None

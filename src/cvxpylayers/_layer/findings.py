@@ -40,7 +40,7 @@ class Finding(enum.Enum):
 # Thresholds that the words name.
 MARGIN, STEEP, SPREAD = 1e-6, 1e4, 1e8
 
-_SMOOTHED = 'solver_args={"derivative": "smoothed"}'
+SMOOTHED = 'solver_args={"derivative": "smoothed"}'
 _MEANING = {
     Finding.UNSOLVED: "There is no solution to differentiate: the gradient is zero.",
     Finding.CORNER: (
@@ -71,10 +71,10 @@ _MEANING = {
 }
 _REMEDY = {
     Finding.UNSOLVED: "Its status says why, and info.status[i].help what to do.",
-    Finding.CORNER: f"Try {_SMOOTHED}, a small strictly convex term such as 0.01 * cp.sum_squares(x), or wider bounds.",
-    Finding.IDLE: f"Nothing, if that is meant; else tighten the constraint, or try {_SMOOTHED}.",
-    Finding.FLAT: f"Regularize: add a small strictly convex term such as 0.01 * cp.sum_squares(x); or try {_SMOOTHED}.",
-    Finding.KINK: f"Try {_SMOOTHED} if training stays at such points; in passing they do no harm.",
+    Finding.CORNER: f"Try {SMOOTHED}, a small strictly convex term such as 0.01 * cp.sum_squares(x), or wider bounds.",
+    Finding.IDLE: f"Nothing, if that is meant; else tighten the constraint, or try {SMOOTHED}.",
+    Finding.FLAT: f"Regularize: add a small strictly convex term such as 0.01 * cp.sum_squares(x); or try {SMOOTHED}.",
+    Finding.KINK: f"Try {SMOOTHED} if training stays at such points; in passing they do no harm.",
     Finding.DEPENDENT: "Leave out constraints that others imply; where info.degenerate is not set, gradients are exact.",
     Finding.STEEP: "Regularize, leave out constraints that are nearly redundant, or rescale; clip gradients in training.",
     Finding.SCALE: "Rescale: choose units in which variables, costs and constraints are of size 1.",

@@ -66,8 +66,11 @@ def sparsity(K: sp.csc_array, factor: sp.csc_array, old: Bool, parts: Mapping[st
         left.axhline(cut - 0.5, color=_GRAY, lw=0.6)
         left.axvline(cut - 0.5, color=_GRAY, lw=0.6)
     left.set_yticks(0.5 * (cuts[:-1] + cuts[1:]) - 0.5, [f"{name} ({count})" for name, count in parts.items()], fontsize="small")
-    left.set(title=f"K: {K.nnz} entries", xticks=[])
-    right.set(title=f"factor, minimum degree: {factor.nnz} entries, {int((~old).sum())} of them fill", xticks=[], yticks=[])
+    left.set_title(f"K: {K.nnz} entries", fontsize="medium")
+    fill = int((~old).sum())
+    right.set_title(f"factor, minimum degree: {factor.nnz} entries, {fill} of them fill", fontsize="medium")
+    left.set_xticks([])
+    right.set(xticks=[], yticks=[])
     right.legend(frameon=False, fontsize="small", loc="upper right", markerscale=6.0 / size)
     figure.suptitle(words, fontsize="medium")
     return figure

@@ -39,11 +39,9 @@ class Table(NamedTuple):
         return f"<table>{title}{head}<tbody>{body}</tbody></table>{foot}"
 
     def _cells(self, row: Sequence[str], kind: str) -> str:
-        sides = ("right" if numbers else "left" for numbers in self._right(len(row)))
-        return "".join(
-            f"<{kind} style='text-align:{side};padding:0 .5em'>{escape(cell)}</{kind}>"
-            for side, cell in zip(sides, row, strict=True)
-        )
+        style = "text-align:{};padding:0 .5em"
+        sides = (style.format("right" if numbers else "left") for numbers in self._right(len(row)))
+        return "".join(f"<{kind} style='{side}'>{escape(cell)}</{kind}>" for side, cell in zip(sides, row, strict=True))
 
     def _right(self, columns: int) -> list[bool]:
         """Which columns hold numbers, the first, which names the row, aside; of a table without a head none."""

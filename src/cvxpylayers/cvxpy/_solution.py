@@ -72,7 +72,8 @@ class BatchSolution:
     def value_gradient(self) -> dict[cp.Parameter, Float64]:
         """The gradient (*batch, *shape) of each instance's optimal value by every parameter; 0 where there is no solution.
 
-        By the multipliers; where these are not unique it is one of the subgradients. No system is solved.
+        By the multipliers; where these are not unique it is one of the subgradients. No system is solved. With
+        ``solver_args={"derivative": "smoothed"}`` it is that at the point of the central path.
         """
         return dict(zip(self._parameters, value_gradients(self._layer, self._call), strict=True))
 

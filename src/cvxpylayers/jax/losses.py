@@ -29,7 +29,7 @@ def regret(layer: CvxpyLayer, predicted: jax.Array, true: jax.Array, *others: ja
         ProblemError: the layer's objective is not linear in its first parameter with its first output as coefficients.
     """
     costs, true = linear_costs(layer._layer), stop_gradient(true)
-    decision, value = _solve(layer, predicted, others)
+    decision, value = _solve(layer, predicted, others, differentiable=True)
     _, best = _solve(layer, true, others)
     found: jax.Array = value + costs.inner(true - predicted, decision) - best
     return found
@@ -68,12 +68,15 @@ def fenchel_young(
     return found
 
 
-def _solve(layer: CvxpyLayer, at: jax.Array, others: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """x(at) with the layer's derivative, and V(at), whose gradient is s x."""
+def _solve(
+    layer: CvxpyLayer, at: jax.Array, others: Sequence[jax.Array], differentiable: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """x(at), with the layer's derivative where that is wanted, and V(at), whose gradient is s x."""
+    given = at if differentiable else stop_gradient(at)
     costs, fixed = linear_costs(layer._layer), stop_gradient(tuple(others))
     if costs.alone:
-        decision = layer(at, *fixed)[0]
+        decision = layer(given, *fixed)[0]
         return decision, costs.inner(at, stop_gradient(decision))
-    (decision, *_), info = layer.solve(at, *fixed)
+    (decision, *_), info = layer.solve(given, *fixed)
     value = costs.sign * info.objective.astype(decision.dtype)
     return decision, value + costs.inner(at - stop_gradient(at), stop_gradient(decision))

@@ -28,7 +28,7 @@ def regret(layer: CvxpyLayer, predicted: torch.Tensor, true: torch.Tensor, *othe
         ProblemError: the layer's objective is not linear in its first parameter with its first output as coefficients.
     """
     costs, true = linear_costs(layer._layer), true.detach()
-    decision, value = _solve(layer, predicted, others)
+    decision, value = _solve(layer, predicted, others, differentiable=True)
     _, best = _solve(layer, true, others)
     found: torch.Tensor = value + costs.inner(true - predicted, decision) - best
     return found
@@ -67,12 +67,15 @@ def fenchel_young(
     return found
 
 
-def _solve(layer: CvxpyLayer, at: torch.Tensor, others: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """x(at) with the layer's derivative, and V(at), whose gradient is s x."""
+def _solve(
+    layer: CvxpyLayer, at: torch.Tensor, others: Sequence[torch.Tensor], differentiable: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x(at), with the layer's derivative where that is wanted, and V(at), whose gradient is s x."""
+    given = at if differentiable else at.detach()
     costs, fixed = linear_costs(layer._layer), [other.detach() for other in others]
     if costs.alone:
-        decision = layer(at, *fixed)[0]
+        decision = layer(given, *fixed)[0]
         return decision, costs.inner(at, decision.detach())
-    (decision, *_), info = layer.solve(at, *fixed)
+    (decision, *_), info = layer.solve(given, *fixed)
     value = costs.sign * torch.as_tensor(info.objective, dtype=decision.dtype, device=decision.device)
     return decision, value + costs.inner(at - at.detach(), decision.detach())
