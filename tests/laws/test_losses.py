@@ -13,7 +13,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers import ProblemError
+from cvxpylayers import InputError, ProblemError
 from cvxpylayers.testing._front_ends import FRONT_ENDS, Array, FrontEnd
 
 N = 5
@@ -222,6 +222,23 @@ def test_vmap_is_a_batch(double: FrontEnd, name: str) -> None:
     mapped = importlib.import_module("torch.func" if double.library == "torch" else "jax").vmap
     found = mapped(lambda a, b: loss(layer, a, b, double.tensor(r)))(double.tensor(p), double.tensor(c))
     np.testing.assert_allclose(double.numbers(found), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["regret", "spo_plus", "fenchel_young"])
+def test_vmap_with_a_convex_term_is_a_batch_or_refused(double: FrontEnd, name: str) -> None:
+    """PyTorch knows optimal values of a batch alone."""
+    layer, loss, rest = ball(double, -1), getattr(losses(double), name), [double.tensor(v) for v in MADE["ball"][1]]
+    p, c = double.tensor(draw(double, 4, N)), double.tensor(draw(double, 4, N, seed=1))
+    call = lambda a, b: loss(layer, a, b, *rest)
+    if double.library == "torch":
+        from torch.func import vmap
+
+        with pytest.raises(InputError, match="give the loss the batch"):
+            vmap(call)(p, c)
+    else:
+        import jax
+
+        np.testing.assert_allclose(jax.vmap(call)(p, c), call(p, c), atol=1e-12)
 
 
 def test_compiled_losses_of_jax() -> None:
