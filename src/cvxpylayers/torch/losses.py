@@ -3,7 +3,8 @@
 Each takes a layer whose first parameter is the cost c of its first output x, as in ``cp.Minimize(c @ x)``, beside any convex term
 Ω(x) and constraints; the layer's other parameters follow as ``others``, in their order. Gradients reach ``predicted`` alone. The
 derivations stand in ``cvxpylayers/_layer/linear_costs.py``, whose V, Ω and s = ±1 these are. Failed instances do what the layer's
-``on_failure`` says. ``torch.func.vmap`` maps them where Ω = 0, and is refused elsewhere.
+``on_failure`` says. ``torch.func.vmap`` maps them where Ω = 0, and is refused elsewhere. They are for first derivatives: optimal
+values hold x fixed, and so would second ones.
 """
 
 from __future__ import annotations
