@@ -188,6 +188,19 @@ def test_gradients_are_differences(double: FrontEnd, name: str, made: str, sign:
         assert np.all(evaluated(double, call, p, c, *others)[0] > 0)
 
 
+@signs
+@pytest.mark.parametrize("made", MADE)
+def test_spo_plus_bounds_regret(double: FrontEnd, made: str, sign: int) -> None:
+    make, others = MADE[made]
+    layer, p, c = make(double, sign), draw(double, 20, N), draw(double, 20, N, seed=1)
+    found = {
+        name: evaluated(double, lambda a, b, *rest, name=name: getattr(losses(double), name)(layer, a, b, *rest), p, c, *others)[0]
+        for name in ("regret", "spo_plus")
+    }
+    assert np.all(found["regret"] >= -1e-12)  # rounding of values of size 1
+    assert np.all(found["spo_plus"] >= found["regret"] - 1e-12)
+
+
 def test_a_smoothed_layer_has_a_regret_that_trains(double: FrontEnd) -> None:
     """Its gradient is sJᵀ(c - p), of the central path: downhill all the way, and 0 where the prediction is right."""
     layer = simplex(double, 1, solver_args={"derivative": "smoothed", "smoothing": 0.05})
