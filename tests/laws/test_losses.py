@@ -13,7 +13,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers import ProblemError
+from cvxpylayers import InputError, ProblemError
 from cvxpylayers.testing._front_ends import FRONT_ENDS, Array, FrontEnd
 
 N = 5
@@ -188,6 +188,19 @@ def test_gradients_are_differences(double: FrontEnd, name: str, made: str, sign:
         assert np.all(evaluated(double, call, p, c, *others)[0] > 0)
 
 
+@signs
+@pytest.mark.parametrize("made", MADE)
+def test_spo_plus_bounds_regret(double: FrontEnd, made: str, sign: int) -> None:
+    make, others = MADE[made]
+    layer, p, c = make(double, sign), draw(double, 20, N), draw(double, 20, N, seed=1)
+    found = {
+        name: evaluated(double, lambda a, b, *rest, name=name: getattr(losses(double), name)(layer, a, b, *rest), p, c, *others)[0]
+        for name in ("regret", "spo_plus")
+    }
+    assert np.all(found["regret"] >= -1e-12)  # rounding of values of size 1
+    assert np.all(found["spo_plus"] >= found["regret"] - 1e-12)
+
+
 def test_a_smoothed_layer_has_a_regret_that_trains(double: FrontEnd) -> None:
     """Its gradient is sJᵀ(c - p), of the central path: downhill all the way, and 0 where the prediction is right."""
     layer = simplex(double, 1, solver_args={"derivative": "smoothed", "smoothing": 0.05})
@@ -222,6 +235,23 @@ def test_vmap_is_a_batch(double: FrontEnd, name: str) -> None:
     mapped = importlib.import_module("torch.func" if double.library == "torch" else "jax").vmap
     found = mapped(lambda a, b: loss(layer, a, b, double.tensor(r)))(double.tensor(p), double.tensor(c))
     np.testing.assert_allclose(double.numbers(found), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["regret", "spo_plus", "fenchel_young"])
+def test_vmap_with_a_convex_term_is_a_batch_or_refused(double: FrontEnd, name: str) -> None:
+    """PyTorch knows optimal values of a batch alone."""
+    layer, loss, rest = ball(double, -1), getattr(losses(double), name), [double.tensor(v) for v in MADE["ball"][1]]
+    p, c = double.tensor(draw(double, 4, N)), double.tensor(draw(double, 4, N, seed=1))
+    call = lambda a, b: loss(layer, a, b, *rest)
+    if double.library == "torch":
+        from torch.func import vmap
+
+        with pytest.raises(InputError, match="give the loss the batch"):
+            vmap(call)(p, c)
+    else:
+        import jax
+
+        np.testing.assert_allclose(jax.vmap(call)(p, c), call(p, c), atol=1e-12)
 
 
 def test_compiled_losses_of_jax() -> None:

@@ -3,7 +3,7 @@
 Each takes a layer whose first parameter is the cost c of its first output x, as in ``cp.Minimize(c @ x)``, beside any convex term
 Ω(x) and constraints; the layer's other parameters follow as ``others``, in their order. Gradients reach ``predicted`` alone. The
 derivations stand in ``cvxpylayers/_layer/linear_costs.py``, whose V, Ω and s = ±1 these are. Failed instances do what the layer's
-``on_failure`` says.
+``on_failure`` says. They are for first derivatives: optimal values hold x fixed, and so would second ones.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Each takes a layer whose first parameter is the cost c of its first output x, as in ``cp.Minimize(c @ x)``, beside any convex term
 Ω(x) and constraints; the layer's other parameters follow as ``others``, in their order. Gradients reach ``predicted`` alone. The
 derivations stand in ``cvxpylayers/_layer/linear_costs.py``, whose V, Ω and s = ±1 these are. Failed instances do what the layer's
-``on_failure`` says.
+``on_failure`` says. ``torch.func.vmap`` maps them where Ω = 0, and is refused elsewhere. They are for first derivatives: optimal
+values hold x fixed, and so would second ones.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from cvxpylayers._layer.linear_costs import linear_costs
+from cvxpylayers.errors import InputError
 from cvxpylayers.torch._module import CvxpyLayer
 
 __all__ = ["fenchel_young", "regret", "spo_plus"]
@@ -77,5 +79,7 @@ def _solve(
         decision = layer(given, *fixed)[0]
         return decision, costs.inner(at, decision.detach())
     (decision, *_), info = layer.solve(given, *fixed)
+    if info.objective.shape != decision.shape[: decision.ndim - len(costs.axes)]:
+        raise InputError("torch.func.vmap hides its axis from optimal values: give the loss the batch, whose axes broadcast.")
     value = costs.sign * torch.as_tensor(info.objective, dtype=decision.dtype, device=decision.device)
     return decision, value + costs.inner(at - at.detach(), decision.detach())
