@@ -12,9 +12,9 @@ from above, and a perturbed Fenchel–Young loss, which needs to see decisions o
 import cvxpy as cp
 import matplotlib.pyplot as plt
 import torch
-from cvxpylayers.torch.losses import fenchel_young, regret, spo_plus
 
 from cvxpylayers.torch import CvxpyLayer
+from cvxpylayers.torch.losses import fenchel_young, regret, spo_plus
 
 # %%
 # The problem, once: the three cheapest of ten offers

@@ -14,6 +14,7 @@ import time
 import cvxpy as cp
 import matplotlib.pyplot as plt
 import numpy as np
+
 from cvxpylayers.cvxpy import solve_batch
 
 # %%
