@@ -14,7 +14,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(abspath constraints.txt)
 
-.PHONY: help demo test clusters bench lint docs format sanitize clean
+.PHONY: help demo test coverage clusters bench lint docs format sanitize clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -30,6 +30,13 @@ test: $(EXTENSION)
 	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) $(ARGS)
 	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets); do \
 	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -m isa; done
+
+## make coverage  the Python tests once more, and which lines of the package they run; processes that they start count
+coverage: $(EXTENSION)
+	rm -f .coverage*
+	JAXTYPING_DISABLE=1 OMP_NUM_THREADS=1 coverage run -m pytest -p no:xdist $(ARGS)
+	coverage combine --quiet
+	coverage report
 
 ## make clusters  the tests on Ray and Spark, which are installed for it; Spark needs Java
 clusters: $(EXTENSION)

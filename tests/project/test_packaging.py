@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.resources
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -82,3 +84,12 @@ def test_the_laws_of_engines_come_with_the_package() -> None:
     from cvxpylayers.testing import EngineContract
 
     assert any(name.startswith("test_") for name in vars(EngineContract))
+
+
+@pytest.mark.parametrize(("part", "library"), [("torch", "torch"), ("jax", "jax"), ("mlx", "mlx"), ("testing", "pytest")])
+def test_what_needs_a_library_says_how_to_install_it(part: str, library: str) -> None:
+    attempt = f"try:\n    import cvxpylayers.{part}\nexcept ImportError as error:\n    print(error)"
+    code = f"import sys\nsys.modules[{library!r}] = None\n{attempt}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"cvxpylayers.{part} needs" in found
+    assert "pip install" in found

@@ -106,6 +106,15 @@ def test_results_leave_in_the_layout_that_is_asked_for(lists: str) -> None:
         np.testing.assert_array_equal(column.reshape(gradient.shape), gradient)
 
 
+def test_threads_change_neither_rows_nor_the_key() -> None:
+    solver, given = interval_layer(solver_args={"threads": 2}).on_tables(solver_args={"threads": 1}), table()
+    other = solver.with_threads(3)
+    assert other(given).equals(solver(given))
+    assert other.key == solver.key
+    assert other.layer.engine.options["threads"] == 3
+    assert "threads" not in other.arguments
+
+
 def test_a_solver_travels_and_takes_tables_batches_and_streams() -> None:
     solver, given = interval_layer().on_tables(keep=["id"], outputs={"x": "best"}), table()
     expected = solver(given)

@@ -7,6 +7,7 @@ import torch
 
 from cvxpylayers import InputError, SolverError
 from cvxpylayers.torch import CvxpyLayer
+from cvxpylayers.torch._tensors import _compact
 
 F64 = torch.float64
 SHAPES = [(3, 2), (3,), (), (2,)]  # the parameters of ``ridge``
@@ -127,3 +128,11 @@ def test_a_failure_ends_the_chunks_where_it_is(interval: CvxpyLayer) -> None:
         next(chunks)
     through = [len(chunk.info.failed) for chunk in interval.solve_many(lo, hi, c, chunk_size=3, on_failure="nan")]
     assert through == [0, 1]
+
+
+@pytest.mark.parametrize(("shape", "to"), [((3,), (5, 3)), ((1, 3), (5, 3)), ((4, 1, 3), (4, 6, 3)), ((2, 3), (2, 3))])
+def test_what_is_shared_travels_to_the_host_once(shape: tuple[int, ...], to: tuple[int, ...]) -> None:
+    spread = torch.randn(shape).expand(to)
+    staged = _compact(spread)
+    assert staged.numel() == torch.Size(shape).numel()
+    assert torch.equal(staged.expand(to), spread)
