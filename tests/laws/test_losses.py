@@ -227,31 +227,19 @@ def test_a_batch_is_its_instances(front: FrontEnd, name: str) -> None:
     close(gradient[:, 0], np.array([np.sum([g for _, g in row], axis=0) for row in single]), front)
 
 
+@pytest.mark.parametrize("made", MADE)
 @pytest.mark.parametrize("name", ["regret", "spo_plus", "fenchel_young"])
-def test_vmap_is_a_batch(double: FrontEnd, name: str) -> None:
-    layer, loss = disc(double, -1), getattr(losses(double), name)
-    p, c, r = draw(double, 4, N), draw(double, 4, N, seed=1), np.array(1.5)
-    expected = evaluated(double, lambda a, b: loss(layer, a, b, double.tensor(r)), p, c)[0]
-    mapped = importlib.import_module("torch.func" if double.library == "torch" else "jax").vmap
-    found = mapped(lambda a, b: loss(layer, a, b, double.tensor(r)))(double.tensor(p), double.tensor(c))
-    np.testing.assert_allclose(double.numbers(found), expected, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["regret", "spo_plus", "fenchel_young"])
-def test_vmap_with_a_convex_term_is_a_batch_or_refused(double: FrontEnd, name: str) -> None:
-    """PyTorch knows optimal values of a batch alone."""
-    layer, loss, rest = ball(double, -1), getattr(losses(double), name), [double.tensor(v) for v in MADE["ball"][1]]
+def test_vmap_is_a_batch_or_refused(double: FrontEnd, name: str, made: str) -> None:
+    """PyTorch knows optimal values of a batch alone, which only a convex term asks for."""
+    layer, loss, rest = MADE[made][0](double, -1), getattr(losses(double), name), [double.tensor(v) for v in MADE[made][1]]
     p, c = double.tensor(draw(double, 4, N)), double.tensor(draw(double, 4, N, seed=1))
     call = lambda a, b: loss(layer, a, b, *rest)
-    if double.library == "torch":
-        from torch.func import vmap
-
+    mapped = importlib.import_module("torch.func" if double.library == "torch" else "jax").vmap(call)
+    if (double.library, made) == ("torch", "ball"):
         with pytest.raises(InputError, match="give the loss the batch"):
-            vmap(call)(p, c)
+            mapped(p, c)
     else:
-        import jax
-
-        np.testing.assert_allclose(jax.vmap(call)(p, c), call(p, c), atol=1e-12)
+        np.testing.assert_allclose(double.numbers(mapped(p, c)), double.numbers(call(p, c)), atol=1e-12)
 
 
 def test_compiled_losses_of_jax() -> None:
