@@ -42,7 +42,7 @@ template <class V>
 void polish_step(Embedding<V>& st) {
   std::copy(st.z1, st.z1 + st.plan.m, st.cz);
   st.cones.back(st.cz);
-  st.program.products(st.x1, st.cz, st.t1, st.t2, st.t3);
+  st.program.slacks(st.x1, st.t2);
   V longest = V{}, extent = V{};
   for (Index j = 0; j < st.plan.n; ++j) {
     st.x[j] += select(st.polish, st.x1[j], V{});
