@@ -255,7 +255,8 @@ class Kkt {
     for (std::size_t s = plan_.supernodes.size(); s-- > 0;) {
       const Supernode& node = plan_.supernodes[s];
       for (Index k = (node.columns - 1) / 4 * 4; k >= 0; k -= 4)
-        with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) { back_substitute<decltype(nc)::value, S>(node, k, y); });
+        with_constant<4>(std::min<Index>(4, node.columns - k),
+                         [&](auto nc) { back_substitute<decltype(nc)::value, S>(node, k, y); });
     }
   }
 
