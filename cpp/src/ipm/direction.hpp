@@ -110,20 +110,24 @@ CVXL_INLINE V longest(Embedding<V>& st, V dtau, V dkappa) {
   return alpha;
 }
 
-// In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible
-// by less than one.
+// In the `dual` lanes, shortens the step until the new point is close to the central path, its barrier exceeding the least possible
+// by less than one, or closer than the point it leaves, to which steps with the other scaling may have led.
 template <class V>
 V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
   MaskOf<V> off = st.dual & st.interior;
-  for (int trial = 0; trial < recentrings && any(off); ++trial) {
+  if (!any(off)) return alpha;
+  const auto distance = [&](V step) {
     V sz = V{};
-    for (Index i = st.plan.zero; i < st.plan.m; ++i) sz += (st.s[i] + alpha * st.ds[i]) * (st.z[i] + alpha * st.dz[i]);
-    const V tau = st.tau + alpha * dtau, kappa = st.kappa + alpha * dkappa;
+    for (Index i = st.plan.zero; i < st.plan.m; ++i) sz += (st.s[i] + step * st.ds[i]) * (st.z[i] + step * st.dz[i]);
+    const V tau = st.tau + step * dtau, kappa = st.kappa + step * dkappa;
     const double degree = st.cones.degree() + 1.0;
     const V tiny = splat<V>(1e-300), mu = (sz + tau * kappa) / degree;
-    const V barrier = degree * log(max(mu, tiny)) - log(max(tau, tiny)) - log(max(kappa, tiny)) +
-                      st.cones.barrier(st.s, st.ds, st.z, st.dz, alpha);
-    off &= ~(barrier < off_centre);
+    return degree * log(max(mu, tiny)) - log(max(tau, tiny)) - log(max(kappa, tiny)) +
+           st.cones.barrier(st.s, st.ds, st.z, st.dz, step);
+  };
+  const V most = max(splat<V>(off_centre), distance(V{}));
+  for (int trial = 0; trial < recentrings && any(off); ++trial) {
+    off &= ~(distance(alpha) < most);
     alpha *= select(off, splat<V>(recentring), splat<V>(1.0));
   }
   return select(off, V{}, alpha);

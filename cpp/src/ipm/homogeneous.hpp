@@ -215,7 +215,7 @@ class HomogeneousSolver {
                             (st_.stalled >= conic_lost));
     if (!any(over)) return;
     restore_best(over);
-    const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
+    const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= first_polish);
     st_.last |= polishable & ~met;
     if (any(polishable)) {
       enter_polish(st_, polishable);
