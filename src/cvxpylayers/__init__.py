@@ -10,6 +10,8 @@ import os
 from typing import TYPE_CHECKING
 
 from cvxpylayers import errors
+from cvxpylayers._layer.diagnosis import Diagnosis
+from cvxpylayers._layer.findings import Finding
 from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._program import Status
 from cvxpylayers.errors import (
@@ -30,6 +32,8 @@ __version__ = "2.0.0.dev0"
 
 __all__ = [
     "CvxpyLayersError",
+    "Diagnosis",
+    "Finding",
     "InputError",
     "InputTypeError",
     "MissingPackageError",

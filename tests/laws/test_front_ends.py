@@ -16,7 +16,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxpylayers import InputError, InputTypeError, OptionError, ProblemError, SolverError, Status, UnsupportedConeError
+from cvxpylayers import Finding, InputError, InputTypeError, OptionError, ProblemError, SolverError, Status, UnsupportedConeError
 from cvxpylayers.testing._front_ends import FRONT_ENDS, Array, FrontEnd
 
 Problem = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]
@@ -238,6 +238,15 @@ def test_every_instance_has_its_own_outcome(front: FrontEnd) -> None:
     assert max(r[GOOD].max() for r in (info.primal_residual, info.dual_residual, info.gap)) <= 1.0001e-8
     assert repr(info).startswith("SolveInfo(2 solved, 1 primal_infeasible, 1 dual_infeasible, 1 invalid_input; iterations median")
     assert info.table(most=3).splitlines()[-1] == "… 2 more"
+
+
+def test_a_diagnosis_takes_the_parameters_of_a_call(front: FrontEnd) -> None:
+    found = layer_of(front, interval).diagnose(*map(front.tensor, (LO, HI, C)), cotangents=[front.tensor(np.ones(2)), None])
+    assert list(found.info.status) == EXPECTED
+    assert found.findings[Finding.UNSOLVED].tolist() == [False, True, True, True, False]
+    close(found.gradient["lo"][GOOD], np.sqrt((LO[GOOD] > 0).sum(-1)), front, slack=1e-7)
+    assert found.zero("hi").all()
+    assert "primal_infeasible" in found._repr_html_()
 
 
 def test_raise_names_instances_and_statuses_and_carries_what_was_solved(front: FrontEnd) -> None:

@@ -15,7 +15,7 @@ import pytest
 import cvxpylayers
 
 ROOT = Path(cvxpylayers.__file__).parent
-FRONT_ENDS = ("torch", "jax", "mlx", "numpy")
+FRONT_ENDS = ("torch", "jax", "mlx", "numpy", "cvxpy")
 # Each from the top of its arrow to the bottom. What stands in one row does not see each other; modules beside a folder are files.
 ARROWS = {
     "": (

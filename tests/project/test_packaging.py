@@ -37,13 +37,13 @@ def test_a_user_needs_four_packages() -> None:
     assert {normal(r) for r in needed} == {"numpy", "scipy", "cvxpy", "clarabel"}
     assert all(">=" in r for r in needed)
     extras = importlib.metadata.metadata("cvxpylayers").get_all("Provides-Extra") or []
-    assert {"torch", "jax", "mlx", "solvers", "tables", "ray", "dask", "spark", "all", "dev", "docs"} == set(extras)
+    assert {"torch", "jax", "mlx", "solvers", "tables", "plots", "ray", "dask", "spark", "all", "dev", "docs"} == set(extras)
 
 
 def test_everything_that_the_makefile_installs_is_pinned() -> None:
     extras = PROJECT["optional-dependencies"]
     pinned = {normal(name) for name in PINS}
-    installed = [r for kind in ("torch", "jax", "mlx", "solvers", "tables", "dask", "docs", "dev") for r in extras[kind]]
+    installed = [r for kind in ("torch", "jax", "mlx", "solvers", "tables", "plots", "dask", "docs", "dev") for r in extras[kind]]
     wanted = {normal(r) for r in (*PROJECT["dependencies"], *installed, "skfolio")}
     assert wanted <= pinned
 

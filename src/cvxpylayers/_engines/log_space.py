@@ -45,6 +45,11 @@ def posed(compiled: CompiledProblem) -> CompiledProblem:
     return replace(compiled, parameters=tuple(parameters), outputs=tuple(outputs), log_space=False)
 
 
+def entered(engine: Engine, batch: Batch) -> Batch:
+    """The batch as M takes it: with logarithms where the problem is posed in them."""
+    return engine.enter(batch) if isinstance(engine, LogSpaceEngine) else batch
+
+
 class LogSpaceEngine(Engine):
     """``inner``, an engine for ``posed(compiled)``, as an engine for ``compiled``. Laws and options are those of ``inner``."""
 
@@ -62,7 +67,7 @@ class LogSpaceEngine(Engine):
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         """Solve in logarithms; outputs and objective leave as exponentials, residuals and gap are those of the logarithms."""
-        found = self.inner.solve(self._enter(batch), options, tape=tape)
+        found = self.inner.solve(self.enter(batch), options, tape=tape)
         with np.errstate(over="ignore"):
             np.exp(found.outputs, out=found.outputs, where=self._exp)
             return replace(found, objective=np.exp(found.objective))
@@ -71,7 +76,7 @@ class LogSpaceEngine(Engine):
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """ā = (1 / a) ∘ Jᵀ (y ∘ ȳ)."""
-        gradients, degenerate = self.inner.vjp(self._enter(batch), tape, outputs * self._scale(tape), self._wanted(wanted))
+        gradients, degenerate = self.inner.vjp(self.enter(batch), tape, outputs * self._scale(tape), self._wanted(wanted))
         return self._gather(batch, gradients), degenerate
 
     def jvp(
@@ -79,7 +84,7 @@ class LogSpaceEngine(Engine):
     ) -> tuple[Shaped[Float64, "*K B outputs"], Shaped[Bool, " B"]]:
         """dy = y ∘ J (da / a)."""
         pushed, degenerate = self.inner.jvp(
-            self._enter(batch), tape, self._tangents(batch, arrays, directions), directions=directions
+            self.enter(batch), tape, self._tangents(batch, arrays, directions), directions=directions
         )
         return pushed * self._scale(tape), degenerate
 
@@ -94,7 +99,7 @@ class LogSpaceEngine(Engine):
         directions: int | None = None,
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """dā, as derived above."""
-        inside, tangents, everywhere = self._enter(batch), self._tangents(batch, arrays, directions), self._wanted(wanted)
+        inside, tangents, everywhere = self.enter(batch), self._tangents(batch, arrays, directions), self._wanted(wanted)
         cotangent = outputs * self._scale(tape)
         curved, degenerate = self.inner.hvp(inside, tape, cotangent, tangents, everywhere, directions=directions)
         pushed, flags = self.inner.jvp(inside, tape, tangents, directions=directions)
@@ -117,7 +122,8 @@ class LogSpaceEngine(Engine):
         """The parameter that each entry of θ is made of, and how."""
         return ((i, form) for i, spec in enumerate(self.compiled.parameters) for form in spec.forms)
 
-    def _enter(self, batch: Batch) -> Batch:
+    def enter(self, batch: Batch) -> Batch:
+        """The batch of ``inner``."""
         arrays = tuple(_log(batch.arrays[i]) if form == "log" else batch.arrays[i] for i, form in self._entries())
         return replace(batch, arrays=arrays, rounding=tuple(batch.rounding[i] for i, _ in self._entries() if batch.rounding))
 

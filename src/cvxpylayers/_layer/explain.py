@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
+from cvxpylayers._layer.table import Table, page
 from cvxpylayers._program import CompiledProblem, Cones
 
 # Rates of one core behind the predicted time: flops of a factorization, and entries of program and factor read per second.
@@ -54,6 +55,11 @@ class Explanation(Mapping[str, Any]):
         )
         console.print(table)
         return text.getvalue().rstrip()
+
+    def _repr_html_(self) -> str:
+        return page(
+            *(Table(title, (), [(name, _words(value)) for name, value in facts.items()]) for title, facts in self.sections.items())
+        )
 
     def plain(self) -> str:
         """The table without rich."""

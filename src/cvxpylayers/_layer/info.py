@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cvxpylayers._layer.table import Table
 from cvxpylayers._program import USABLE, Solution, Status
 from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
 from cvxpylayers.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NOTEBOOK: Final = 10  # instances of the table in a notebook
 
 
 class Statuses:
@@ -155,13 +161,31 @@ class SolveInfo:
 
     def table(self, most: int = 20) -> str:
         """One line per instance, at most ``most`` of them, those without a solution first."""
+        return self._table(most).text()
+
+    def _table(self, most: int, title: str = "") -> Table:
         rows = sorted(np.ndindex(self.codes.shape), key=lambda i: (bool(self.solved[i]), i))
-        lines = [f"{'instance':<12}{'status':<22}{'iterations':>10}{'primal':>10}{'dual':>10}{'gap':>10}{'objective':>14}"]
+        lines = []
         for i in rows[:most]:
             place, status = ", ".join(map(str, i)) or "-", str(Status(int(self.codes[i])))
-            errors = "".join(f"{residual[i]:>10.1e}" for residual in (self.primal_residual, self.dual_residual, self.gap))
-            lines.append(f"{place:<12}{status:<22}{self.iterations[i]:>10}{errors}{self.objective[i]:>14.6g}")
-        return "\n".join([*lines, f"… {len(rows) - most} more"] if len(rows) > most else lines)
+            errors = (f"{residual[i]:.1e}" for residual in (self.primal_residual, self.dual_residual, self.gap))
+            lines.append((place, status, str(self.iterations[i]), *errors, f"{self.objective[i]:.6g}"))
+        head = ("instance", "status", "iterations", "primal", "dual", "gap", "objective")
+        return Table(title, head, lines, f"… {len(rows) - most} more" if len(rows) > most else "")
+
+    def plot(self) -> Figure:
+        """Iterations, residuals and gap of every instance, in C order, as a figure of matplotlib; failures are marked.
+
+        Raises:
+            MissingPackageError: matplotlib is not installed.
+        """
+        from cvxpylayers._layer.pictures import outcomes
+
+        measured = {"primal residual": self.primal_residual, "dual residual": self.dual_residual, "gap": self.gap}
+        return outcomes(self.iterations.ravel(), {name: a.ravel() for name, a in measured.items()}, self.failed, repr(self))
+
+    def _repr_html_(self) -> str:
+        return self._table(_NOTEBOOK, repr(self)).html()
 
     def __repr__(self) -> str:
         parts = [repr(self.status)]

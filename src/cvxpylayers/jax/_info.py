@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
 from cvxpylayers._layer import info
 from cvxpylayers._program import USABLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class WarmStart(NamedTuple):
@@ -44,6 +47,13 @@ class SolveInfo(NamedTuple):
     def solved(self) -> jax.Array:
         """Which instances have a solution that can be used and differentiated."""
         return self.status <= USABLE
+
+    def plot(self) -> Figure:
+        """Iterations, residuals and gap of every instance, as ``cvxpylayers.SolveInfo.plot``, outside of compiled code."""
+        return self.concrete().plot()
+
+    def _repr_html_(self) -> str | None:
+        return None if isinstance(self.status, jax.core.Tracer) else self.concrete()._repr_html_()
 
     def concrete(self) -> info.SolveInfo:
         """The same as NumPy arrays with statuses in words, outside of compiled code."""

@@ -14,10 +14,11 @@ import numpy as np
 
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._file import Filed
-from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.inputs import batch_shape, rounding_of
+from cvxpylayers._layer.inspection import Inspected
 from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers._program import USABLE
+from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputError, InputTypeError, OptionError, SolverError
 from cvxpylayers.jax import _batching, _lowering, _rules  # noqa: F401  (rules of the primitives)
 from cvxpylayers.jax._info import SolveInfo, WarmStart
@@ -29,7 +30,7 @@ _NAN_BITS = np.uint32(0xFFFFFFFF)  # two of them are a double that is no number
 
 
 @jax.tree_util.register_static
-class CvxpyLayer(Filed):
+class CvxpyLayer(Filed, Inspected):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -98,9 +99,8 @@ class CvxpyLayer(Filed):
     def __deepcopy__(self, memo: dict[int, Any]) -> CvxpyLayer:
         return self  # immutable
 
-    def explain(self) -> Explanation:
-        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
-        return self._layer.explain()
+    def _numbers(self, values: Sequence[Any]) -> list[NDArray[Any]]:
+        return [np.asarray(value) for value in values]
 
     def __repr__(self) -> str:
         detour = f"\ncompiled programs call Python: {self._program.detour}" if self._program.detour else ""

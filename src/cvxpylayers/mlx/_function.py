@@ -35,7 +35,7 @@ def _function(layer: Layer, dtype: mx.Dtype, options: Mapping[str, Any], found: 
     @mx.custom_function
     def outputs(*parameters: mx.array) -> tuple[mx.array, ...]:
         try:
-            call = layer.solve([_array(p) for p in parameters], tape=True, **options)
+            call = layer.solve([numbers(p) for p in parameters], tape=True, **options)
         except SolverError as error:
             error.outputs = _cast(error.outputs, dtype)
             raise
@@ -82,10 +82,10 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _array(value: mx.array) -> NDArray[Any]:
-    """The numbers of ``value``, where they exist."""
+def numbers(value: Any) -> NDArray[Any]:
+    """The numbers of ``value``, where they exist; raises InputError where they do not."""
     try:
-        return np.array(value.astype(mx.float32) if value.dtype == mx.bfloat16 else value)
+        return np.array(value.astype(mx.float32) if getattr(value, "dtype", None) == mx.bfloat16 else value)
     except ValueError as error:
         if "function transformations" not in str(error):
             raise
@@ -96,11 +96,11 @@ def _array(value: mx.array) -> NDArray[Any]:
 
 
 def _doubles(values: Sequence[mx.array]) -> list[Float64]:
-    return [np.asarray(_array(value), dtype=np.float64) for value in values]
+    return [np.asarray(numbers(value), dtype=np.float64) for value in values]
 
 
 def _tangents(values: Sequence[mx.array | None]) -> list[NDArray[Any] | None]:
-    return [None if value is None else _array(value) for value in values]
+    return [None if value is None else numbers(value) for value in values]
 
 
 def _cast(arrays: Sequence[NDArray[Any]], dtype: mx.Dtype) -> tuple[mx.array, ...]:

@@ -10,13 +10,14 @@ import mlx.core as mx
 
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._file import Filed
-from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.inspection import Inspected
 from cvxpylayers._layer.layer import Layer, OnFailure
-from cvxpylayers.mlx._function import solve
+from cvxpylayers._typing import NDArray
+from cvxpylayers.mlx._function import numbers, solve
 
 
-class CvxpyLayer(Filed):
+class CvxpyLayer(Filed, Inspected):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -96,9 +97,8 @@ class CvxpyLayer(Filed):
         """As a call, and the outcome of every instance with it."""
         return solve(self._layer, params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)
 
-    def explain(self) -> Explanation:
-        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
-        return self._layer.explain()
+    def _numbers(self, values: Sequence[Any]) -> list[NDArray[Any]]:
+        return [numbers(value) for value in values]
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer.describe()})"

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._file import Filed
-from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.inspection import Inspected
 from cvxpylayers._layer.layer import Call, Layer, OnFailure
 from cvxpylayers._tables.gufunc import Gufunc
 from cvxpylayers._tables.signature import Signature
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cvxpylayers._tables.solver import TableSolver
 
 
-class CvxpyLayer(Filed):
+class CvxpyLayer(Filed, Inspected):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -223,9 +223,8 @@ class CvxpyLayer(Filed):
             raise
         return call, _cast(call.outputs, dtype)
 
-    def explain(self) -> Explanation:
-        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
-        return self._layer.explain()
+    def _numbers(self, values: Sequence[Any]) -> list[NDArray[Any]]:
+        return _arrays(values)
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer.describe()})"

@@ -7,6 +7,7 @@ try:
 except ImportError as error:
     raise ImportError("cvxpylayers.torch needs PyTorch; install it with: pip install 'cvxpylayers[torch]'") from error
 
+from cvxpylayers.torch import losses
 from cvxpylayers.torch._module import CvxpyLayer
 
-__all__ = ["CvxpyLayer"]
+__all__ = ["CvxpyLayer", "losses"]

@@ -6,22 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import cvxpy as cp
+import numpy as np
 import torch
 
 from cvxpylayers._engines.registry import Solver
 from cvxpylayers._file import Filed
-from cvxpylayers._layer.explain import Explanation
 from cvxpylayers._layer.info import SolveInfo, WarmStart
+from cvxpylayers._layer.inspection import Inspected
 from cvxpylayers._layer.layer import Layer, OnFailure
+from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import ProblemError
 from cvxpylayers.torch._call import solve
 from cvxpylayers.torch._handles import register
 from cvxpylayers.torch._many import Chunk, chunks
 from cvxpylayers.torch._ops import traced_solve
 from cvxpylayers.torch._recorders import require_numbers, watched
+from cvxpylayers.torch._tensors import array
 
 
-class CvxpyLayer(Filed, torch.nn.Module):
+class CvxpyLayer(Filed, Inspected, torch.nn.Module):
     """A convex optimization problem as a differentiable function of its parameters.
 
         layer = CvxpyLayer(problem, parameters=[A, b], variables=[x])
@@ -151,9 +154,9 @@ class CvxpyLayer(Filed, torch.nn.Module):
 
         return chunks(self._layer, solve, params, chunk_size, start, progress)
 
-    def explain(self) -> Explanation:
-        """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
-        return self._layer.explain()
+    def _numbers(self, values: Sequence[Any]) -> list[NDArray[Any]]:
+        require_numbers(self._layer, values)
+        return [array(value) if isinstance(value, torch.Tensor) else np.asarray(value) for value in values]
 
     def extra_repr(self) -> str:
         """Variables, parameters, cones, sizes and engine."""
