@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,10 @@ SMALL = {
     "denoising": (["--n", "16", "--steps", "60"], r"test error ([\d.]+)"),
     "decision_focused": (["--epochs", "25", "--samples", "200"], r"test regret ([\d.]+) %"),
 }
+
+
+GALLERY = sorted((EXAMPLES / "gallery").glob("*.py"))
+LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -38,3 +45,29 @@ def test_two_processes_learn_what_one_learns() -> None:
 @pytest.mark.parametrize("name", [*SMALL, "distributed_training"])
 def test_examples_are_short(name: str) -> None:
     assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) < 80
+
+
+def lines_of_code(text: str) -> int:
+    """How many lines of a module are code: neither blank, nor prose of comments and docstrings."""
+    scopes = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    prose = {k for n in scopes if ast.get_docstring(n) for k in range(n.body[0].lineno, (n.body[0].end_lineno or 0) + 1)}
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in LAYOUT]
+    return len({k for t in tokens for k in range(t.start[0], t.end[0] + 1)} - prose)
+
+
+@pytest.mark.parametrize("path", GALLERY, ids=lambda path: path.stem)
+def test_a_page_of_the_gallery_is_short_checks_itself_and_draws_one_picture(path: Path) -> None:
+    """The pages are executed where they are built, with the documentation."""
+    text = path.read_text()
+    assert path.name.startswith("plot_")
+    title, underline, *_ = (ast.get_docstring(ast.parse(text)) or "").splitlines()
+    assert underline == "=" * len(title)
+    assert lines_of_code(text) < 80
+    assert re.search(r"^assert ", text, re.MULTILINE)
+    assert re.search(r"^print\(|^    print\(", text, re.MULTILINE)
+    assert len(re.findall(r"plt\.(?:subplots|figure|subplot_mosaic)\(", text)) == 1
+    assert text.endswith("plt.show()\n")
+
+
+def test_the_gallery_has_sixteen_pages_at_least() -> None:
+    assert len(GALLERY) >= 16
