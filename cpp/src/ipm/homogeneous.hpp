@@ -197,7 +197,7 @@ class HomogeneousSolver {
     watch(lanes);
     const M seems = polished & ~st_.last & (st_.merit <= st_.settings.tolerance);
     const M astray = seems & ~is_stationary(st_, seems, st_.settings.tolerance);
-    keep_best(lanes | (polished & ~astray));
+    keep_best(lanes | (polished & ~astray & is_certain(st_)));
     if (any(polished)) judge_polish(loader, polished, astray);
 
     finish_infeasible(st_, loader, lanes, st_.best_merit);
@@ -236,17 +236,20 @@ class HomogeneousSolver {
   // Remembers the point of lanes that are better than ever.
   void keep_best(M lanes) {
     // An interior point may have a smaller gap than a solution found on a flat boundary.
-    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= st_.settings.target);
+    const V enough = select(st_.last, splat<V>(st_.settings.tolerance), splat<V>(st_.settings.target));
+    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= enough);
     const M better = lanes & ((st_.merit < st_.best_merit) | found), improved = better & (st_.merit < progress * st_.best_merit);
     st_.stalled = select(improved, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
     if (!any(better)) return;
     st_.best_merit = select(better, st_.merit, st_.best_merit);
+    st_.left = select(better, select(st_.polish, st_.step, splat<V>(__builtin_inf())), st_.left);
     const V tau_inverse = 1.0 / st_.tau;
     for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j] * tau_inverse, st_.best_x[j]);
     for (Index i = 0; i < st_.plan.m; ++i) {
       st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
       st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
     }
+    note_active(st_, M(better & st_.interior));
   }
 
   // A polish goes on while it helps. It has succeeded when the target is met and x is certain, and nearly so where it was the last
@@ -257,13 +260,17 @@ class HomogeneousSolver {
     st_.refine |= slow;
     const M held = slow & (st_.step > st_.settings.tolerance);
     helps |= weaken(st_, held & ~is_rounded(st_, held));
+    helps |= balance_again(st_, M(polished & st_.last & is_certain(st_) & (st_.merit > st_.settings.target)));
     st_.misses += select(helps, V{}, splat<V>(1.0));
     const M certain = is_certain(st_);
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const M done = polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) |
-                               ~(st_.merit < polish_diverges) | (certain & (st_.best_merit <= st_.settings.target) & ~helps));
+    M done = polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) | ~(st_.merit < polish_diverges) |
+                         (certain & (st_.best_merit <= st_.settings.target) & ~helps));
     if (!any(done)) return;
-    const M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
+    M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
+    const M flat = turns_out_flat(st_, M(end & (st_.step > st_.settings.tolerance)));
+    done &= ~flat;
+    end &= ~flat;
     leave_polish(st_, M(done & ~end));
     if (!any(end)) return;
     restore_best(end);
