@@ -67,6 +67,7 @@ class HomogeneousSolver {
     st_.residual = select(lanes, splat<V>(__builtin_inf()), st_.residual);
     st_.polish_at = select(lanes, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
     st_.flatness = select(lanes, one, st_.flatness);
+    for (Index i = st_.plan.zero; i < st_.plan.orthant_end; ++i) st_.active[i] &= ~lanes;
     st_.dual &= ~lanes;
     st_.last &= ~lanes;
     if (keeps_far_apart()) find_far(st_, lanes);
@@ -249,7 +250,7 @@ class HomogeneousSolver {
       st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
       st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
     }
-    note_active(st_, M(better & st_.interior));
+    note_active(st_, M(better & st_.interior & (st_.merit <= st_.settings.reduced_tolerance)));
   }
 
   // A polish goes on while it helps. It has succeeded when the target is met and x is certain, and nearly so where it was the last
