@@ -111,31 +111,37 @@ void measure_terms(State<V>& st) {
   }
 }
 
-// Whether every stationarity residual of the lanes is small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the sum of the sizes of
-// the terms: half of the tolerance leaves room for rounding. Reads what is at hand.
+// Lanes in which every stationarity residual is small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the sum of the sizes of the
+// terms: half of the tolerance leaves room for rounding. Reads what is at hand.
 template <class V, template <class> class State>
-bool is_plainly_stationary(const State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
+Mask<lanes_of<V>> is_plainly_stationary(const State<V>& st, double tolerance) {
   const V of_data = homogenized(st);
-  Mask<lanes_of<V>> small = lanes;
+  Mask<lanes_of<V>> small = ~Mask<lanes_of<V>>{};
   for (Index j = 0; j < st.plan.n; ++j) {
     const V least = max(of_data * abs(st.program.q[j]), max(abs(st.Px[j]), abs(st.Atz[j])));
     small &= abs(st.rx[j]) <= 0.5 * tolerance * least;
   }
-  return !any(lanes & ~small);
+  return small;
 }
 
 // Lanes in which every stationarity residual is small beside the terms of its own column, or is rounding beside those of the
-// largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too.
+// largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too. One that
+// passes a cheap test is not asked again in company of others that do not.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
-  if (!any(lanes & ~(st.absolute <= rounding_of_terms)) || is_plainly_stationary(st, lanes, tolerance)) return lanes;
+  using M = Mask<lanes_of<V>>;
+  M passed = st.absolute <= rounding_of_terms;
+  if (!any(lanes & ~passed)) return lanes;
+  passed |= is_plainly_stationary(st, tolerance);
+  if (!any(lanes & ~passed)) return lanes;
   measure_terms(st);
   V largest = V{};
   const auto unscale = [&](Index j) { return st.scaling.D_inverse[j]; };
   for (Index j = 0; j < st.plan.n; ++j) largest = max(largest, st.t1[j] * unscale(j));
+  M small = ~M{};
   for (Index j = 0; j < st.plan.n; ++j)
-    lanes &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
-  return lanes;
+    small &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
+  return lanes & (passed | small);
 }
 
 // Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads
