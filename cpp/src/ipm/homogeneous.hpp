@@ -67,6 +67,7 @@ class HomogeneousSolver {
     st_.residual = select(lanes, splat<V>(__builtin_inf()), st_.residual);
     st_.polish_at = select(lanes, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
     st_.flatness = select(lanes, one, st_.flatness);
+    for (Index i = st_.plan.zero; i < st_.plan.orthant_end; ++i) st_.active[i] &= ~lanes;
     st_.dual &= ~lanes;
     st_.last &= ~lanes;
     if (keeps_far_apart()) find_far(st_, lanes);
@@ -198,7 +199,7 @@ class HomogeneousSolver {
     const M done = any(polished) ? watch_polish(polished) : M{};
     const M seems = polished & ~st_.last & (st_.merit <= st_.settings.tolerance);
     const M astray = seems & ~is_stationary(st_, M(seems & done), st_.settings.tolerance);
-    keep_best(lanes | (polished & ~astray));
+    keep_best(lanes | (polished & ~astray & is_certain(st_)));
     if (any(done)) end_polish(loader, done, astray);
 
     finish_infeasible(st_, loader, lanes, st_.best_merit);
@@ -237,17 +238,20 @@ class HomogeneousSolver {
   // Remembers the point of lanes that are better than ever.
   void keep_best(M lanes) {
     // An interior point may have a smaller gap than a solution found on a flat boundary.
-    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= st_.settings.target);
+    const V enough = select(st_.last, splat<V>(st_.settings.tolerance), splat<V>(st_.settings.target));
+    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= enough);
     const M better = lanes & ((st_.merit < st_.best_merit) | found), improved = better & (st_.merit < progress * st_.best_merit);
     st_.stalled = select(improved, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
     if (!any(better)) return;
     st_.best_merit = select(better, st_.merit, st_.best_merit);
+    st_.left = select(better, select(st_.polish, st_.step, splat<V>(__builtin_inf())), st_.left);
     const V tau_inverse = 1.0 / st_.tau;
     for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j] * tau_inverse, st_.best_x[j]);
     for (Index i = 0; i < st_.plan.m; ++i) {
       st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
       st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
     }
+    note_active(st_, M(better & st_.interior & (st_.merit <= st_.settings.reduced_tolerance)));
   }
 
   // A polish goes on while it helps; returns the lanes in which it is done.
@@ -257,6 +261,7 @@ class HomogeneousSolver {
     st_.refine |= slow;
     const M held = slow & (st_.step > st_.settings.tolerance);
     helps |= weaken(st_, held & ~is_rounded(st_, held));
+    helps |= balance_again(st_, M(polished & st_.last & is_certain(st_) & (st_.merit > st_.settings.target)));
     st_.misses += select(helps, V{}, splat<V>(1.0));
     const M certain = is_certain(st_);
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
@@ -269,7 +274,10 @@ class HomogeneousSolver {
   // seem to be solved, but some column is not stationary.
   void end_polish(Loader& loader, M done, M astray) {
     const M certain = is_certain(st_);
-    const M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
+    M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
+    const M flat = turns_out_flat(st_, M(end & (st_.step > st_.settings.tolerance)));
+    done &= ~flat;
+    end &= ~flat;
     leave_polish(st_, M(done & ~end));
     if (!any(end)) return;
     restore_best(end);

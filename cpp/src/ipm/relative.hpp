@@ -134,22 +134,27 @@ bool mark_columns(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
 }
 
 // Lanes in which every stationarity residual is small beside the terms of its own column, or is rounding beside those of the
-// largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too.
+// largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too. One that
+// passes a cheap test is not asked again in company of others that do not.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
-  if (!any(lanes & ~(st.absolute <= rounding_of_terms)) || !mark_columns(st, lanes, tolerance)) return lanes;
+  using M = Mask<lanes_of<V>>;
+  M passed = st.absolute <= rounding_of_terms;
+  if (const M open = lanes & ~passed; !any(open) || !mark_columns(st, open, tolerance)) return lanes;
   measure_columns(st, [&](Index j) { return st.marked[j]; });
-  Mask<lanes_of<V>> small = lanes;
+  M small = ~M{};
   for (Index j = 0; j < st.plan.n; ++j)
     if (st.marked[j]) small &= abs(st.rx[j]) <= tolerance * st.t1[j];
-  if (!any(lanes & ~small)) return lanes;
+  passed |= small;
+  if (!any(lanes & ~passed)) return lanes;
   measure_columns(st, [](Index) { return true; });
   V largest = V{};
   const auto unscale = [&](Index j) { return st.scaling.D_inverse[j]; };
   for (Index j = 0; j < st.plan.n; ++j) largest = max(largest, st.t1[j] * unscale(j));
+  small = ~M{};
   for (Index j = 0; j < st.plan.n; ++j)
-    lanes &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
-  return lanes;
+    small &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
+  return lanes & (passed | small);
 }
 
 // Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads
