@@ -69,12 +69,10 @@ def test_mistakes_are_counted() -> None:
 
 
 WIDE = ("log-sum-exp", "ball", "quadratic programs, 1e±6", "linear programs, 1e±6")
-FLAT = [e for e in EDGES if e.name != "boxes" and (e.group == "distances" or e.name in WIDE)]
-UNEVEN = pytest.mark.xfail(strict=True, reason="sums of distances whose weights differ by 1e3 and more: docs/edges.md")
-OPEN = [pytest.param(e, marks=UNEVEN) for e in EDGES if e.name == "boxes"]
+FLAT = [e for e in EDGES if e.group == "distances" or e.name in WIDE]
 
 
-@pytest.mark.parametrize("edge", [*FLAT, *OPEN], ids=lambda e: f"{e.group}, {e.name}")
+@pytest.mark.parametrize("edge", FLAT, ids=lambda e: f"{e.group}, {e.name}")
 def test_where_the_objective_is_flat_nothing_is_wrong_and_unmarked(edge: Edge) -> None:
     """Distances far away, weights that fade, small units: residuals say little of x, and terms exceed their sum by far."""
     found = examine(edge, 384)

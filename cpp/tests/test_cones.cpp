@@ -58,7 +58,7 @@ void check_smallest_eigenvalue() {
         for (Index r = 0; r < count; ++r) packed[r][lane] = other[r][lane] = A[r];
         for (Index r = 0; r < count; ++r) U[r][lane] = 0.0;
       }
-      diagonalize(other.data(), U.data(), k);
+      diagonalize(other.data(), U.data(), k, ~Mask<4>{});
       double norm[4] = {};
       for (int lane = 0; lane < 4; ++lane) {
         lowest[lane] = other[0][lane];
@@ -110,6 +110,33 @@ void draw_inside(Fixture& f, Random& random, V* s, V* z) {
     }
 }
 
+// In a frame that need not be orthonormal dz = T'u and ds = T⁻¹diag(h)u belong together: ds = H dz. H is symmetric, so that H z = s
+// if z'ds = s'dz for every u; and it is the H of the orthonormal frame.
+void check_any_frame(Fixture& f, const V* s, const V* z, V mu) {
+  V *ds = f.vector(), *dz = f.vector(), *same = f.vector();
+  for (Index k = f.plan.zero; k < f.plan.m; ++k) {
+    f.cones->scale(s, z, mu, Mask<4>{}, ~Mask<4>{}, Frames::any);
+    for (Index i = 0; i < f.plan.m; ++i) {
+      dz[i] = splat<V>(i == k ? 1.0 : 0.0);
+      ds[i] = f.cones->h[i] * dz[i];
+    }
+    f.cones->back(dz);
+    f.cones->inverse(ds);
+    f.cones->scale(s, z, mu, Mask<4>{}, ~Mask<4>{}, Frames::orthonormal);
+    std::copy(dz, dz + f.plan.m, same);
+    f.cones->forward(same);
+    for (Index i = 0; i < f.plan.m; ++i) same[i] *= f.cones->h[i];
+    f.cones->back(same);
+    V left = V{}, right = V{};
+    for (Index i = f.plan.zero; i < f.plan.m; ++i) {
+      left += z[i] * ds[i];
+      right += s[i] * dz[i];
+      for (int lane = 0; lane < 4; ++lane) CHECK_NEAR(ds[i][lane], same[i][lane], 1e-12);
+    }
+    for (int lane = 0; lane < 4; ++lane) CHECK_NEAR(left[lane], right[lane], 1e-12);
+  }
+}
+
 // T is orthogonal, and T'diag(h)T maps z to s: the secant equation of every scaling.
 void check_scaling(const Structure& structure) {
   Fixture f(structure);
@@ -118,7 +145,8 @@ void check_scaling(const Structure& structure) {
   draw_inside(f, random, s, z);
   V mu = V{};
   for (Index i = f.plan.zero; i < f.plan.m; ++i) mu += s[i] * z[i] / f.cones->degree();
-  f.cones->scale(s, z, mu, Mask<4>{});
+  check_any_frame(f, s, z, mu);
+  f.cones->scale(s, z, mu, Mask<4>{}, ~Mask<4>{}, Frames::orthonormal);
   std::copy(z, z + f.plan.m, u);
   f.cones->forward(u);
   std::copy(u, u + f.plan.m, v);
@@ -133,7 +161,7 @@ void check_scaling(const Structure& structure) {
   // Without a direction and with σ = 1 the right-hand side vanishes on the central path.
   V *centre_s = f.vector(), *centre_z = f.vector();
   f.cones->begin(centre_s, centre_z, ~Mask<4>{});
-  f.cones->scale(centre_s, centre_z, splat<V>(1.0), ~Mask<4>{});
+  f.cones->scale(centre_s, centre_z, splat<V>(1.0), ~Mask<4>{}, ~Mask<4>{}, Frames::any);
   for (Index i = 0; i < f.plan.m; ++i) ds[i] = dz[i] = V{};
   f.cones->complement(centre_s, centre_z, ds, dz, splat<V>(1.0), splat<V>(1.0), c);
   for (Index i = 0; i < f.plan.m; ++i) CHECK_NEAR(c[i][0], 0.0, 1e-12);
@@ -146,7 +174,7 @@ void check_central_path(Fixture& f, const V* s, const V* z, const V* w, double m
   std::copy(s, s + f.plan.m, on_s);
   std::copy(z, z + f.plan.m, on_z);
   f.cones->project(w, splat<V>(mu), on_s, on_z, ~Mask<4>{});
-  f.cones->scale(on_s, on_z, splat<V>(mu), ~Mask<4>{});
+  f.cones->scale(on_s, on_z, splat<V>(mu), ~Mask<4>{}, ~Mask<4>{}, Frames::any);
   f.cones->complement(on_s, on_z, ds, dz, V{}, splat<V>(mu), c);
   for (Index i = f.plan.zero; i < f.plan.m; ++i)
     for (int lane = 0; lane < 4; ++lane) {

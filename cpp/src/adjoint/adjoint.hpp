@@ -200,7 +200,7 @@ class Adjoint {
   template <class LoadVectors>
   void linearize_path(LoadVectors&& load_vectors) {
     load_vectors();
-    cones_.scale(rows_.s, rows_.z, V{}, ~M{});
+    cones_.scale(rows_.s, rows_.z, V{}, ~M{}, ~M{}, Frames::orthonormal);
     degenerate = valid_ & strays_from_path(program, scaling_, cones_, rows_, a, room_, y, l2_);
     for (Index i = 0; i < plan_.m; ++i) {
       rows_.active[i] = ~M{};

@@ -54,7 +54,9 @@ class RegularLanes {
   // Adds to (a, y) in the given lanes, from zero, until the residual of K_E (a, y) = (r1, r2) no longer shrinks, or is `enough`.
   void refine(V* a, V* y, const V* r1, const V* r2, V enough, M lanes) {
     const M loud = lanes & large_multipliers();
-    V before = residual(a, y, r1, r2);
+    for (Index j = 0; j < plan_.n; ++j) room_.t1[j] = r1[j];
+    for (Index i = 0; i < plan_.m; ++i) room_.t2[i] = select(rows_.active[i], r2[i], V{});
+    V before = largest();
     for (int pass = 0; pass < passes && any(lanes); ++pass) {
       kkt_.solve(program_.A, room_.t1, room_.t2, room_.c1, room_.c2);
       for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, a[j] + room_.c1[j], a[j]);

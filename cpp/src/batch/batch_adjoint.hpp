@@ -50,12 +50,13 @@ class BatchAdjoint {
     first_ = first;
     count_ = count;
     valid_ = M{};
+    broadcast_matrices(adjoint_.program, job_.base);
     for (int lane = 0; lane < W; ++lane) {
       const std::int64_t i = instance(lane);
       const TapeRow at(job_.tape, plan_, i);
       valid_[lane] = at.missing() ? 0 : -1;
       job_.locator.locate(i, scratch_.parameters);
-      load_matrices(adjoint_.program, lane, [&](Index v) { return job_.compiled.values(v, scratch_.parameters); });
+      load_varying(adjoint_.program, job_.locator, lane, [&](Index v) { return job_.compiled.values(v, scratch_.parameters); });
       load_point(plan_, at, lane, adjoint_.x, adjoint_.z, adjoint_.s);
     }
     for (Index r = 0; r < plan_.m; ++r) leave_out(r, abs(adjoint_.s[r]) == __builtin_inf());

@@ -46,7 +46,21 @@ CVXL_INLINE void load_matrices(const ProgramPack<V>& to, int lane, Value&& value
   for (Index k = 0; k < plan.A.nnz(); ++k) lane_of(to.A, k, lane) = plan.A_source[k] < 0 ? 0.0 : value(plan.A_source[k]);
 }
 
-// Its q.
+// P and A of every lane as far as the batch shares them: `base` has the numbers of the value vector. The rest gets anything, until
+// `load_varying` loads it into one lane.
+template <class V>
+CVXL_INLINE void broadcast_matrices(const ProgramPack<V>& to, const std::vector<double>& base) {
+  const Plan& plan = to.plan;
+  for (Index k = 0; k < plan.P.nnz(); ++k) to.P[k] = splat<V>(base[plan.P_source[k]]);
+  for (Index k = 0; k < plan.A.nnz(); ++k) to.A[k] = splat<V>(plan.A_source[k] < 0 ? 0.0 : base[plan.A_source[k]]);
+}
+template <class V, class Value>
+CVXL_INLINE void load_varying(const ProgramPack<V>& to, const Locator& locator, int lane, Value&& value) {
+  for (const Index k : locator.varying_P()) lane_of(to.P, k, lane) = value(to.plan.P_source[k]);
+  for (const Index k : locator.varying_A()) lane_of(to.A, k, lane) = value(to.plan.A_source[k]);
+}
+
+// q of one lane.
 template <class V, class Value>
 CVXL_INLINE void load_q(const ProgramPack<V>& to, const Structure& structure, int lane, Value&& value) {
   for (Index j = 0; j < to.plan.n; ++j) lane_of(to.q, j, lane) = value(structure.q_offset() + to.plan.variable_of[j]);

@@ -20,9 +20,7 @@ class LaneLoader {
 
   // P and A of a batch that shares them, in every lane.
   void broadcast_matrices() {
-    for (Index k = 0; k < plan_.P.nnz(); ++k) state_.program.P[k] = splat<V>(job_.base[plan_.P_source[k]]);
-    for (Index k = 0; k < plan_.A.nnz(); ++k)
-      state_.program.A[k] = splat<V>(plan_.A_source[k] < 0 ? 0.0 : job_.base[plan_.A_source[k]]);
+    CVXL_ISA::broadcast_matrices(state_.program, job_.base);
     state_.scaling.scale_matrices(state_.program, ~Mask<W>{}, job_.settings.equilibrate);
   }
 
@@ -83,10 +81,10 @@ class LaneLoader {
   std::optional<Status> fill(int lane, std::int64_t instance) {
     const Structure& structure = job_.compiled.problem.structure;
     job_.locator.locate(instance, scratch_.parameters);
-    double check = 0.0;
+    bool bad = false;
     const auto checked = [&](Index v) {
       const double number = value(v);
-      check += number - number;
+      bad |= !(std::abs(number) <= std::numeric_limits<double>::max());
       return number;
     };
     if (!job_.shared_matrices) load_matrices(state_.program, lane, checked);
@@ -105,7 +103,7 @@ class LaneLoader {
       lane_of(state_.program.b, r, lane) = checked(structure.b_offset() + r);
     }
     checked(structure.d_offset());
-    if (check != 0.0) return Status::invalid_input;
+    if (bad) return Status::invalid_input;
     return infeasible ? std::optional(Status::primal_infeasible) : std::nullopt;
   }
 

@@ -3,7 +3,7 @@
 // units of one cone of K in a pack of lanes; its arrays lie in the arena, so that it is copied as plain bytes.
 //
 // Vectors have one entry per row of the block. At a point (s, z) a block gives a scaling H, symmetric and positive definite, and at
-// w = s - z the derivative DΠ(w) of the projection on the cone; each is diagonal in a frame T, T H T' = diag(h), T orthogonal. The
+// w = s - z the derivative DΠ(w) of the projection on the cone; each is diagonal in a frame T, T H T' = diag(h) (rotation.hpp). The
 // frame is that of the last `scale` or `differentiate`; no other member changes it.
 
 #include <algorithm>
@@ -31,9 +31,10 @@ concept ConeContract =
 
       // central(u): u = -∇f*(u), the point s = z of the central path at μ = 1.
       { fixed.central(out) } -> std::same_as<void>;
-      // scale(s, z, μ, dual, h): H at the interior point (s, z), H z = s, and its eigenvalues h. Blocks that are not symmetric take
-      // μ∇²f*(z) in the `dual` lanes; μ = 0: their own.
-      { block.scale(in, in, value, lanes, out) } -> std::same_as<void>;
+      // scale(s, z, μ, dual, lanes, frames, h): in the given lanes H at the interior point (s, z), H z = s, a frame T and
+      // h, T H T' = diag(h); anything in the others. Blocks that are not symmetric take μ∇²f*(z) in the `dual` lanes; μ = 0: their
+      // own.
+      { block.scale(in, in, value, lanes, lanes, Frames::any, out) } -> std::same_as<void>;
       // complement(s, z, ds, dz, m, σμ, c): with the scaling at (s, z), c of ds' + H dz' = -c, the direction that centres to σμ,
       // with m times the second-order terms of the affine direction (ds, dz). c is no other argument.
       { fixed.complement(in, in, in, in, value, value, out) } -> std::same_as<void>;
@@ -61,9 +62,11 @@ concept ConeContract =
       // lanes. μ > 0: the point of the central path, s = -μ∇f*(z), with s - z = w.
       { fixed.project(in, value, out, out, lanes) } -> std::same_as<void>;
 
-      // forward(A, columns, sums): A ← T A, rows × columns by rows; back: A ← T'A. `sums` has room for a number per column.
+      // forward(A, columns, sums): A ← T A, rows × columns by rows; back: A ← T'A; inverse: a ← T⁻¹a, one column. `sums` has room
+      // for a number per column.
       { fixed.forward(out, count, out) } -> std::same_as<void>;
       { fixed.back(out, count, out) } -> std::same_as<void>;
+      { fixed.inverse(out, out) } -> std::same_as<void>;
       // In the frame, all arguments too: D²Π(w)[h, k] at (w, h, k, ·) after `differentiate`; μ∇³f*(z)[h, k] at (s, z, h, k, ·) of
       // the central path after `scale`.
       { fixed.projection_second_derivative(in, in, in, out) } -> std::same_as<void>;

@@ -57,12 +57,12 @@ class Cones {
     }
   }
 
-  // The scalings at (s, z); exponential and power cones use μ∇²f* in the `dual` lanes.
-  void scale(const V* s, const V* z, V mu, M dual) {
+  // The scalings at (s, z) in the given lanes; exponential and power cones use μ∇²f* in the `dual` lanes.
+  void scale(const V* s, const V* z, V mu, M dual, M lanes, Frames frames) {
     rotated_ = false;
     for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) h[i] = s[i] / z[i];
-    for_each([&](const ConeBlock& c, auto& block) { block.scale(s + c.first, z + c.first, mu, dual, h + c.first); });
+    for_each([&](const ConeBlock& c, auto& block) { block.scale(s + c.first, z + c.first, mu, dual, lanes, frames, h + c.first); });
   }
 
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the
@@ -143,15 +143,25 @@ class Cones {
     }
   }
 
-  // v ← T v and ṽ ← T'ṽ; the matrix A by rows of the plan's pattern.
+  // Into frames, v ← T v, and out of them, multipliers ṽ ← T'ṽ and slacks v ← T⁻¹v; the matrix A by rows of the plan's pattern.
   void forward(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { block.forward(v + c.first, 1, sums_); });
   }
   void back(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { block.back(v + c.first, 1, sums_); });
   }
+  void inverse(V* v) const {
+    for_each([&](const ConeBlock& c, const auto& block) { block.inverse(v + c.first, sums_); });
+  }
   void rotate_matrix(const V* A, V* rotated) {
-    std::copy(A, A + plan_.A.nnz(), rotated);
+    copy_plain_rows(A, rotated);
+    rotate_rows_of_cones(A, rotated);
+  }
+  // Its two parts: rows that are in no cone stay what they are while frames change.
+  void copy_plain_rows(const V* A, V* rotated) const { std::copy(A, A + plan_.A.indptr[plan_.orthant_end], rotated); }
+  void rotate_rows_of_cones(const V* A, V* rotated) {
+    const Index begin = plan_.A.indptr[plan_.orthant_end];
+    std::copy(A + begin, A + plan_.A.nnz(), rotated + begin);
     rotate_in_place(rotated);
   }
   void rotate_in_place(V* A) {

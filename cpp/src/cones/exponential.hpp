@@ -51,11 +51,11 @@ struct Exponential {
   }
 
   // ∇f(s) of the conjugate barrier: -z with s = -∇f*(z). With t = -1/(z₀s₁) it reads t + log(1 + t) = log(w/y) - x/y = d.
-  Vector3<V> primal_gradient(const Vector3<V>& s) const {
+  Vector3<V> primal_gradient(const Vector3<V>& s, M lanes) const {
     const V ratio = s[0] / s[1];
     const V d = max(log(s[2] / s[1]) - ratio, splat<V>(1e-300));
     V t = max(0.5 * d, d - log1p(d));
-    iterate(5, ~M{}, [&](M busy) {
+    iterate(5, lanes, [&](M busy) {
       const V step = (t + log1p(t) - d) * (1.0 + t) / (2.0 + t);
       t = select(busy, max(t - step, 0.1 * t), t);
       return abs(step) > last_step * t;

@@ -12,6 +12,9 @@ namespace cvxl::CVXL_ISA {
 
 inline constexpr int jacobi_sweeps = 12;
 
+// A sweep that meets smaller cosines² is a lane's last: convergence is quadratic.
+inline constexpr double last_cosine2 = 1e-20;
+
 // Cosine and sine that diagonalize [a, b; b, d], by their double angle; no rotation where b is negligible.
 template <class V>
 CVXL_INLINE void jacobi_rotation(V a, V b, V d, Mask<lanes_of<V>> negligible, V& c, V& s) {
@@ -31,13 +34,13 @@ CVXL_INLINE void rotate_columns(V* p, V* q, Index rows, V c, V s) {
   }
 }
 
-// Orthogonalizes the columns of B (k × k, by columns) by rotations from the right, applied to the columns of C (or null) as well.
-// K, if given, is k at compile time.
+// Orthogonalizes the columns of B (k × k, by columns) in the lanes `busy` by rotations from the right, applied to the columns of C
+// (or null) as well. K, if given, is k at compile time.
 template <Index K = 0, class V>
-CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order) {
+CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order, Mask<lanes_of<V>> busy) {
   const Index k = K > 0 ? K : order;
-  for (int sweep = 0; sweep < jacobi_sweeps; ++sweep) {
-    Mask<lanes_of<V>> busy{};
+  for (int sweep = 0; sweep < jacobi_sweeps && any(busy); ++sweep) {
+    Mask<lanes_of<V>> again{};
     for (Index p = 0; p < k; ++p)
       for (Index q = p + 1; q < k; ++q) {
         V *x = B + p * k, *y = B + q * k;
@@ -47,30 +50,31 @@ CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order) {
           b += x[i] * y[i];
           d += y[i] * y[i];
         }
-        const auto negligible = ~(b * b > 1e-31 * a * d);
-        busy |= ~negligible;
+        const auto negligible = ~(b * b > 1e-31 * a * d) | ~busy;
+        again |= b * b > last_cosine2 * a * d;
         if (all(negligible)) continue;
         V c, s;
         jacobi_rotation(a, b, d, negligible, c, s);
         rotate_columns(x, y, k, c, s);
         if (C) rotate_columns(C + p * k, C + q * k, k, c, s);
       }
-    if (!any(busy)) return;
+    busy &= again;
   }
 }
 
-// Eigenvalues of the symmetric A (k × k), left on its diagonal; U (by columns) receives the rotations from the right.
+// Eigenvalues of the symmetric A (k × k) in the lanes `busy`, left on its diagonal; U (by columns) receives the rotations from the
+// right.
 template <class V>
-void diagonalize(V* A, V* U, Index k) {
-  for (int sweep = 0; sweep < jacobi_sweeps; ++sweep) {
-    Mask<lanes_of<V>> busy{};
+void diagonalize(V* A, V* U, Index k, Mask<lanes_of<V>> busy) {
+  for (int sweep = 0; sweep < jacobi_sweeps && any(busy); ++sweep) {
+    Mask<lanes_of<V>> again{};
     V largest = V{};
     for (Index i = 0; i < k; ++i) largest = max(largest, abs(A[i * k + i]));
     for (Index p = 0; p < k; ++p)
       for (Index q = p + 1; q < k; ++q) {
         const V b = A[q * k + p];
-        const auto negligible = ~(abs(b) > 1e-17 * largest);
-        busy |= ~negligible;
+        const auto negligible = ~(abs(b) > 1e-17 * largest) | ~busy;
+        again |= ~negligible;
         if (all(negligible)) continue;
         V c, s;
         jacobi_rotation(A[p * k + p], b, A[q * k + q], negligible, c, s);
@@ -82,7 +86,7 @@ void diagonalize(V* A, V* U, Index k) {
         }
         rotate_columns(U + p * k, U + q * k, k, c, s);
       }
-    if (!any(busy)) return;
+    busy &= again;
   }
 }
 

@@ -63,14 +63,14 @@ struct Power {
   // -z with s = -∇f*(z). With t = -z₂s₂ the third equation reads
   //   2α log(1 + α + αt) + 2(1-α) log(2 - α + (1-α)t) - log(t(2 + t)) = 2α log(αs₀) + 2(1-α) log((1-α)s₁) - log s₂²,
   // whose left side decreases in t and is convex. For α = ½ it is quadratic, and that root starts Newton's method for all.
-  Vector3<V> primal_gradient(const Vector3<V>& s) const {
+  Vector3<V> primal_gradient(const Vector3<V>& s, M lanes) const {
     const double beta = 1.0 - alpha;
     const V w = max(abs(s[2]), splat<V>(1e-140));
     const V m = max(2.0 * (alpha * log(s[0]) + beta * log(s[1]) - log(w)), splat<V>(1e-300));
     const V e1 = select(m < 1e-5, m * (1.0 + 0.5 * m), exp(m) - 1.0), gap = e1 - 2.0, root = sqrt(gap * gap + 9.0 * e1);
     V t = select(gap > 0.0, 9.0 / (gap + root), (root - gap) / e1);
     const double constant = 2.0 * (alpha * std::log(alpha) + beta * std::log(beta));
-    iterate(8, ~M{}, [&](M busy) {
+    iterate(8, lanes, [&](M busy) {
       const V a = 1.0 + alpha + alpha * t, b = 2.0 - alpha + beta * t, c = t * (2.0 + t);
       const V value = 2.0 * (alpha * log(a) + beta * log(b)) - log(c) - constant - m;
       const V slope = 2.0 * (alpha * alpha / a + beta * beta / b) - (2.0 + 2.0 * t) / c, step = value / slope;

@@ -26,7 +26,7 @@ class SecondOrder {
   V least_eigenvalue(const V* u) const { return u[0] - norm(u + 1, order_ - 1); }
   void lift(V* u, V by) const { u[0] += by; }
 
-  void scale(const V* s, const V* z, V, M, V* h) {
+  void scale(const V* s, const V* z, V, M, M, Frames, V* h) {
     const V rs = hyperbolic(s), rz = hyperbolic(z);
     V product = s[0] * z[0];
     for (Index i = 1; i < order_; ++i) product += s[i] * z[i];
@@ -137,6 +137,7 @@ class SecondOrder {
 
   void forward(V* a, Index columns, V* sums) const { frame_.forward(a, order_, columns, sums); }
   void back(V* a, Index columns, V* sums) const { frame_.back(a, order_, columns, sums); }
+  void inverse(V* a, V* sums) const { back(a, 1, sums); }
 
   // With t ± r the spectral values of w, |t| < r, and coordinates (t + ρ, t - ρ)/√2, ⊥ of directions, ρ along w₁:
   //   D²Π[h, k] = (h⊥·k⊥/(2r), -t/(2r²) h⊥·k⊥ along w₁, ((h_t - t/r h_ρ) k⊥ + (k_t - t/r k_ρ) h⊥)/(2r)).

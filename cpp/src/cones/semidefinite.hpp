@@ -37,7 +37,7 @@ class Semidefinite {
     for (Index j = 0; j < k_; ++j) u[j * (j + 3) / 2] += by;
   }
 
-  void scale(const V* s, const V* z, V, M, V* h) {
+  void scale(const V* s, const V* z, V, M, M lanes, Frames, V* h) {
     cholesky(s, R_);  // L₁
     cholesky(z, C_);  // L₂
     for (Index j = 0; j < k_; ++j)
@@ -46,7 +46,7 @@ class Semidefinite {
         for (Index l = std::max(i, j); l < k_; ++l) sum += C_[i * k_ + l] * R_[j * k_ + l];
         B_[j * k_ + i] = sum;
       }
-    orthogonalize_columns(B_, R_, k_);  // B = UΛ, R = L₁V
+    orthogonalize_columns(B_, R_, k_, lanes);  // B = UΛ, R = L₁V
     for (Index j = 0; j < k_; ++j) {
       V length2 = V{};
       for (Index i = 0; i < k_; ++i) length2 += B_[j * k_ + i] * B_[j * k_ + i];
@@ -69,7 +69,7 @@ class Semidefinite {
         B_[j * k_ + i] = R_[i * k_ + j];
         frame_.U[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
       }
-    orthogonalize_columns(B_, frame_.U, k_);
+    orthogonalize_columns(B_, frame_.U, k_, lanes);
     for (Index j = 0; j < k_; ++j) {
       V g = V{};
       for (Index i = 0; i < k_; ++i) g += B_[j * k_ + i] * B_[j * k_ + i];
@@ -113,7 +113,7 @@ class Semidefinite {
   template <class Tie>
   void differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     subtract(s, z, scratch_, rows_);
-    eigenvectors(scratch_);
+    eigenvectors(scratch_, lanes);
     for (Index r = 0; r < k_ * k_; ++r) frame_.U[r] = select(lanes, C_[r], frame_.U[r]);
     const V one = splat<V>(1.0);
     for (Index j = 0; j < k_; ++j) {
@@ -127,8 +127,8 @@ class Semidefinite {
     }
   }
 
-  void project(const V* w, V mu, V* s, V* z, M) const {
-    eigenvectors(w);
+  void project(const V* w, V mu, V* s, V* z, M lanes) const {
+    eigenvectors(w, lanes);
     for (Index r = 0; r < rows_; ++r) s[r] = z[r] = V{};
     for (Index j = 0; j < k_; ++j) std::tie(s[j * (j + 3) / 2], z[j * (j + 3) / 2]) = parts(B_[j * k_ + j], mu);
     Frame::template congruence<true>(s, C_, k_, 1, scratch_);
@@ -152,6 +152,7 @@ class Semidefinite {
 
   void forward(V* a, Index columns, V*) const { frame_.forward(a, k_, columns, scratch_); }
   void back(V* a, Index columns, V*) const { frame_.back(a, k_, columns, scratch_); }
+  void inverse(V* a, V* sums) const { back(a, 1, sums); }
 
   // The weights are the second divided differences of max(λ, 0): where one eigenvalue x has another sign than u and v,
   // |x|/(|x - u||x - v|); else 0.
@@ -207,12 +208,12 @@ class Semidefinite {
       }
   }
 
-  // Eigenvectors of the matrix u into C_, its eigenvalues onto the diagonal of B_.
-  void eigenvectors(const V* u) const {
+  // In the given lanes, eigenvectors of the matrix u into C_, its eigenvalues onto the diagonal of B_.
+  void eigenvectors(const V* u, M lanes) const {
     Frame::unpack(u, k_, 1, B_);
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) C_[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
-    diagonalize(B_, C_, k_);
+    diagonalize(B_, C_, k_, lanes);
   }
 
   // Lower triangle by columns; a pivot that is not positive becomes tiny.

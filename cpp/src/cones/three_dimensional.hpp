@@ -3,7 +3,6 @@
 
 #include "cones/barrier.hpp"
 #include "cones/cone.hpp"
-#include "cones/jacobi.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -44,11 +43,10 @@ class ThreeDimensional {
   //     H = ss'/s'z + δδ'/δ'ε + t aa',   δ = s + μ∇f*(z),   ε = z + μ∇f(s),   a ⟂ z, ∇f(s),   t = μ/(a'∇²f*(z)⁻¹a);
   //
   // or μ∇²f*(z) (its own μ if none is given) in the `dual` lanes and where the secant equations degenerate (on the central path
-  // both agree). Either way H = BB' with three known columns, whose sizes differ by up to 1/μ: rotating them until they are
-  // orthogonal gives eigenvectors and eigenvalues of H to the accuracy of B, which those of BB' would not have.
-  void scale(const V* s_, const V* z_, V mu, M dual, V* h) {
+  // both agree). Either way H = BB' with three known columns, whose sizes differ by up to 1/μ.
+  void scale(const V* s_, const V* z_, V mu, M dual, M lanes, Frames frames, V* h) {
     const Vector3<V> s{{s_[0], s_[1], s_[2]}}, z{{z_[0], z_[1], z_[2]}};
-    const Vector3<V> st = barrier_gradient(barrier_.kernel(z), z), zt = barrier_.primal_gradient(s);
+    const Vector3<V> st = barrier_gradient(barrier_.kernel(z), z), zt = barrier_.primal_gradient(s, lanes);
     hessian_ = barrier_.hessian(z);
     const V sz = dot(s, z), own_mu = sz / 3.0, mu_t = dot(st, zt) / 3.0, barrier_mu = select(mu > 0.0, mu, own_mu);
     Vector3<V> delta, epsilon, axis = cross(z, zt);
@@ -66,13 +64,7 @@ class ThreeDimensional {
       B[3 + i] = weight[1] * select(secant, delta[i], hessian_.inverse[3 * i + 1]);
       B[6 + i] = weight[2] * select(secant, axis[i], hessian_.inverse[3 * i + 2]);
     }
-    orthogonalize_columns<3>(B, static_cast<V*>(nullptr), 3);
-    for (int k = 0; k < 3; ++k) {
-      const V* column = B + 3 * k;
-      h[k] = column[0] * column[0] + column[1] * column[1] + column[2] * column[2];
-      const V inverse = 1.0 / sqrt(h[k]);
-      for (int i = 0; i < 3; ++i) frame_.T[3 * k + i] = column[i] * inverse;
-    }
+    frames == Frames::orthonormal ? frame_.orthogonalize(B, lanes, h) : frame_.triangulate(B, h);
   }
 
   // cos² of the angle between s and z, in units that centre them.
@@ -184,7 +176,7 @@ class ThreeDimensional {
   V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     const Vector3<V> p{{s[0] + alpha * ds[0], s[1] + alpha * ds[1], s[2] + alpha * ds[2]}};
     const Vector3<V> d{{z[0] + alpha * dz[0], z[1] + alpha * dz[1], z[2] + alpha * dz[2]}};
-    Vector3<V> conjugate = barrier_.primal_gradient(p);
+    Vector3<V> conjugate = barrier_.primal_gradient(p, ~M{});
     for (int i = 0; i < 3; ++i) conjugate[i] = -conjugate[i];
     // f(s) + 3 = -f*(-∇f(s)): the conjugate of f* with the sign of its argument turned.
     return value(d) - value(conjugate);
@@ -192,6 +184,7 @@ class ThreeDimensional {
 
   void forward(V* a, Index columns, V*) const { frame_.forward(a, columns); }
   void back(V* a, Index columns, V*) const { frame_.back(a, columns); }
+  void inverse(V* a, V*) const { frame_.invert(a); }
 
   // The boundary is a cone over a curve p(θ) on the sphere, of geodesic curvature κ: with its inward normal n and tangent t,
   // p' = t, t' = -p + κn, n' = -κt. Then w = αp - βn gives dw = dα p + (α + βκ)dθ t - dβ n, DΠ = pp' + λtt', λ = α/(α + βκ), and
@@ -241,7 +234,7 @@ class ThreeDimensional {
       const Vector3<V> point{{z[0], z[1], z[2]}}, gradient = barrier_gradient(barrier_.kernel(point), point);
       for (int i = 0; i < 3; ++i) s[i] = -mu * gradient[i];
       if (pass == 60 || !any(busy)) return;
-      at.scale(s, z, mu, ~M{}, h);
+      at.scale(s, z, mu, ~M{}, busy, Frames::orthonormal, h);
       for (int i = 0; i < 3; ++i) g[i] = z[i] + w[i] - s[i];
       at.frame_.forward(g, 1);
       V decrement2 = V{};

@@ -97,8 +97,18 @@ struct Engine::Impl {
     return true;
   }
 
+  // The value vector of the first instance, which shares entries with all.
+  std::vector<double> first_values(const Locator& locator) const {
+    std::vector<const double*> pointers(compiled.problem.parameter_sizes.size() + 1);
+    locator.locate(0, pointers.data());
+    std::vector<double> values(compiled.problem.structure.values());
+    kernels->evaluate(compiled, pointers.data(), values.data());
+    return values;
+  }
+
   bool differentiate(AdjointJob& job, int wanted, const Interrupt& interrupt, Kernels::Adjoint* kernel) const {
     if (job.locator.size() == 0) return true;
+    job.base = first_values(job.locator);
     make_blocks(job);
     const auto passes = static_cast<int>(std::min<std::int64_t>(1 + job.directions, 1000));
     return execute(job, adjoint_bytes, threads(job.locator.size(), wanted, passes), interrupt, kernel);
@@ -127,10 +137,7 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   const Structure& s = compiled.problem.structure;
   SolveJob job{compiled, settings, request, Locator(compiled, batch, 1.0), {}, true, {}};
   if (job.locator.size() == 0) return true;
-  std::vector<const double*> pointers(compiled.problem.parameter_sizes.size() + 1);
-  job.locator.locate(0, pointers.data());
-  job.base.assign(s.values(), 0.0);
-  impl_->kernels->evaluate(compiled, pointers.data(), job.base.data());
+  job.base = impl_->first_values(job.locator);
   // Matrices are scaled once for all where every instance has the same, all rows included; a NaN among them is left for the loads
   // to report.
   job.shared_matrices = !request.infinite;

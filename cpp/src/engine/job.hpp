@@ -55,6 +55,7 @@ struct AdjointJob {
   std::span<const double> tape;
   std::int64_t directions;
   std::span<std::uint8_t> degenerate;
+  std::vector<double> base = {};         // values of the shared entries
   std::int64_t block_size = 0, blocks = 0;
   // VJP, HVP
   std::span<const double> cotangent;

@@ -9,10 +9,11 @@
 // in (x, w). Π is differentiable where the solution is, its derivative is diagonal in frames of the cones like any scaling, and
 // convergence is quadratic (Ali, Wong, Kolter 2017). κ > 0, one for each block, gives s and z of a block one size: whether a
 // block lies on the boundary must not be drowned by a multiplier of 1e9, or overlooked for one of 1e-9. The boundary curves as 1/κ
-// there, to which the proximal terms are adapted, and where that is flat a polish goes on until its steps are short. A polish that
-// does not help gives way to the interior iterate it came from.
+// there: where that is flat steps are sharpened, and a polish goes on until they are short. A polish that does not help gives way
+// to the interior iterate it came from.
 
-#include "ipm/embedding.hpp"
+#include "ipm/balance.hpp"
+#include "ipm/sharpen.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -26,23 +27,26 @@ void place(Embedding<V>& st, MaskOf<V> lanes, Slack&& slack, Multiplier&& multip
   st.cones.difference(st.t2, st.cz, st.w, lanes);
 }
 
-// By how much x may be off where the objective is flat (ipm/relative.hpp): the length of the last step of the polish.
-template <class V>
-V uncertainty(const Embedding<V>& st) {
-  return select(st.flatness > 1.0, st.step, V{});
-}
-
+// Whether x of a polish is known: where the objective is flat (ipm/relative.hpp) up to the length of its last step.
 template <class V>
 MaskOf<V> is_certain(const Embedding<V>& st) {
-  return uncertainty(st) <= st.settings.tolerance;
+  return ~(st.flatness > 1.0) | (st.step <= st.settings.tolerance);
+}
+
+// By how much the best point may be off.
+template <class V>
+V uncertainty(const Embedding<V>& st) {
+  return select(st.flatness > 1.0, st.left, V{});
 }
 
 // One step of Newton's method from the solution (x₁, z₁) of the affine system.
 template <class V>
 void polish_step(Embedding<V>& st) {
+  const MaskOf<V> flat = st.polish & (st.flatness > 1.0);
+  const V left = any(flat) ? select(flat, sharpen(st, flat), V{}) : V{};
   std::copy(st.z1, st.z1 + st.plan.m, st.cz);
   st.cones.back(st.cz);
-  st.program.products(st.x1, st.cz, st.t1, st.t2, st.t3);
+  st.program.slacks(st.x1, st.t2);
   V longest = V{}, extent = V{};
   for (Index j = 0; j < st.plan.n; ++j) {
     st.x[j] += select(st.polish, st.x1[j], V{});
@@ -50,7 +54,7 @@ void polish_step(Embedding<V>& st) {
     extent = max(extent, select(st.polish, abs(st.x[j]), V{}));
   }
   const V before = st.step;
-  st.step = select(st.polish, length(st, st.x1, longest, extent), before);
+  st.step = select(st.polish, length(st, st.x1, longest, extent) + left, before);
   st.shortens = st.step < polish_helps * before;
   place(st, st.polish, [&](Index i) { return st.s[i] - st.rz[i] - st.t2[i]; }, [&](Index i) { return st.z[i] + st.cz[i]; });
 }
@@ -62,34 +66,6 @@ void project_polish(Embedding<V>& st, MaskOf<V> lanes) {
   for (Index i = 0; i < st.plan.m; ++i) st.z[i] *= select(lanes, st.balance[i], one);
   st.cones.project(st.w, V{}, st.s, st.z, lanes);
   for (Index i = 0; i < st.plan.m; ++i) st.z[i] /= select(lanes, st.balance[i], one);
-}
-
-// Flatness, and κ = |s|/|z| on blocks of which the last step has moved neither much, relative to its size: they end on the
-// boundary. `scale` is what s and z have been multiplied with since.
-template <class V>
-void choose_balance(Embedding<V>& st, V scale, MaskOf<V> lanes) {
-  const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
-  for (Index i = 0; i < st.plan.m; ++i) st.balance[i] = select(lanes, one, st.balance[i]);
-  V flattest = one;
-  for (std::size_t k = 0; k < st.plan.cones.size(); ++k) {
-    const ConeBlock& cone = st.plan.cones[k];
-    V s2 = V{}, z2 = V{}, moved_s = V{}, moved_z = V{};
-    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
-      s2 += st.s[i] * st.s[i];
-      z2 += st.z[i] * st.z[i];
-      moved_s += st.s[i] * st.ds[i];
-      moved_z += st.z[i] * st.dz[i];
-    }
-    const auto settled = (abs(moved_s) * scale < settled_within * s2) & (abs(moved_z) * scale < settled_within * z2);
-    const bool has_units = st.cones.choose_units(k, st.s, st.z, most_unbalanced, settled, lanes);
-    const V ratio = sqrt(max(s2, tiny) / max(z2, tiny));
-    flattest = max(flattest, select((settled | st.last) & (ratio > most_unbalanced), ratio, one));
-    if (has_units) continue;
-    const V kappa = select(settled & ((ratio < 1.0 / most_unbalanced) | (ratio > most_unbalanced)), ratio, one);
-    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) st.balance[i] = select(lanes, kappa, st.balance[i]);
-  }
-  st.flatness = select(lanes, min(sqrt(flattest), splat<V>(most_flat)), st.flatness);
-  st.refine |= lanes & (st.flatness > 1.0);
 }
 
 // Divides by τ; the interior iterate is kept. What comes next is w's projection.
@@ -115,7 +91,7 @@ void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
   st.step = select(lanes, splat<V>(__builtin_inf()), st.step);
   st.polish |= lanes;
   st.interior &= ~lanes;
-  choose_balance(st, factor, lanes);
+  balance_at_start(st, factor, lanes);
   place(st, lanes, [&](Index i) { return st.s[i]; }, [&](Index i) { return st.z[i]; });
 }
 

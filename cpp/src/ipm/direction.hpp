@@ -5,26 +5,25 @@
 
 namespace cvxl::CVXL_ISA {
 
-// K (x, z) = (r1, r2); r2 and z in the frames. In lanes that call for it, refined until regularization has no part in it.
+// In lanes that call for it, refines (x, z), a solution of K (x, z) = (r1, r2) with r2 and z in the frames, until regularization
+// has no part in it.
 template <class V>
-void solve(Embedding<V>& st, V* x, V* z) {
+void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   st.spoil_scratch();
-  st.cones.check_frames();
-  st.kkt.solve(st.rotated.A, st.r1, st.r2, x, z);
   if (!any(st.refine)) return;
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
     st.rotated.products(x, z, st.t1, st.t2, st.t3);
     V size = V{}, scale = V{};
     for (Index j = 0; j < st.plan.n; ++j) {
-      st.t1[j] = st.r1[j] - (st.t1[j] + st.t3[j]);
+      st.t1[j] = r1[j] - (st.t1[j] + st.t3[j]);
       size = max(size, abs(st.t1[j]));
-      scale = max(scale, abs(st.r1[j]));
+      scale = max(scale, abs(r1[j]));
     }
     for (Index i = 0; i < st.plan.m; ++i) {
-      st.t2[i] = select(st.off[i], V{}, st.r2[i] - (st.t2[i] - st.H[i] * z[i]));
+      st.t2[i] = select(st.off[i], V{}, r2[i] - (st.t2[i] - st.H[i] * z[i]));
       size = max(size, abs(st.t2[i]));
-      scale = max(scale, abs(st.r2[i]));
+      scale = max(scale, abs(r2[i]));
     }
     if (pass > 0) {  // take back what made it worse
       const MaskOf<V> worse = ~(size <= before);
@@ -41,25 +40,33 @@ void solve(Embedding<V>& st, V* x, V* z) {
   }
 }
 
-// (x₂, z₂). In starting lanes of linear programs (0, b), which gives the primal half of the starting point.
+// (x₁, z₁) of the affine direction, in starting lanes (-q, 0), the dual half, in polishing ones the step; and (x₂, z₂), in starting
+// lanes of linear programs (0, b), which gives the primal half of the starting point. The second right-hand side is in (dx, dz).
 template <class V>
-void constant_system(Embedding<V>& st) {
+void affine_and_constant_system(Embedding<V>& st) {
   const MaskOf<V> primal_only = st.plan.P.nnz() == 0 ? st.start : MaskOf<V>{};
-  for (Index j = 0; j < st.plan.n; ++j) st.r1[j] = select(primal_only | st.polish, V{}, -st.program.q[j]);
+  for (Index j = 0; j < st.plan.n; ++j) {
+    st.r1[j] = select(st.start, -st.program.q[j], -st.rx[j]);
+    st.dx[j] = select(primal_only | st.polish, V{}, -st.program.q[j]);
+  }
   std::copy(st.program.b, st.program.b + st.plan.m, st.b);
-  st.cones.forward(st.b);
-  for (Index i = 0; i < st.plan.m; ++i) st.r2[i] = select(st.polish, V{}, st.b[i]);
-  solve(st, st.x2, st.z2);
-}
-
-// (x₁, z₁) of the affine direction; in starting lanes (-q, 0), the dual half; in polishing ones the step.
-template <class V>
-void affine_system(Embedding<V>& st) {
-  for (Index j = 0; j < st.plan.n; ++j) st.r1[j] = select(st.start, -st.program.q[j], -st.rx[j]);
   for (Index i = 0; i < st.plan.m; ++i)
     st.r2[i] = select(st.start, V{}, (st.is_equality(i) ? V{} : select(st.polish, V{}, st.s[i])) - st.rz[i]);
+  st.cones.forward(st.b);
   st.cones.forward(st.r2);
-  solve(st, st.x1, st.z1);
+  for (Index i = 0; i < st.plan.m; ++i) st.dz[i] = select(st.polish, V{}, st.b[i]);
+  st.cones.check_frames();
+  st.kkt.template solve<2>(st.rotated.A, {st.r1, st.dx}, {st.r2, st.dz}, {st.x1, st.x2}, {st.z1, st.z2});
+  refine(st, st.dx, st.dz, st.x2, st.z2);
+  refine(st, st.r1, st.r2, st.x1, st.z1);
+}
+
+// (x₁, z₁) of the combined direction, from (r1, r2).
+template <class V>
+void combined_system(Embedding<V>& st) {
+  st.cones.check_frames();
+  st.kkt.solve(st.rotated.A, st.r1, st.r2, st.x1, st.z1);
+  refine(st, st.r1, st.r2, st.x1, st.z1);
 }
 
 // (dx, dz, ds, dτ, dκ) from the two solutions; c in `slack`, (1 - σ) in `keep`.
@@ -88,7 +95,7 @@ CVXL_INLINE void assemble(Embedding<V>& st, const V* slack, V keep, V d_kappa, V
     st.ds[i] = st.H[i] * st.dz[i];
   }
   st.cones.back(st.dz);
-  st.cones.back(st.ds);
+  st.cones.inverse(st.ds);
   for (Index i = 0; i < st.plan.zero; ++i) st.ds[i] = V{};
   for (Index i = st.plan.zero; i < st.plan.m; ++i) st.ds[i] = -(slack[i] + st.ds[i]);
 }
@@ -103,20 +110,24 @@ CVXL_INLINE V longest(Embedding<V>& st, V dtau, V dkappa) {
   return alpha;
 }
 
-// In the `dual` lanes, shortens the step until the new point is close to the central path: its barrier exceeds the least possible
-// by less than one.
+// In the `dual` lanes, shortens the step until the new point is close to the central path, its barrier exceeding the least possible
+// by less than one, or closer than the point it leaves, to which steps with the other scaling may have led.
 template <class V>
 V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
   MaskOf<V> off = st.dual & st.interior;
-  for (int trial = 0; trial < recentrings && any(off); ++trial) {
+  if (!any(off)) return alpha;
+  const auto distance = [&](V step) {
     V sz = V{};
-    for (Index i = st.plan.zero; i < st.plan.m; ++i) sz += (st.s[i] + alpha * st.ds[i]) * (st.z[i] + alpha * st.dz[i]);
-    const V tau = st.tau + alpha * dtau, kappa = st.kappa + alpha * dkappa;
+    for (Index i = st.plan.zero; i < st.plan.m; ++i) sz += (st.s[i] + step * st.ds[i]) * (st.z[i] + step * st.dz[i]);
+    const V tau = st.tau + step * dtau, kappa = st.kappa + step * dkappa;
     const double degree = st.cones.degree() + 1.0;
     const V tiny = splat<V>(1e-300), mu = (sz + tau * kappa) / degree;
-    const V barrier = degree * log(max(mu, tiny)) - log(max(tau, tiny)) - log(max(kappa, tiny)) +
-                      st.cones.barrier(st.s, st.ds, st.z, st.dz, alpha);
-    off &= ~(barrier < off_centre);
+    return degree * log(max(mu, tiny)) - log(max(tau, tiny)) - log(max(kappa, tiny)) +
+           st.cones.barrier(st.s, st.ds, st.z, st.dz, step);
+  };
+  const V most = max(splat<V>(off_centre), distance(V{}));
+  for (int trial = 0; trial < recentrings && any(off); ++trial) {
+    off &= ~(distance(alpha) < most);
     alpha *= select(off, splat<V>(recentring), splat<V>(1.0));
   }
   return select(off, V{}, alpha);

@@ -26,9 +26,10 @@ struct Embedding : Iterate<V> {
   V *x1, *z1, *x2, *z2;             // solutions of the two systems it is made of, multipliers in the frames
   V* c;                             // complementarity
   V* b;                             // of the program, in the frames
-  V* t3;                            // scratch, as t1
+  V *t3, *image;                    // scratch, as t1
   V* H;                             // per row, in the frames: of the system being solved
   M* off;                           // rows that it leaves out
+  M* active;                        // per inequality: s shrank faster than z on the way to the best point
   V* w;                             // s - κz after a step of the polish
   V* balance;                       // κ of the polish, per row and the same within a block
   V saved_tau{}, saved_kappa{};
@@ -40,14 +41,15 @@ struct Embedding : Iterate<V> {
   Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
   V flatness{}, step{};             // of a polish: √κ of its flattest block, at least 1; the length of its last step
+  V left{};                         // by how much the best point may be off where that is more
   M shortens{};                     // lanes in which that was much shorter than the one before
 
   Embedding(const Plan& p, const Settings& options, Arena& arena)
       : Iterate<V>(p, options, arena), cones(p, arena), rotated(this->program) {
     rotated.A = arena.take<V>(p.A.indices.size());
-    for (V** v : {&x1, &x2, &t3}) *v = arena.take<V>(p.n);
+    for (V** v : {&x1, &x2, &t3, &image}) *v = arena.take<V>(p.n);
     for (V** v : {&ds, &z1, &z2, &c, &b, &H, &w, &balance}) *v = arena.take<V>(p.m);
-    off = arena.take<M>(p.m);
+    for (M** v : {&off, &active}) *v = arena.take<M>(p.m);
   }
 };
 

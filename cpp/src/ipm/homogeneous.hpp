@@ -39,8 +39,7 @@ class HomogeneousSolver {
       if (!any(st_.live()) || loader.stopped()) return;
       st_.check_stages();
       const M broken = factorize();
-      constant_system(st_);
-      affine_system(st_);
+      affine_and_constant_system(st_);
       step(broken);
       evaluate(st_);
       judge(loader);
@@ -51,6 +50,7 @@ class HomogeneousSolver {
   void admit(Loader& loader, bool shared_matrices) {
     const M loaded = load_idle(st_, loader, shared_matrices, exhausted_);
     if (!any(loaded)) return;
+    st_.cones.copy_plain_rows(st_.program.A, st_.rotated.A);
     reset(loaded);
     if (check_convexity_)
       st_.convexity |= loaded;
@@ -67,6 +67,7 @@ class HomogeneousSolver {
     st_.residual = select(lanes, splat<V>(__builtin_inf()), st_.residual);
     st_.polish_at = select(lanes, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
     st_.flatness = select(lanes, one, st_.flatness);
+    for (Index i = st_.plan.zero; i < st_.plan.orthant_end; ++i) st_.active[i] &= ~lanes;
     st_.dual &= ~lanes;
     st_.last &= ~lanes;
     if (keeps_far_apart()) find_far(st_, lanes);
@@ -95,12 +96,12 @@ class HomogeneousSolver {
   void begin(M lanes) { (st_.cones.symmetric() ? st_.start : st_.interior) |= lanes; }
 
   M factorize() {
-    st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual);
+    st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual, st_.live() & ~st_.polish, Frames::any);
     if (any(st_.polish)) {
       for (Index i = 0; i < st_.plan.m; ++i) st_.t2[i] = st_.balance[i] * st_.z[i];
       st_.cones.differentiate(st_.s, st_.t2, [](Index) { return Noise<V>{}; }, [](Index, M) {}, st_.polish);
     }
-    st_.cones.rotate_matrix(st_.program.A, st_.rotated.A);
+    st_.cones.rotate_rows_of_cones(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0), flatness = select(st_.polish, st_.flatness, one);
     const V regularization = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
     const V rho = regularization / flatness, delta = regularization * flatness;
@@ -148,7 +149,7 @@ class HomogeneousSolver {
     for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(polished, V{}, -keep * st_.rx[j]);
     for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = select(polished, V{}, st_.c[i] - keep * st_.rz[i]);
     st_.cones.forward(st_.r2);
-    solve(st_, st_.x1, st_.z1);
+    combined_system(st_);
     assemble(st_, st_.c, keep, d_kappa, dtau, dkappa);
     return keep;
   }
@@ -195,10 +196,11 @@ class HomogeneousSolver {
     M lanes = st_.interior & ~st_.fresh;
     const M polished = st_.polish;
     watch(lanes);
+    const M done = any(polished) ? watch_polish(polished) : M{};
     const M seems = polished & ~st_.last & (st_.merit <= st_.settings.tolerance);
-    const M astray = seems & ~is_stationary(st_, seems, st_.settings.tolerance);
-    keep_best(lanes | (polished & ~astray));
-    if (any(polished)) judge_polish(loader, polished, astray);
+    const M astray = seems & ~is_stationary(st_, M(seems & done), st_.settings.tolerance);
+    keep_best(lanes | (polished & ~astray & is_certain(st_)));
+    if (any(done)) end_polish(loader, done, astray);
 
     finish_infeasible(st_, loader, lanes, st_.best_merit);
     start_again(lanes);
@@ -214,7 +216,7 @@ class HomogeneousSolver {
                             (st_.stalled >= conic_lost));
     if (!any(over)) return;
     restore_best(over);
-    const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= st_.settings.reduced_tolerance);
+    const M polishable = over & (st_.polish_at > 0.0) & (st_.best_merit <= first_polish);
     st_.last |= polishable & ~met;
     if (any(polishable)) {
       enter_polish(st_, polishable);
@@ -236,34 +238,46 @@ class HomogeneousSolver {
   // Remembers the point of lanes that are better than ever.
   void keep_best(M lanes) {
     // An interior point may have a smaller gap than a solution found on a flat boundary.
-    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= st_.settings.target);
+    const V enough = select(st_.last, splat<V>(st_.settings.tolerance), splat<V>(st_.settings.target));
+    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= enough);
     const M better = lanes & ((st_.merit < st_.best_merit) | found), improved = better & (st_.merit < progress * st_.best_merit);
     st_.stalled = select(improved, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
     if (!any(better)) return;
     st_.best_merit = select(better, st_.merit, st_.best_merit);
+    st_.left = select(better, select(st_.polish, st_.step, splat<V>(__builtin_inf())), st_.left);
     const V tau_inverse = 1.0 / st_.tau;
     for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j] * tau_inverse, st_.best_x[j]);
     for (Index i = 0; i < st_.plan.m; ++i) {
       st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
       st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
     }
+    note_active(st_, M(better & st_.interior & (st_.merit <= st_.settings.reduced_tolerance)));
   }
 
-  // A polish goes on while it helps. It has succeeded when the target is met and x is certain, and nearly so where it was the last
-  // resort; lanes that go astray seem to be solved, but some column is not stationary.
-  void judge_polish(Loader& loader, M polished, M astray) {
+  // A polish goes on while it helps; returns the lanes in which it is done.
+  M watch_polish(M polished) {
     M helps = (st_.merit < polish_helps * st_.last_merit) | (st_.shortens & (st_.flatness > 1.0));
     const M slow = polished & ~helps & (st_.merit < polish_converges);  // where convergence should be quadratic
     st_.refine |= slow;
     const M held = slow & (st_.step > st_.settings.tolerance);
     helps |= weaken(st_, held & ~is_rounded(st_, held));
+    helps |= balance_again(st_, M(polished & st_.last & is_certain(st_) & (st_.merit > st_.settings.target)));
     st_.misses += select(helps, V{}, splat<V>(1.0));
     const M certain = is_certain(st_);
     st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const M done = polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) |
-                               ~(st_.merit < polish_diverges) | (certain & (st_.best_merit <= st_.settings.target) & ~helps));
-    if (!any(done)) return;
-    const M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
+    const V best = min(st_.merit, st_.best_merit);
+    return polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) | ~(st_.merit < polish_diverges) |
+                       (certain & (best <= st_.settings.target) & ~helps));
+  }
+
+  // A polish has succeeded when the target is met and x is certain, and nearly so where it was the last resort; lanes that go astray
+  // seem to be solved, but some column is not stationary.
+  void end_polish(Loader& loader, M done, M astray) {
+    const M certain = is_certain(st_);
+    M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
+    const M flat = turns_out_flat(st_, M(end & (st_.step > st_.settings.tolerance)));
+    done &= ~flat;
+    end &= ~flat;
     leave_polish(st_, M(done & ~end));
     if (!any(end)) return;
     restore_best(end);

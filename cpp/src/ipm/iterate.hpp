@@ -36,6 +36,7 @@ struct Iterate {
   V *best_x, *best_z, *best_s;      // the interior iterate of least merit
   V *saved_x, *saved_z, *saved_s;   // the interior iterate that a polish started from
   V *t1, *t2, *cx, *cz;             // scratch of every solve: what is put there lives until the next one
+  bool* marked;                     // columns that a test looks at more closely
 
   // The stage of each lane; a lane in none is idle, and none is in two. `fresh` lanes have just changed theirs.
   M convexity{}, start{}, interior{}, polish{}, fresh{};
@@ -54,6 +55,7 @@ struct Iterate {
   Iterate(const Plan& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena) {
     for (V** v : {&x, &Px, &Atz, &rx, &r1, &dx, &best_x, &saved_x, &t1, &cx}) *v = arena.take<V>(p.n);
+    marked = arena.take<bool>(p.n);
     for (V** v : {&z, &s, &Ax, &rz, &r2, &dz, &best_z, &best_s, &saved_z, &saved_s, &t2, &cz}) *v = arena.take<V>(p.m);
   }
 

@@ -81,25 +81,34 @@ struct Certificate {
   }
 };
 
-// The sizes of the terms of Px + q + A'z and Ax + s - b, into t1 (n) and t2 (m), in equilibrated units.
-template <class V, template <class> class State>
-void measure_terms(State<V>& st) {
+// The sizes of the terms of Px + q + A'z, in equilibrated units, into t1: of the wanted columns.
+template <class V, template <class> class State, class Wanted>
+void measure_columns(State<V>& st, Wanted&& wanted) {
   const Plan& plan = st.plan;
   const V of_data = homogenized(st);
   for (Index j = 0; j < plan.n; ++j) st.t1[j] = of_data * abs(st.program.q[j]);
   for (Index i = 0; i < plan.n; ++i)
     for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
       const Index j = plan.P.indices[k];
-      st.t1[i] += abs(st.program.P[k] * st.x[j]);
-      if (i != j) st.t1[j] += abs(st.program.P[k] * st.x[i]);
+      if (wanted(i)) st.t1[i] += abs(st.program.P[k] * st.x[j]);
+      if (i != j && wanted(j)) st.t1[j] += abs(st.program.P[k] * st.x[i]);
     }
-  for (Index i = 0; i < plan.m; ++i) {
-    V own = of_data * abs(st.program.b[i]) + (st.is_equality(i) ? V{} : abs(st.s[i]));
+  for (Index i = 0; i < plan.m; ++i)
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
       const Index j = plan.A.indices[k];
-      own += abs(st.program.A[k] * st.x[j]);
-      st.t1[j] += abs(st.program.A[k] * st.z[i]);
+      if (wanted(j)) st.t1[j] += abs(st.program.A[k] * st.z[i]);
     }
+}
+
+// The same of all columns, and of Ax + s - b, into t2.
+template <class V, template <class> class State>
+void measure_terms(State<V>& st) {
+  const Plan& plan = st.plan;
+  const V of_data = homogenized(st);
+  measure_columns(st, [](Index) { return true; });
+  for (Index i = 0; i < plan.m; ++i) {
+    V own = of_data * abs(st.program.b[i]) + (st.is_equality(i) ? V{} : abs(st.s[i]));
+    for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) own += abs(st.program.A[k] * st.x[plan.A.indices[k]]);
     st.t2[i] = own;
   }
   // A cone block turns as a whole: its rows have one size.
@@ -111,31 +120,41 @@ void measure_terms(State<V>& st) {
   }
 }
 
-// Whether every stationarity residual of the lanes is small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the sum of the sizes of
-// the terms: half of the tolerance leaves room for rounding. Reads what is at hand.
+// Marks the columns whose stationarity residual in some of the lanes is not small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the
+// sum of the sizes of the terms; half of the tolerance leaves room for rounding. Returns whether there are any.
 template <class V, template <class> class State>
-bool is_plainly_stationary(const State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
+bool mark_columns(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
   const V of_data = homogenized(st);
-  Mask<lanes_of<V>> small = lanes;
+  bool found = false;
   for (Index j = 0; j < st.plan.n; ++j) {
     const V least = max(of_data * abs(st.program.q[j]), max(abs(st.Px[j]), abs(st.Atz[j])));
-    small &= abs(st.rx[j]) <= 0.5 * tolerance * least;
+    found |= st.marked[j] = any(lanes & ~(abs(st.rx[j]) <= 0.5 * tolerance * least));
   }
-  return !any(lanes & ~small);
+  return found;
 }
 
 // Lanes in which every stationarity residual is small beside the terms of its own column, or is rounding beside those of the
-// largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too.
+// largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too. One that
+// passes a cheap test is not asked again in company of others that do not.
 template <class V, template <class> class State>
 Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
-  if (!any(lanes & ~(st.absolute <= rounding_of_terms)) || is_plainly_stationary(st, lanes, tolerance)) return lanes;
-  measure_terms(st);
+  using M = Mask<lanes_of<V>>;
+  M passed = st.absolute <= rounding_of_terms;
+  if (const M open = lanes & ~passed; !any(open) || !mark_columns(st, open, tolerance)) return lanes;
+  measure_columns(st, [&](Index j) { return st.marked[j]; });
+  M small = ~M{};
+  for (Index j = 0; j < st.plan.n; ++j)
+    if (st.marked[j]) small &= abs(st.rx[j]) <= tolerance * st.t1[j];
+  passed |= small;
+  if (!any(lanes & ~passed)) return lanes;
+  measure_columns(st, [](Index) { return true; });
   V largest = V{};
   const auto unscale = [&](Index j) { return st.scaling.D_inverse[j]; };
   for (Index j = 0; j < st.plan.n; ++j) largest = max(largest, st.t1[j] * unscale(j));
+  small = ~M{};
   for (Index j = 0; j < st.plan.n; ++j)
-    lanes &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
-  return lanes;
+    small &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
+  return lanes & (passed | small);
 }
 
 // Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads
@@ -143,7 +162,7 @@ Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double to
 template <class V, template <class> class State>
 Mask<lanes_of<V>> is_rounded(State<V>& st, Mask<lanes_of<V>> lanes) {
   if (!any(lanes)) return lanes;
-  measure_terms(st);
+  measure_columns(st, [](Index) { return true; });
   for (Index j = 0; j < st.plan.n; ++j) lanes &= abs(st.rx[j]) <= rounding_of_terms * st.t1[j];
   return lanes;
 }

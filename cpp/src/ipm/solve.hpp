@@ -114,10 +114,9 @@ class Solver {
     const M tried = st_.polish & ~st_.fresh;
     const M better = inner & (st_.merit < st_.best_merit);
     const M improved = better & (st_.merit < progress * st_.best_merit);
-    if (any(better)) {
-      st_.keep(better, st_.best_x, st_.best_z, st_.best_s);
-      st_.best_merit = select(better, st_.merit, st_.best_merit);
-    }
+    st_.best_merit = select(better, st_.merit, st_.best_merit);
+    const M useful = better & (st_.merit <= st_.settings.reduced_tolerance);
+    if (any(useful)) st_.keep(useful, st_.best_x, st_.best_z, st_.best_s);
     st_.stalled = select(inner, select(improved, V{}, st_.stalled + 1.0), st_.stalled);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
@@ -143,7 +142,7 @@ class Solver {
     const M hopeless = (st_.stalled >= quadratic_lost) | (st_.alpha < quadratic_stuck) | ~(st_.merit < __builtin_inf());
     const M over = inner & (limit | hopeless | (good & (st_.stalled >= quadratic_idle)));
     if (any(over)) {
-      st_.take(over, st_.best_x, st_.best_z, st_.best_s);
+      st_.take(over & (st_.best_merit <= st_.settings.reduced_tolerance), st_.best_x, st_.best_z, st_.best_s);
       evaluate(st_);
       const V worst = max(max(st_.best_merit, select(st_.held, st_.left, V{})), worst_component(st_, over, st_.settings.tolerance));
       conclude(st_, loader, over, worst, limit);

@@ -134,11 +134,16 @@ void begin_interior(State<V>& st) {
     for (Index i = 0; i < st.plan.m; ++i) st.z[i] = select(st.start, st.dz[i], st.z[i]);
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
   V near = V{}, total = V{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) near += select(is_far<V>(st, i), V{}, one);
+  MaskOf<V> some{};
+  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+    const MaskOf<V> far = is_far<V>(st, i);
+    near += select(far, V{}, one);
+    some |= far;
+  }
   const auto shift = [&](V* v) {
     V margin = infinity, positive = V{};
     for (Index i = st.plan.zero; i < st.plan.m; ++i) {
-      const MaskOf<V> far = is_far<V>(st, i);
+      const MaskOf<V> far = any(some) ? is_far<V>(st, i) : some;
       margin = min(margin, select(far, infinity, v[i]));
       positive += select(far, V{}, max(v[i], V{}));
     }

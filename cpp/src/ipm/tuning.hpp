@@ -51,15 +51,18 @@ inline constexpr int recentrings = 50;  // … this often
 inline constexpr double conic_idle = 2.0, conic_lost = 30.0, conic_suspects = 3.0;  // as for the quadratic loop
 inline constexpr double conic_stuck = 1e-4;  // as there; with exponential or power cones steps below …
 inline constexpr double conic_slow = 0.1;  // … this one already turn to the more robust scaling
-inline constexpr double first_polish = 2e-2;  // merit at which a polish is tried, …
+inline constexpr double first_polish = 5e-2;  // merit at which a polish is tried, …
 inline constexpr double later_polish = 1e-2;  // … and how much smaller it must be after one that failed
 inline constexpr double polish_helps = 0.3;  // of the merit before a step of a polish
 inline constexpr double polish_converges = 1e-6;  // merit from which on it should do so quadratically
 inline constexpr double polish_diverges = 1e3;  // merit
 inline constexpr double polished_enough = 1e-13;  // merit
+inline constexpr int sharpenings = 8;  // of a step of a polish where the objective is flat, …
+inline constexpr double sharp = 1e-6;  // … until this part of it is left
 inline constexpr double most_misses = 2.0;  // steps of a polish that do not help
 inline constexpr double on_boundary = 1e-13;  // of 1 - D: multipliers of such rows are zero
 inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
+inline constexpr double apart = 1e-2;  // of cos² of the angle between s and z of a block: both are on the boundary
 inline constexpr double settled_within = 0.2;  // of its size: what the last step may have moved a block that is balanced
 
 // ---- data in single precision (ipm/rounding.hpp) ----

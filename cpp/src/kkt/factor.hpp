@@ -3,36 +3,13 @@
 
 #include <algorithm>
 
+#include "kkt/block.hpp"
 #include "kkt/program_pack.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
 #include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
-
-// A register block of a matrix product: acc(i, j) = Σ_k operand(k)[i] · T[k · NR + j].
-template <class V, int MR, int NR>
-struct Block {
-  V acc[MR][NR];
-
-  template <class Operand>
-  CVXL_INLINE Block(Index terms, const V* T, Operand&& operand) {
-    for (int i = 0; i < MR; ++i)
-      for (int j = 0; j < NR; ++j) acc[i][j] = V{};
-    for (Index k = 0; k < terms; ++k, T += NR) {
-      const V* p = operand(k);
-      for (int i = 0; i < MR; ++i)
-        for (int j = 0; j < NR; ++j) acc[i][j] += p[i] * T[j];
-    }
-  }
-};
-
-// Cuts [begin, end) into pieces of Size and a remainder: f(start, Constant<length>).
-template <int Size, class F>
-CVXL_INLINE void for_pieces(Index begin, Index end, F&& f) {
-  for (; begin + Size <= end; begin += Size) f(begin, Constant<Size>{});
-  if (begin < end) with_constant<Size>(end - begin, [&](auto length) { f(begin, length); });
-}
 
 template <class V>
 class Kkt {
@@ -50,7 +27,7 @@ class Kkt {
         factor_(arena.take<V>(plan.factor_size)),
         pivot_(arena.take<V>(plan.nodes)),
         inverse_(arena.take<V>(plan.nodes)),
-        y_(arena.take<V>(plan.nodes)),
+        y_(arena.take<V>(static_cast<std::size_t>(plan.nodes) * most_sides)),
         weight_(arena.take<V>(plan.m)),
         scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))) {}
 
@@ -74,31 +51,45 @@ class Kkt {
   }
 
   // Solves [P + ρ, A'; A, -Δ/e²] (dx, dz) = (r1, r2). dx, dz may not alias r1, r2.
-  void solve(const V* A, const V* r1, const V* r2, V* dx, V* dz) {
-    for (Index j = 0; j < plan_.n; ++j) dx[j] = r1[j];
+  void solve(const V* A, const V* r1, const V* r2, V* dx, V* dz) { solve<1>(A, {r1}, {r2}, {dx}, {dz}); }
+
+  // The same for S right-hand sides, which meet the factor and A together.
+  template <int S>
+  void solve(const V* A, const V* const (&r1)[S], const V* const (&r2)[S], V* const (&dx)[S], V* const (&dz)[S]) {
+    static_assert(S <= most_sides);
+    V* y[S];
+    for (int s = 0; s < S; ++s) {
+      y[s] = y_ + s * plan_.nodes;
+      std::copy(r1[s], r1[s] + plan_.n, dx[s]);
+    }
     for_each_run(plan_, A, [&](Index first, const auto& rows, auto count) {
       constexpr int R = decltype(count)::value;
-      if (!plan_.is_condensed(first)) {
-        for (int r = 0; r < R; ++r) y_[plan_.row_position[first + r]] = e[first + r] * r2[first + r];
-        return;
-      }
-      V t[R];
-      for (int r = 0; r < R; ++r) t[r] = weight_[first + r] * r2[first + r];
-      rows.axpy(t, dx);
+      V t[S][R];
+      for (int s = 0; s < S; ++s)
+        for (int r = 0; r < R; ++r)
+          if (plan_.is_condensed(first))
+            t[s][r] = weight_[first + r] * r2[s][first + r];
+          else
+            y[s][plan_.row_position[first + r]] = e[first + r] * r2[s][first + r];
+      if (plan_.is_condensed(first)) rows.template axpy<S>(t, dx);
     });
-    for (Index j = 0; j < plan_.n; ++j) y_[plan_.variable_position[j]] = dx[j];
-    substitute();
-    for (Index j = 0; j < plan_.n; ++j) dx[j] = y_[plan_.variable_position[j]];
+    for (int s = 0; s < S; ++s)
+      for (Index j = 0; j < plan_.n; ++j) y[s][plan_.variable_position[j]] = dx[s][j];
+    substitute<S>(y);
+    for (int s = 0; s < S; ++s)
+      for (Index j = 0; j < plan_.n; ++j) dx[s][j] = y[s][plan_.variable_position[j]];
     for_each_run(plan_, A, [&](Index first, const auto& rows, auto count) {
       constexpr int R = decltype(count)::value;
-      if (!plan_.is_condensed(first)) {
-        for (int r = 0; r < R; ++r) dz[first + r] = e[first + r] * y_[plan_.row_position[first + r]];
-        return;
-      }
-      V t[R];
-      for (int r = 0; r < R; ++r) t[r] = -r2[first + r];
-      rows.dot(dx, t);
-      for (int r = 0; r < R; ++r) dz[first + r] = weight_[first + r] * t[r];
+      V t[S][R];
+      for (int s = 0; s < S; ++s)
+        for (int r = 0; r < R; ++r) {
+          t[s][r] = -r2[s][first + r];
+          if (!plan_.is_condensed(first)) dz[s][first + r] = e[first + r] * y[s][plan_.row_position[first + r]];
+        }
+      if (!plan_.is_condensed(first)) return;
+      rows.template dot<S>(dx, t);
+      for (int s = 0; s < S; ++s)
+        for (int r = 0; r < R; ++r) dz[s][first + r] = weight_[first + r] * t[s][r];
     });
   }
 
@@ -230,60 +221,70 @@ class Kkt {
     return inverse_[position] = 1.0 / d;
   }
 
-  // y ← (L D L')⁻¹ y, four columns of a panel at a time.
-  void substitute() {
+  // y ← (L D L')⁻¹ y for each of S vectors, four columns of a panel at a time.
+  template <int S>
+  void substitute(V* const (&y)[S]) {
     for (const Supernode& node : plan_.supernodes)
       for (Index k = 0; k < node.columns; k += 4)
-        with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) { eliminate<decltype(nc)::value>(node, k); });
-    for (Index p = 0; p < plan_.nodes; ++p) y_[p] *= inverse_[p];
+        with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) { eliminate<decltype(nc)::value, S>(node, k, y); });
+    for (Index p = 0; p < plan_.nodes; ++p)
+      for (int s = 0; s < S; ++s) y[s][p] *= inverse_[p];
     for (std::size_t s = plan_.supernodes.size(); s-- > 0;) {
       const Supernode& node = plan_.supernodes[s];
       for (Index k = (node.columns - 1) / 4 * 4; k >= 0; k -= 4)
-        with_constant<4>(std::min<Index>(4, node.columns - k), [&](auto nc) { back_substitute<decltype(nc)::value>(node, k); });
+        with_constant<4>(std::min<Index>(4, node.columns - k),
+                         [&](auto nc) { back_substitute<decltype(nc)::value, S>(node, k, y); });
     }
   }
 
   // The forward step of columns k … k + NC - 1: solve in their block, subtract them from the rows below.
-  template <int NC>
-  CVXL_INLINE void eliminate(const Supernode& node, Index k) {
+  template <int NC, int S>
+  CVXL_INLINE void eliminate(const Supernode& node, Index k, V* const (&y)[S]) {
     const V* L = factor_ + node.panel + k * node.rows;
-    V* y = y_ + node.first;
-    V t[NC];
-    for (int c = 0; c < NC; ++c) {
-      t[c] = y[k + c];
-      for (int b = 0; b < c; ++b) t[c] -= L[b * node.rows + k + c] * t[b];
-      y[k + c] = t[c];
-    }
-    const auto subtract = [&](Index row, V& target) {
-      V v = target;
-      for (int c = 0; c < NC; ++c) v -= L[c * node.rows + row] * t[c];
-      target = v;
+    V t[S][NC];
+    for (int s = 0; s < S; ++s)
+      for (int c = 0; c < NC; ++c) {
+        t[s][c] = y[s][node.first + k + c];
+        for (int b = 0; b < c; ++b) t[s][c] -= L[b * node.rows + k + c] * t[s][b];
+        y[s][node.first + k + c] = t[s][c];
+      }
+    const auto subtract = [&](Index row, Index position) {
+      for (int s = 0; s < S; ++s) {
+        V v = y[s][position];
+        for (int c = 0; c < NC; ++c) v -= L[c * node.rows + row] * t[s][c];
+        y[s][position] = v;
+      }
     };
-    for (Index r = k + NC; r < node.columns; ++r) subtract(r, y[r]);
+    for (Index r = k + NC; r < node.columns; ++r) subtract(r, node.first + r);
     const Index* below = plan_.positions.data() + node.update.rows.begin;
-    for (Index r = node.columns; r < node.rows; ++r) subtract(r, y_[below[r - node.columns]]);
+    for (Index r = node.columns; r < node.rows; ++r) subtract(r, below[r - node.columns]);
   }
 
   // The backward step: gather the rows below into columns k … k + NC - 1, then solve in their block.
-  template <int NC>
-  CVXL_INLINE void back_substitute(const Supernode& node, Index k) {
+  template <int NC, int S>
+  CVXL_INLINE void back_substitute(const Supernode& node, Index k, V* const (&y)[S]) {
     const V* L = factor_ + node.panel + k * node.rows;
-    V* y = y_ + node.first;
-    V t[NC];
-    for (int c = 0; c < NC; ++c) t[c] = y[k + c];
-    const auto gather = [&](Index row, V value) {
-      for (int c = 0; c < NC; ++c) t[c] -= L[c * node.rows + row] * value;
+    V t[S][NC];
+    for (int s = 0; s < S; ++s)
+      for (int c = 0; c < NC; ++c) t[s][c] = y[s][node.first + k + c];
+    const auto gather = [&](Index row, Index position) {
+      for (int s = 0; s < S; ++s) {
+        const V value = y[s][position];
+        for (int c = 0; c < NC; ++c) t[s][c] -= L[c * node.rows + row] * value;
+      }
     };
     const Index* below = plan_.positions.data() + node.update.rows.begin;
-    for (Index r = node.columns; r < node.rows; ++r) gather(r, y_[below[r - node.columns]]);
-    for (Index r = k + NC; r < node.columns; ++r) gather(r, y[r]);
-    for (int c = NC; c-- > 0;) {
-      for (int b = c + 1; b < NC; ++b) t[c] -= L[c * node.rows + k + b] * t[b];
-      y[k + c] = t[c];
-    }
+    for (Index r = node.columns; r < node.rows; ++r) gather(r, below[r - node.columns]);
+    for (Index r = k + NC; r < node.columns; ++r) gather(r, node.first + r);
+    for (int s = 0; s < S; ++s)
+      for (int c = NC; c-- > 0;) {
+        for (int b = c + 1; b < NC; ++b) t[s][c] -= L[c * node.rows + k + b] * t[s][b];
+        y[s][node.first + k + c] = t[s][c];
+      }
   }
 
   static constexpr Index panel_columns = 24;
+  static constexpr int most_sides = 2;
   static constexpr double smallest_pivot = 1e-14;
   static constexpr double least_curvature = 1e-6;  // in units of ρ
 

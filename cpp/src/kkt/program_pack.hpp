@@ -17,30 +17,35 @@ class Rows {
         columns_(plan.A.indices.data() + plan.A.indptr[first]),
         length_(plan.A.indptr[first + 1] - plan.A.indptr[first]) {}
 
-  // sum_r += A_r x; a single row is summed in two chains, which hide each other's latency.
-  CVXL_INLINE void dot(const V* x, V (&sum)[R]) const {
+  // sum_r += A_r x, for each of S vectors; a single row is summed in two chains, which hide each other's latency.
+  template <int S>
+  CVXL_INLINE void dot(const V* const (&x)[S], V (&sum)[S][R]) const {
     Index k = 0;
     if constexpr (R == 1) {
-      V other = V{};
-      for (; k + 1 < length_; k += 2) {
-        sum[0] += entries_[k] * x[columns_[k]];
-        other += entries_[k + 1] * x[columns_[k + 1]];
+      V other[S]{};
+      for (; k + 1 < length_; k += 2)
+        for (int s = 0; s < S; ++s) {
+          sum[s][0] += entries_[k] * x[s][columns_[k]];
+          other[s] += entries_[k + 1] * x[s][columns_[k + 1]];
+        }
+      for (int s = 0; s < S; ++s) sum[s][0] += other[s];
+    }
+    for (; k < length_; ++k)
+      for (int s = 0; s < S; ++s) {
+        const V xk = x[s][columns_[k]];
+        for (int r = 0; r < R; ++r) sum[s][r] += entries_[r * length_ + k] * xk;
       }
-      sum[0] += other;
-    }
-    for (; k < length_; ++k) {
-      const V xk = x[columns_[k]];
-      for (int r = 0; r < R; ++r) sum[r] += entries_[r * length_ + k] * xk;
-    }
   }
 
-  // y += Σ_r t_r A_r'
-  CVXL_INLINE void axpy(const V (&t)[R], V* y) const {
-    for (Index k = 0; k < length_; ++k) {
-      V yk = y[columns_[k]];
-      for (int r = 0; r < R; ++r) yk += entries_[r * length_ + k] * t[r];
-      y[columns_[k]] = yk;
-    }
+  // y += Σ_r t_r A_r', for each of S vectors
+  template <int S>
+  CVXL_INLINE void axpy(const V (&t)[S][R], V* const (&y)[S]) const {
+    for (Index k = 0; k < length_; ++k)
+      for (int s = 0; s < S; ++s) {
+        V yk = y[s][columns_[k]];
+        for (int r = 0; r < R; ++r) yk += entries_[r * length_ + k] * t[s][r];
+        y[s][columns_[k]] = yk;
+      }
   }
 
  private:
@@ -93,14 +98,21 @@ struct ProgramPack {
     }
     for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
       constexpr int R = decltype(count)::value;
-      V sum[R], t[R];
-      for (int r = 0; r < R; ++r) {
-        sum[r] = V{};
-        t[r] = z[first + r];
-      }
-      rows.dot(x, sum);
-      rows.axpy(t, Atz);
-      for (int r = 0; r < R; ++r) Ax[first + r] = sum[r];
+      V sum[1][R]{}, t[1][R];
+      for (int r = 0; r < R; ++r) t[0][r] = z[first + r];
+      rows.template dot<1>({x}, sum);
+      rows.template axpy<1>(t, {Atz});
+      for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
+    });
+  }
+
+  // Ax = A x.
+  void slacks(const V* x, V* Ax) const {
+    for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
+      constexpr int R = decltype(count)::value;
+      V sum[1][R]{};
+      rows.template dot<1>({x}, sum);
+      for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
     });
   }
 };

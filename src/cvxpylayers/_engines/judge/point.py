@@ -26,6 +26,7 @@ from cvxpylayers._engines.judge.units import Units
 from cvxpylayers._typing import Float64
 
 _FINE: Final = 1e-12  # worst residual that needs no refinement
+_SOUND: Final = 1e-11  # worst residual that a step may leave where residuals say little of x
 _STEPS: Final = 8
 _MISSES: Final = 3  # steps in a row without progress that end a refinement
 _SMALL: Final = 100  # up to this size of the Newton system sparse matrices cost more than dense ones
@@ -68,7 +69,10 @@ class Point:
         if not self.units.flat:
             return 0.0
         moved = self.step()
-        return largest((moved[0].x - self.x) / np.maximum(1.0, _WITHIN * np.abs(self.x))) if moved else math.inf
+        return self.distance(moved[0]) if moved else math.inf
+
+    def distance(self, other: Point) -> float:
+        return largest((other.x - self.x) / np.maximum(1.0, _WITHIN * np.abs(self.x)))
 
     def step(self) -> list[Point]:
         """The point after a Newton step; none where the system is singular and large."""
@@ -126,4 +130,18 @@ def refine(point: Point) -> Point:
         point = moved[0]
         misses = 0 if point.quality.worst < 0.5 * best.quality.worst else misses + 1
         best = min(best, point, key=lambda p: p.quality.worst)
-    return best
+    return _follow(best) if best.units.flat else best
+
+
+def _follow(point: Point) -> Point:
+    """Where a cone is flat: further Newton steps, as long as they become much shorter and residuals stay small."""
+    before = math.inf
+    for _ in range(_STEPS):
+        moved = point.step()
+        if not moved or not (moved[0].quality.worst <= max(point.quality.worst, _SOUND)):
+            break
+        length, point = point.distance(moved[0]), moved[0]
+        if not length < 0.5 * before or length <= _FINE:
+            break
+        before = length
+    return point

@@ -1,0 +1,35 @@
+#pragma once
+// Products of panels by blocks that stay in registers.
+
+#include "lanes/constant.hpp"
+#include "lanes/lanes.hpp"
+
+#include "cvxl/program.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+// A register block of a matrix product: acc(i, j) = Σ_k operand(k)[i] · T[k · NR + j].
+template <class V, int MR, int NR>
+struct Block {
+  V acc[MR][NR];
+
+  template <class Operand>
+  CVXL_INLINE Block(Index terms, const V* T, Operand&& operand) {
+    for (int i = 0; i < MR; ++i)
+      for (int j = 0; j < NR; ++j) acc[i][j] = V{};
+    for (Index k = 0; k < terms; ++k, T += NR) {
+      const V* p = operand(k);
+      for (int i = 0; i < MR; ++i)
+        for (int j = 0; j < NR; ++j) acc[i][j] += p[i] * T[j];
+    }
+  }
+};
+
+// Cuts [begin, end) into pieces of Size and a remainder: f(start, Constant<length>).
+template <int Size, class F>
+CVXL_INLINE void for_pieces(Index begin, Index end, F&& f) {
+  for (; begin + Size <= end; begin += Size) f(begin, Constant<Size>{});
+  if (begin < end) with_constant<Size>(end - begin, [&](auto length) { f(begin, length); });
+}
+
+}  // namespace cvxl::CVXL_ISA
