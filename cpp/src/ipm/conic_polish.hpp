@@ -109,4 +109,41 @@ void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
   evaluate(st);
 }
 
+// Remembers the point of lanes that are better than ever.
+template <class V>
+void keep_best(Embedding<V>& st, MaskOf<V> lanes) {
+  // An interior point may have a smaller gap than a solution found on a flat boundary.
+  const V enough = select(st.last, splat<V>(st.settings.tolerance), splat<V>(st.settings.target));
+  const MaskOf<V> found = st.polish & (st.flatness > 1.0) & is_certain(st) & (st.merit <= enough);
+  const MaskOf<V> better = lanes & ((st.merit < st.best_merit) | found), improved = better & (st.merit < progress * st.best_merit);
+  st.stalled = select(improved, V{}, st.stalled + select(st.polish, V{}, splat<V>(1.0)));
+  if (!any(better)) return;
+  st.best_merit = select(better, st.merit, st.best_merit);
+  st.left = select(better, select(st.polish, st.step, splat<V>(__builtin_inf())), st.left);
+  const V tau_inverse = 1.0 / st.tau;
+  for (Index j = 0; j < st.plan.n; ++j) st.best_x[j] = select(better, st.x[j] * tau_inverse, st.best_x[j]);
+  for (Index i = 0; i < st.plan.m; ++i) {
+    st.best_z[i] = select(better, st.z[i] * tau_inverse, st.best_z[i]);
+    st.best_s[i] = select(better, st.s[i] * tau_inverse, st.best_s[i]);
+  }
+  note_active(st, MaskOf<V>(better & st.interior & (st.merit <= st.settings.reduced_tolerance)));
+}
+
+// A polish goes on while it helps; returns the lanes in which it is done.
+template <class V>
+MaskOf<V> watch_polish(Embedding<V>& st, MaskOf<V> polished) {
+  MaskOf<V> helps = (st.merit < polish_helps * st.last_merit) | (st.shortens & (st.flatness > 1.0));
+  const MaskOf<V> slow = polished & ~helps & (st.merit < polish_converges);  // where convergence should be quadratic
+  st.refine |= slow;
+  const MaskOf<V> held = slow & (st.step > st.settings.tolerance);
+  helps |= weaken(st, held & ~is_rounded(st, held));
+  helps |= balance_again(st, MaskOf<V>(polished & st.last & is_certain(st) & (st.merit > st.settings.target)));
+  st.misses += select(helps, V{}, splat<V>(1.0));
+  const MaskOf<V> certain = is_certain(st);
+  st.last_merit = select(polished, min(st.last_merit, st.merit), st.last_merit);
+  const V best = min(st.merit, st.best_merit);
+  return polished & ((certain & (st.merit <= polished_enough)) | (st.misses >= most_misses) | ~(st.merit < polish_diverges) |
+                     (certain & (best <= st.settings.target) & ~helps));
+}
+
 }  // namespace cvxl::CVXL_ISA

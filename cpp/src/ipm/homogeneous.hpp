@@ -196,10 +196,10 @@ class HomogeneousSolver {
     M lanes = st_.interior & ~st_.fresh;
     const M polished = st_.polish;
     watch(lanes);
-    const M done = any(polished) ? watch_polish(polished) : M{};
+    const M done = any(polished) ? watch_polish(st_, polished) : M{};
     const M seems = polished & ~st_.last & (st_.merit <= st_.settings.tolerance);
     const M astray = seems & ~is_stationary(st_, M(seems & done), st_.settings.tolerance);
-    keep_best(lanes | (polished & ~astray & is_certain(st_)));
+    keep_best(st_, lanes | (polished & ~astray & is_certain(st_)));
     if (any(done)) end_polish(loader, done, astray);
 
     finish_infeasible(st_, loader, lanes, st_.best_merit);
@@ -233,41 +233,6 @@ class HomogeneousSolver {
     const V bound = max(splat<V>(st_.settings.target), (behind_twice * st_.shrinks + behind) * st_.residual);
     st_.refine |= lanes & ~(residual <= bound);
     st_.residual = select(st_.interior, residual, st_.residual);
-  }
-
-  // Remembers the point of lanes that are better than ever.
-  void keep_best(M lanes) {
-    // An interior point may have a smaller gap than a solution found on a flat boundary.
-    const V enough = select(st_.last, splat<V>(st_.settings.tolerance), splat<V>(st_.settings.target));
-    const M found = st_.polish & (st_.flatness > 1.0) & is_certain(st_) & (st_.merit <= enough);
-    const M better = lanes & ((st_.merit < st_.best_merit) | found), improved = better & (st_.merit < progress * st_.best_merit);
-    st_.stalled = select(improved, V{}, st_.stalled + select(st_.polish, V{}, splat<V>(1.0)));
-    if (!any(better)) return;
-    st_.best_merit = select(better, st_.merit, st_.best_merit);
-    st_.left = select(better, select(st_.polish, st_.step, splat<V>(__builtin_inf())), st_.left);
-    const V tau_inverse = 1.0 / st_.tau;
-    for (Index j = 0; j < st_.plan.n; ++j) st_.best_x[j] = select(better, st_.x[j] * tau_inverse, st_.best_x[j]);
-    for (Index i = 0; i < st_.plan.m; ++i) {
-      st_.best_z[i] = select(better, st_.z[i] * tau_inverse, st_.best_z[i]);
-      st_.best_s[i] = select(better, st_.s[i] * tau_inverse, st_.best_s[i]);
-    }
-    note_active(st_, M(better & st_.interior & (st_.merit <= st_.settings.reduced_tolerance)));
-  }
-
-  // A polish goes on while it helps; returns the lanes in which it is done.
-  M watch_polish(M polished) {
-    M helps = (st_.merit < polish_helps * st_.last_merit) | (st_.shortens & (st_.flatness > 1.0));
-    const M slow = polished & ~helps & (st_.merit < polish_converges);  // where convergence should be quadratic
-    st_.refine |= slow;
-    const M held = slow & (st_.step > st_.settings.tolerance);
-    helps |= weaken(st_, held & ~is_rounded(st_, held));
-    helps |= balance_again(st_, M(polished & st_.last & is_certain(st_) & (st_.merit > st_.settings.target)));
-    st_.misses += select(helps, V{}, splat<V>(1.0));
-    const M certain = is_certain(st_);
-    st_.last_merit = select(polished, min(st_.last_merit, st_.merit), st_.last_merit);
-    const V best = min(st_.merit, st_.best_merit);
-    return polished & ((certain & (st_.merit <= polished_enough)) | (st_.misses >= most_misses) | ~(st_.merit < polish_diverges) |
-                       (certain & (best <= st_.settings.target) & ~helps));
   }
 
   // A polish has succeeded when the target is met and x is certain, and nearly so where it was the last resort; lanes that go astray
