@@ -170,7 +170,7 @@ def test_engines_are_found_by_name_class_or_instance(nnls: CvxpyLayer) -> None:
 
 
 def test_options_of_the_layer_hold_until_a_call_overrides_them(nnls: CvxpyLayer) -> None:
-    data = torch.randn(3, 2), torch.ones(3)
+    data = torch.tensor([[1.0, -1.0], [2.0, 1.0], [1.0, -3.0]]), torch.ones(3)
     with pytest.raises(OptionError, match="did you mean 'max_iterations'"):
         nnls(*data, solver_args={"max_iteration": 3})
     arguments = {"max_iterations": 1, **({"fallback": False} if "fallback" in nnls._layer.engine.option_names() else {})}
