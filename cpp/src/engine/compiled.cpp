@@ -78,9 +78,11 @@ std::vector<Place> places(const Structure& s, const Plan& plan) {
 
 ValueMap::ValueMap(const Problem& problem) : begin(problem.M.pattern.indptr) {
   std::vector<Term> column;
+  column.reserve(std::accumulate(problem.parameter_sizes.begin(), problem.parameter_sizes.end(), std::size_t{1}));
   for (Index i = 0; i < static_cast<Index>(problem.parameter_sizes.size()); ++i)
     for (Index k = 0; k < problem.parameter_sizes[i]; ++k) column.push_back({i, k, 0.0});
   column.push_back({static_cast<Index>(problem.parameter_sizes.size()), 0, 0.0});
+  terms.reserve(problem.M.data.size());
   for (std::size_t t = 0; t < problem.M.data.size(); ++t) {
     terms.push_back(column[problem.M.pattern.indices[t]]);
     terms.back().coefficient = problem.M.data[t];

@@ -177,6 +177,8 @@ class Builder {
   }
 
   void place_entries() {
+    plan_.P_target.reserve(static_cast<std::size_t>(plan_.P.nnz()));
+    plan_.A_target.reserve(static_cast<std::size_t>(plan_.A.nnz()));
     for (Index i = 0; i < s_.n; ++i)
       for (Index j : plan_.P.row(i)) plan_.P_target.push_back(target(plan_.variable_position[i], plan_.variable_position[j]));
     plan_.loose.assign(static_cast<std::size_t>(s_.n), 1);
