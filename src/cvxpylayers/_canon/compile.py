@@ -168,7 +168,8 @@ def _entries(tensor: sp.sparray | None, height: int, columns: Bool | None = None
         kept &= columns[cell // max(height, 1)]
     if not kept.all():
         cell, column, value = cell[kept], column[kept], value[kept]
-    j, i = np.divmod(cell, max(height, 1))
+    j = cell // max(height, 1)  # one division by a scalar, which is fast, and no remainder, which is not
+    i = cell - j * max(height, 1)
     return i.astype(np.int32), j.astype(np.int32), column, value.astype(np.float64)
 
 
@@ -183,10 +184,10 @@ def _pattern(row: Index, column: Index, shape: tuple[int, int]) -> tuple[Pattern
         slot = place[cell]
     else:
         cells, slot = np.unique(cell, return_inverse=True)
-    rows, indices = np.divmod(cells, max(shape[1], 1))
-    indptr = np.zeros(shape[0] + 1, dtype=np.int32)
-    np.cumsum(np.bincount(rows, minlength=shape[0]), out=indptr[1:])
-    return Pattern(indptr, indices.astype(np.int32)), slot.astype(np.int32)
+    starts = np.arange(shape[0] + 1, dtype=np.int64) * shape[1]
+    indptr = np.searchsorted(cells, starts)
+    indices = cells - np.repeat(starts[:-1], np.diff(indptr))
+    return Pattern(indptr.astype(np.int32), indices.astype(np.int32)), slot.astype(np.int32)
 
 
 def _output_map(form: ConeForm, rows: Rows) -> sp.csr_array:
