@@ -19,6 +19,11 @@ class BitRows {
   void each(std::size_t i, F&& visit) const {
     for (std::size_t w = 0; w < words_; ++w) each_bit(w, bits_[i * words_ + w], visit);
   }
+  Index count(std::size_t i) const {
+    int sum = 0;
+    for (std::size_t w = 0; w < words_; ++w) sum += std::popcount(bits_[i * words_ + w]);
+    return sum;
+  }
   // Whether every entry of row `part` is one of row `whole`.
   bool within(std::size_t part, std::size_t whole) {
     const std::uint64_t *inner = row(part), *outer = row(whole);
@@ -101,7 +106,10 @@ class Elimination {
     for (const auto& nodes : members_) weight_.push_back(static_cast<Index>(nodes.size()));
     for (std::size_t c = 0; c < count; ++c) {
       key_.push_back(weight_[c] - 1 + (deferred[members_[c][0]] ? wait : 0));
-      adjacent_.each(c, [&](Index u) { key_[c] += weight_[u]; });
+      if (count == graph.size())  // every weight is 1
+        key_[c] += adjacent_.count(c);
+      else
+        adjacent_.each(c, [&](Index u) { key_[c] += weight_[u]; });
     }
   }
 
