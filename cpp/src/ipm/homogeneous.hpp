@@ -3,7 +3,7 @@
 // time:
 //
 //   scaling      H and its frames at (s, z): Nesterov-Todd for symmetric cones, primal-dual or barrier for the others
-//   constant     K (x₂, z₂) = (-q, b)
+//   constant     K (x₂, z₂) = (-q, b), solved together with
 //   affine       K (x₁, z₁) = (-r_x, s - r_z);   direction (x₁ + dτ x₂, z₁ + dτ z₂, …)
 //   combined     the same with centring σ = (1 - α)³ and second-order terms (Mehrotra 1992; Dahl, Andersen 2022)
 //
