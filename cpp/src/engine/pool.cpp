@@ -3,6 +3,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 #include <unistd.h>
 
 #include <algorithm>
@@ -178,6 +181,11 @@ ArenaLease::ArenaLease(std::size_t bytes) {
   ++level;
 }
 
-ArenaLease::~ArenaLease() { --level; }
+ArenaLease::~ArenaLease() {
+  --level;
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(data_, blocks[level].capacity);  // gaps between the arrays of an arena (lanes/arena.hpp)
+#endif
+}
 
 }  // namespace cvxl
