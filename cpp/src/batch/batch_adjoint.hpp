@@ -56,7 +56,7 @@ class BatchAdjoint {
       const TapeRow at(job_.tape, plan_, i);
       valid_[lane] = at.missing() ? 0 : -1;
       job_.locator.locate(i, scratch_.parameters);
-      load_varying(adjoint_.program, job_.locator, lane, [&](Index v) { return job_.compiled.values(v, scratch_.parameters); });
+      load_varying(adjoint_.program, job_, lane, [&](Index v) { return job_.compiled.values(v, scratch_.parameters); });
       load_point(plan_, at, lane, adjoint_.x, adjoint_.z, adjoint_.s);
     }
     for (Index r = 0; r < plan_.m; ++r) leave_out(r, abs(adjoint_.s[r]) == __builtin_inf());

@@ -55,9 +55,9 @@ CVXL_INLINE void broadcast_matrices(const ProgramPack<V>& to, const std::vector<
   for (Index k = 0; k < plan.A.nnz(); ++k) to.A[k] = splat<V>(plan.A_source[k] < 0 ? 0.0 : base[plan.A_source[k]]);
 }
 template <class V, class Value>
-CVXL_INLINE void load_varying(const ProgramPack<V>& to, const Locator& locator, int lane, Value&& value) {
-  for (const Index k : locator.varying_P()) lane_of(to.P, k, lane) = value(to.plan.P_source[k]);
-  for (const Index k : locator.varying_A()) lane_of(to.A, k, lane) = value(to.plan.A_source[k]);
+CVXL_INLINE void load_varying(const ProgramPack<V>& to, const AdjointJob& job, int lane, Value&& value) {
+  for (const Index k : job.varying_P) lane_of(to.P, k, lane) = value(to.plan.P_source[k]);
+  for (const Index k : job.varying_A) lane_of(to.A, k, lane) = value(to.plan.A_source[k]);
 }
 
 // q of one lane.

@@ -127,7 +127,7 @@ struct SemidefiniteFrame {
   }
 };
 
-// A dense 3 × 3 frame by rows, and its inverse where it is not orthonormal.
+// A dense 3 × 3 frame by rows, and its inverse.
 template <class V>
 struct DenseFrame {
   V T[9], inverse[9];

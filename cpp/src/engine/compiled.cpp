@@ -119,12 +119,13 @@ Locator::Locator(const Compiled& compiled, const BatchView& batch, double consta
   for (std::size_t v = 0; v + 1 < map.begin.size(); ++v)
     shared_.push_back(std::none_of(map.terms.begin() + map.begin[v], map.terms.begin() + map.begin[v + 1],
                                    [&](const ValueMap::Term& term) { return varies[term.parameter]; }));
-  const auto note = [&](const std::vector<Index>& source, std::vector<Index>& varying) {
-    for (std::size_t k = 0; k < source.size(); ++k)
-      if (source[k] >= 0 && !shared(source[k])) varying.push_back(static_cast<Index>(k));
-  };
-  note(compiled.plan.P_source, varying_P_);
-  note(compiled.plan.A_source, varying_A_);
+}
+
+std::vector<Index> Locator::varying(const std::vector<Index>& source) const {
+  std::vector<Index> entries;
+  for (std::size_t k = 0; k < source.size(); ++k)
+    if (source[k] >= 0 && !shared(source[k])) entries.push_back(static_cast<Index>(k));
+  return entries;
 }
 
 void Locator::locate(std::int64_t instance, const double** pointers) const {

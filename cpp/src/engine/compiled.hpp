@@ -71,9 +71,8 @@ class Locator {
   void locate(std::int64_t instance, const double** pointers) const;
   // Whether the value is the same in every instance.
   bool shared(Index value) const { return shared_[static_cast<std::size_t>(value)] != 0; }
-  // The entries of P and A, in the plan's patterns, that are not.
-  const std::vector<Index>& varying_P() const { return varying_P_; }
-  const std::vector<Index>& varying_A() const { return varying_A_; }
+  // The entries of P or A, of which `source` gives the values, that are not.
+  std::vector<Index> varying(const std::vector<Index>& source) const;
   std::int64_t size() const { return size_; }
 
  private:
@@ -82,7 +81,6 @@ class Locator {
   double constant_;
   std::vector<double> zeros_;
   std::vector<std::uint8_t> shared_;
-  std::vector<Index> varying_P_, varying_A_;
 };
 
 }  // namespace cvxl

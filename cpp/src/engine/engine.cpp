@@ -109,6 +109,8 @@ struct Engine::Impl {
   bool differentiate(AdjointJob& job, int wanted, const Interrupt& interrupt, Kernels::Adjoint* kernel) const {
     if (job.locator.size() == 0) return true;
     job.base = first_values(job.locator);
+    job.varying_P = job.locator.varying(compiled.plan.P_source);
+    job.varying_A = job.locator.varying(compiled.plan.A_source);
     make_blocks(job);
     const auto passes = static_cast<int>(std::min<std::int64_t>(1 + job.directions, 1000));
     return execute(job, adjoint_bytes, threads(job.locator.size(), wanted, passes), interrupt, kernel);

@@ -56,6 +56,7 @@ struct AdjointJob {
   std::int64_t directions;
   std::span<std::uint8_t> degenerate;
   std::vector<double> base = {};         // values of the shared entries
+  std::vector<Index> varying_P = {}, varying_A = {};  // the other entries of P and A, in the plan's patterns
   std::int64_t block_size = 0, blocks = 0;
   // VJP, HVP
   std::span<const double> cotangent;
