@@ -6,37 +6,29 @@
 #include "cvxl/engine.hpp"
 #include "test.hpp"
 
-namespace cvxl {
-namespace baseline {
-void check_all();
-void check_cones();
-}  // namespace baseline
-#if CVXL_X86
-namespace avx2 {
-void check_all();
-void check_cones();
-}  // namespace avx2
-namespace avx512 {
-void check_all();
-void check_cones();
-}  // namespace avx512
-#endif
-}  // namespace cvxl
+#define CVXL_CHECK(isa)                                                 \
+  namespace cvxl::isa {                                                 \
+  void check_all();                                                     \
+  void check_cones();                                                   \
+  }                                                                     \
+  TEST(cones_##isa) { run_if_available(#isa, cvxl::isa::check_cones); } \
+  TEST(kkt_##isa) { run_if_available(#isa, cvxl::isa::check_all); }
 
 namespace {
 
-void run_if_available(const std::string& isa, void (*check_all)()) {
+void run_if_available(const std::string& isa, void (*check)()) {
   const auto available = cvxl::available_instruction_sets();
-  if (std::find(available.begin(), available.end(), isa) != available.end()) check_all();
+  if (std::find(available.begin(), available.end(), isa) != available.end()) check();
 }
 
 }  // namespace
 
-TEST(cones_baseline) { run_if_available("baseline", cvxl::baseline::check_cones); }
-TEST(kkt_baseline) { run_if_available("baseline", cvxl::baseline::check_all); }
-#if CVXL_X86
-TEST(cones_avx2) { run_if_available("avx2", cvxl::avx2::check_cones); }
-TEST(cones_avx512) { run_if_available("avx512", cvxl::avx512::check_cones); }
-TEST(kkt_avx2) { run_if_available("avx2", cvxl::avx2::check_all); }
-TEST(kkt_avx512) { run_if_available("avx512", cvxl::avx512::check_all); }
+#if CVXL_BASELINE
+CVXL_CHECK(baseline)
+#endif
+#if CVXL_AVX2
+CVXL_CHECK(avx2)
+#endif
+#if CVXL_AVX512
+CVXL_CHECK(avx512)
 #endif

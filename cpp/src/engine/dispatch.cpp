@@ -11,10 +11,8 @@ namespace cvxl {
   const Kernels& wide();   \
   }
 CVXL_DECLARE(baseline)
-#if CVXL_X86
 CVXL_DECLARE(avx2)
 CVXL_DECLARE(avx512)
-#endif
 
 namespace {
 
@@ -28,12 +26,15 @@ struct Choice {
 const std::vector<Choice>& choices() {
   static const std::vector<Choice> all = [] {
     std::vector<Choice> list;
-#if CVXL_X86
-    __builtin_cpu_init();
+#if CVXL_AVX512
     list.push_back({"avx512", __builtin_cpu_supports("x86-64-v4") != 0, avx512::narrow, avx512::wide});
+#endif
+#if CVXL_AVX2
     list.push_back({"avx2", __builtin_cpu_supports("x86-64-v3") != 0, avx2::narrow, avx2::wide});
 #endif
+#if CVXL_BASELINE
     list.push_back({"baseline", true, baseline::narrow, baseline::wide});
+#endif
     return list;
   }();
   return all;
