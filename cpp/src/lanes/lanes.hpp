@@ -14,7 +14,14 @@
 #include <immintrin.h>
 #endif
 
+// What the host and a device compile, each for itself.
+#if defined(__CUDACC__)
+#define CVXL_HD __host__ __device__
+#define CVXL_INLINE __host__ __device__ __forceinline__
+#else
+#define CVXL_HD
 #define CVXL_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace cvxl::CVXL_ISA {
 
@@ -26,6 +33,7 @@ inline constexpr int block_rows = 4, block_columns = 4, most_lanes = 8;
 inline constexpr int block_rows = 4, block_columns = 2, most_lanes = 4;
 #endif
 
+#if !defined(__CUDACC__)  // which knows no vectors
 template <int W>
 struct LaneTypes {
   typedef double Real __attribute__((vector_size(W * 8)));
@@ -38,9 +46,20 @@ template <int W>
 using Mask = typename LaneTypes<W>::Mask;  // all bits set where true, as the comparison operators give
 template <int W>
 using Bits = typename LaneTypes<W>::Bits;  // of numbers; they may wrap around in lanes that are masked later
+#endif
 
 template <class V>
 inline constexpr int lanes_of = sizeof(V) / 8;
+
+// What belongs to a lane type: the mask of its comparisons. lanes/scalar.hpp has a lane type that is no vector.
+template <class V>
+struct LaneTraits {
+#if !defined(__CUDACC__)
+  using Mask = typename LaneTypes<lanes_of<V>>::Mask;
+#endif
+};
+template <class V>
+using MaskOf = typename LaneTraits<V>::Mask;
 
 template <class V>
 CVXL_INLINE V splat(double value) {
