@@ -24,7 +24,7 @@ KNOWN: Final = {
     "UBH1": "1.1160008", "control1": "1.778463e+01", "control2": "8.3", "theta1": "2.3e+01", "mcp100": "2.261574e+02",
     "qap5": "-4.36e+02", "truss1": "-8.999996", "hinf1": "2.0326",
 }  # fmt: skip
-HOPELESS: Final = {"infd": Status.DUAL_INFEASIBLE, "infp": Status.PRIMAL_INFEASIBLE}
+HOPELESS: Final = {"infd": Status.DUAL_INFEASIBLE, "infp": Status.PRIMAL_INFEASIBLE}  # codespell:ignore infp
 VARIANT: Final = {"no point": Status.PRIMAL_INFEASIBLE, "no bound": Status.DUAL_INFEASIBLE}
 SOLVERS: Final = {"default": "#d1495b", "native": "#8d1f33", "Clarabel": "#00798c", "PIQP": "#edae49"}
 SAME: Final = 1e-6  # of objectives
