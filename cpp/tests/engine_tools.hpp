@@ -167,7 +167,7 @@ inline const Structure& workhorse() {
 template <class F>
 void each_engine(const Problem& problem, F&& visit) {
   for (const auto& isa : available_instruction_sets())
-    for (int width : {4, 8}) {
+    for (int width : {0, 4, 8}) {
       const ForceIsa force(isa);
       const Engine engine(problem, width);
       CHECK(engine.describe().isa == isa);

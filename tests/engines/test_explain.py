@@ -43,12 +43,12 @@ def test_it_prints_with_rich_and_without(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_very_large_problem_goes_to_clarabel() -> None:
     small = compiled(quadratic())
     assert automatic(small, {})[0].name == "NATIVE"
-    n = 50_000
+    n = 250_000
     empty = Pattern(np.zeros(n + 1, np.int32), np.zeros(0, np.int32))
     large = replace(small, structure=Structure(n, 0, Cones(), empty, Pattern(np.zeros(1, np.int32), np.zeros(0, np.int32))))
     kind, why = automatic(large, {})
     assert kind.name == "CLARABEL"
-    assert why.startswith("50000 unknowns and rows are more than")
+    assert why.startswith("250000 unknowns and rows are more than")
 
 
 def test_a_large_layer_keeps_the_options_that_mean_something(monkeypatch: pytest.MonkeyPatch) -> None:

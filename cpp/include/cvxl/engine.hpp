@@ -84,8 +84,8 @@ using Interrupt = std::function<bool()>;
 // A compiled problem. Immutable after construction; every method may be called from several threads at once.
 class Engine {
  public:
-  // lane_width 0 chooses from the working set; a machine without 8 lanes uses 4. Throws std::invalid_argument on inconsistent
-  // input, std::length_error where the factor would outgrow its 32-bit indices.
+  // lane_width 0 chooses from the working set, and a narrower one for calls with few instances; a machine without 8 lanes uses 4.
+  // Throws std::invalid_argument on inconsistent input, std::length_error where the factor would outgrow its 32-bit indices.
   explicit Engine(Problem problem, int lane_width = 0);
   ~Engine();
   Engine(const Engine&) = delete;

@@ -123,11 +123,13 @@ constexpr Kernels entry(const char* isa) {
 
 #define CVXL_STRING_(x) #x
 #define CVXL_STRING(x) CVXL_STRING_(x)
+constexpr Kernels pair_ = entry<2>(CVXL_STRING(CVXL_ISA));
 constexpr Kernels narrow_ = entry<4>(CVXL_STRING(CVXL_ISA));
 constexpr Kernels wide_ = entry<most_lanes>(CVXL_STRING(CVXL_ISA));
 
 }  // namespace
 
+const Kernels& pair() { return pair_; }
 const Kernels& narrow() { return narrow_; }
 const Kernels& wide() { return wide_; }
 

@@ -1,6 +1,8 @@
 #include "cvxl/engine.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <span>
 #include <stdexcept>
 
 #include "cvxl/status.hpp"
@@ -30,27 +32,60 @@ bool Progress::stopped(bool caller, std::chrono::steady_clock::time_point& last)
 }
 
 struct Engine::Impl {
+  // Kernels of one lane width, with the working memory that they take: of the first loop that instances meet, and of derivatives.
+  struct Width {
+    const Kernels* kernels;
+    std::size_t solve_bytes, adjoint_bytes;
+    double cost;  // of a pass over a pack, in passes of the widest
+  };
+
   Compiled compiled;
-  const Kernels* kernels;
   bool homogeneous;  // the first loop that instances meet
-  std::size_t solve_bytes, adjoint_bytes;
+  // From wide to narrow: the first suits the structure, the others few instances. Those give the same bits where the compiler
+  // contracts products and sums alike in all widths, which it does not in the cones beyond the orthant and in second derivatives.
+  std::vector<Width> widths;
 
   Impl(Problem problem, int width) : compiled(std::move(problem)) {
-    if (width != 0 && width != 4 && width != 8) throw std::invalid_argument("lane_width must be 4, 8 or 0");
-    kernels = &find_kernels(width);
+    if (width != 0 && width != 2 && width != 4 && width != 8) throw std::invalid_argument("lane_width must be 2, 4, 8 or 0");
     homogeneous = !compiled.plan.cones.empty();
-    if (width == 0 && kernels->solve_arena(compiled, homogeneous) > wide_limit) kernels = &find_kernels(4);
-    solve_bytes = kernels->solve_arena(compiled, homogeneous);
-    adjoint_bytes = kernels->adjoint_arena(compiled);
+    const Kernels* widest = &find_kernels(width);
+    if (width == 0 && widest->solve_arena(compiled, homogeneous) > wide_limit) widest = &find_kernels(4);
+    add(*widest, 1.0);
+    if (width != 0 || homogeneous) return;
+    if (widest->width > 4) add(find_kernels(4), half_cost);
+    add(find_kernels(2), widest->width > 4 ? pair_cost : pair_cost / half_cost);
+  }
+
+  void add(const Kernels& kernels, double cost) {
+    widths.push_back({&kernels, kernels.solve_arena(compiled, homogeneous), kernels.adjoint_arena(compiled), cost});
   }
 
   // As many threads as there are packs, and only one where waking another would take longer than the work.
-  int threads(std::int64_t instances, int wanted, int passes) const {
-    const std::int64_t packs = (instances + kernels->width - 1) / kernels->width;
+  int threads(std::int64_t packs, int wanted, int passes) const {
     const double work = static_cast<double>(packs) * passes * (static_cast<double>(compiled.plan.flops) + 200.0 * compiled.plan.n);
     if (work < waking_flops) return 1;
     const int limit = wanted > 0 ? wanted : default_threads().count;
     return static_cast<int>(std::min<std::int64_t>(limit, packs));
+  }
+
+  // How to run a batch: the width with which the thread that has most to do is done first, of equals the widest.
+  struct Schedule {
+    const Width* width;
+    int threads;
+  };
+  Schedule schedule(std::int64_t instances, int wanted, int passes, bool any_width = true) const {
+    Schedule best{};
+    double least = std::numeric_limits<double>::infinity();
+    for (const Width& width : std::span(widths).first(any_width ? widths.size() : 1)) {
+      const std::int64_t packs = (instances + width.kernels->width - 1) / width.kernels->width;
+      const int count = threads(packs, wanted, passes);
+      const double time = static_cast<double>((packs + count - 1) / count) * width.cost;
+      if (time < least) {
+        least = time;
+        best = {&width, count};
+      }
+    }
+    return best;
   }
 
   template <class Job, class Run>
@@ -63,19 +98,21 @@ struct Engine::Impl {
     return !job.progress.stop;
   }
 
-  // Splits the batch into whole packs, at most 64 blocks and few enough that the partial sums of each stay small.
-  void make_blocks(AdjointJob& job) const {
+  // Splits the batch into whole packs, at most 64 blocks and few enough that the partial sums of each stay small. Sums are made of
+  // the same blocks whatever the width that is chosen.
+  void make_blocks(AdjointJob& job, const Width& chosen) const {
     const std::int64_t sums = job.directions * static_cast<std::int64_t>(job.summed_entries);
+    const std::int64_t width = (sums > 0 ? widths.front() : chosen).kernels->width;
     const std::int64_t most = std::clamp<std::int64_t>(partial_entries / (sums + 1), 2, 64);
-    const std::int64_t packs = (job.locator.size() + kernels->width - 1) / kernels->width;
-    job.block_size = std::max<std::int64_t>(1, (packs + most - 1) / most) * kernels->width;
+    const std::int64_t packs = (job.locator.size() + width - 1) / width;
+    job.block_size = std::max<std::int64_t>(1, (packs + most - 1) / most) * width;
     job.blocks = (job.locator.size() + job.block_size - 1) / job.block_size;
     job.partial.assign(static_cast<std::size_t>(job.blocks * sums), 0.0);
   }
 
   // Decides which gradients are sums over the batch, and runs; then adds the blocks in their order.
   bool pull_back(AdjointJob& job, std::vector<std::span<double>> gradients, int count, const Interrupt& interrupt,
-                 Kernels::Adjoint* kernel) const {
+                 Kernels::Adjoint* Kernels::* kernel) const {
     const std::size_t K = static_cast<std::size_t>(job.directions);
     job.gradients = std::move(gradients);
     for (std::size_t p = 0; p < job.gradients.size(); ++p) {
@@ -102,22 +139,24 @@ struct Engine::Impl {
     std::vector<const double*> pointers(compiled.problem.parameter_sizes.size() + 1);
     locator.locate(0, pointers.data());
     std::vector<double> values(compiled.problem.structure.values());
-    kernels->evaluate(compiled, pointers.data(), values.data());
+    widths.front().kernels->evaluate(compiled, pointers.data(), values.data());
     return values;
   }
 
-  bool differentiate(AdjointJob& job, int wanted, const Interrupt& interrupt, Kernels::Adjoint* kernel) const {
+  bool differentiate(AdjointJob& job, int wanted, const Interrupt& interrupt, Kernels::Adjoint* Kernels::* kernel) const {
     if (job.locator.size() == 0) return true;
     job.base = first_values(job.locator);
     job.varying_P = job.locator.varying(compiled.plan.P_source);
     job.varying_A = job.locator.varying(compiled.plan.A_source);
-    make_blocks(job);
     const auto passes = static_cast<int>(std::min<std::int64_t>(1 + job.directions, 1000));
-    return execute(job, adjoint_bytes, threads(job.locator.size(), wanted, passes), interrupt, kernel);
+    const Schedule how = schedule(job.locator.size(), wanted, passes, kernel != &Kernels::hvp);
+    make_blocks(job, *how.width);
+    return execute(job, how.width->adjoint_bytes, how.threads, interrupt, how.width->kernels->*kernel);
   }
 
   static constexpr std::size_t wide_limit = std::size_t{4} << 20;
   static constexpr double waking_flops = 1e5;
+  static constexpr double half_cost = 0.65, pair_cost = 0.58;  // of packs of four and two, in passes of a pack of eight
   static constexpr std::int64_t partial_entries = 1 << 22;
 };
 
@@ -128,9 +167,10 @@ const Problem& Engine::problem() const { return impl_->compiled.problem; }
 
 Description Engine::describe() const {
   const Plan& plan = impl_->compiled.plan;
-  return {impl_->kernels->isa,  plan.ordering,  impl_->kernels->width,
+  const auto& widest = impl_->widths.front();
+  return {widest.kernels->isa,  plan.ordering,  widest.kernels->width,
           plan.nodes,           plan.condensed, static_cast<Index>(plan.supernodes.size()),
-          plan.factor_nonzeros, plan.flops,     static_cast<std::int64_t>(std::max(impl_->solve_bytes, impl_->adjoint_bytes))};
+          plan.factor_nonzeros, plan.flops,     static_cast<std::int64_t>(std::max(widest.solve_bytes, widest.adjoint_bytes))};
 }
 
 bool Engine::solve(const BatchView& batch, const Settings& settings, const SolveRequest& request,
@@ -146,10 +186,12 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   for (Index v = 0; v < s.values(); ++v)
     if (const auto kind = compiled.place[v].kind; kind == Place::P || kind == Place::A)
       job.shared_matrices &= job.locator.shared(v) && job.base[v] - job.base[v] == 0.0;
-  const auto run = [&](std::size_t bytes) {
-    return impl_->execute(job, bytes, impl_->threads(job.size(), settings.threads, 12), interrupt, impl_->kernels->solve);
+  const auto run = [&] {
+    const auto [width, threads] = impl_->schedule(job.size(), settings.threads, 12, !job.again);
+    const std::size_t bytes = job.again ? width->kernels->solve_arena(compiled, true) : width->solve_bytes;
+    return impl_->execute(job, bytes, threads, interrupt, width->kernels->solve);
   };
-  bool completed = run(impl_->solve_bytes);
+  bool completed = run();
   if (completed && !impl_->homogeneous) {
     // Of data that are rounded and contradict themselves nobody can solve more.
     const auto contradicts = [&](std::int64_t i) {
@@ -162,7 +204,7 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
     if (!job.unresolved.empty()) {
       job.again = true;
       job.progress.next = 0;
-      completed = run(impl_->kernels->solve_arena(compiled, true));
+      completed = run();
     }
   }
   if (!completed || !compiled.problem.smoothed || request.tape.empty()) return completed;
@@ -173,22 +215,21 @@ bool Engine::centre(const BatchView& batch, std::span<double> tape, double smoot
                     const Interrupt& interrupt) const {
   CentreJob job{impl_->compiled, tape, Locator(impl_->compiled, batch, 1.0), smoothing, {}};
   if (job.locator.size() == 0) return true;
-  const Kernels& kernels = *impl_->kernels;
-  return impl_->execute(job, kernels.centre_arena(impl_->compiled), impl_->threads(job.locator.size(), threads, 12), interrupt,
-                        kernels.centre);
+  const auto [width, count] = impl_->schedule(job.locator.size(), threads, 12);
+  return impl_->execute(job, width->kernels->centre_arena(impl_->compiled), count, interrupt, width->kernels->centre);
 }
 
 bool Engine::vjp(const BatchView& batch, const VjpRequest& request, int threads, const Interrupt& interrupt) const {
   AdjointJob job(impl_->compiled, batch, request.tape, request.directions, request.degenerate);
   job.cotangent = request.outputs;
-  return impl_->pull_back(job, request.gradients, threads, interrupt, impl_->kernels->vjp);
+  return impl_->pull_back(job, request.gradients, threads, interrupt, &Kernels::vjp);
 }
 
 bool Engine::jvp(const BatchView& batch, const JvpRequest& request, int threads, const Interrupt& interrupt) const {
   AdjointJob job(impl_->compiled, batch, request.tape, request.tangents.shape.front(), request.degenerate);
   job.tangents.emplace(impl_->compiled, request.tangents, 0.0);
   job.tangent_outputs = request.outputs;
-  return impl_->differentiate(job, threads, interrupt, impl_->kernels->jvp);
+  return impl_->differentiate(job, threads, interrupt, &Kernels::jvp);
 }
 
 bool Engine::hvp(const BatchView& batch, const HvpRequest& request, int threads, const Interrupt& interrupt) const {
@@ -196,7 +237,7 @@ bool Engine::hvp(const BatchView& batch, const HvpRequest& request, int threads,
   AdjointJob job(impl_->compiled, batch, pull.tape, pull.directions, pull.degenerate);
   job.cotangent = pull.outputs;
   job.tangents.emplace(impl_->compiled, request.tangents, 0.0);
-  return impl_->pull_back(job, pull.gradients, threads, interrupt, impl_->kernels->hvp);
+  return impl_->pull_back(job, pull.gradients, threads, interrupt, &Kernels::hvp);
 }
 
 }  // namespace cvxl

@@ -34,7 +34,7 @@ class NativeEngine(Engine):
     Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
     it makes progress), ``max_iterations``, ``threads`` (0: the default; derivatives use the constructor's), ``polish``,
     ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
-    Clarabel), ``lane_width`` (4 or 8 instances side by side; constructor only), ``derivative`` and ``smoothing``.
+    Clarabel), ``lane_width`` (2, 4 or 8 instances side by side; constructor only), ``derivative`` and ``smoothing``.
 
     ``derivative="smoothed"`` (constructor only; "exact" is the default) gives the derivatives of the point of the central path
     with s∘z = ``smoothing`` in the user's units, smooth in the parameters, in place of those of the solution, which is what outputs
