@@ -18,7 +18,8 @@ from cvxpylayers._program import Batch, CompiledProblem, Cones, Status, Tape
 from problems.conic import dual_infeasible, primal_infeasible, random_conic
 from problems.kinds import INFEASIBLE, KINDS
 from problems.mixes import MIXES
-from problems.programs import PARTS, Array, Program, batch_of, compiled, draw, pick
+from problems.programs import PARTS, Array, batch_of, draw, pick
+from problems.structured import flat_distances, patches
 from tests.checks import assert_rows, engine, everything, fields, same_bits, tape_of
 
 WIDTHS = [4, 8]
@@ -38,23 +39,6 @@ def of_mix(cones: Cones, count: int = COUNT, seed: int = 90) -> Drawn:
     return drawn.compiled, drawn.batch
 
 
-def flat_distances(count: int = COUNT, seed: int = 104) -> Drawn:
-    """Σ pᵢ ‖xᵢ - (kᵢ, eᵢ)‖, -1 ≤ x ≤ 1, k far away and p small, in (t, x - (k, e), x): residuals are tiny wherever x is."""
-    rng, own, none = np.random.default_rng(seed), np.eye(4), np.zeros((4, 4))
-    linear = np.hstack([np.zeros((12, 2)), np.vstack([own, none, none]), np.vstack([-own, own, -own])])
-    A = np.vstack([linear, -np.eye(6, 10)[[0, 2, 3, 1, 4, 5]]])
-
-    def one() -> Program:
-        k, p, e = 10.0 ** rng.uniform(1, 5, 2), 10.0 ** rng.uniform(-3, 0, 2), rng.uniform(-1, 1, 2)
-        x, far, y = np.c_[np.ones(2), e], np.c_[-k, np.zeros(2)], np.c_[p, np.zeros(2)]
-        s = np.concatenate([np.zeros(4), 1 - x.ravel(), 1 + x.ravel(), np.c_[k, far].ravel()])
-        z = np.concatenate([y.ravel(), y.ravel(), np.zeros(4), np.c_[p, y].ravel()])
-        return Program(np.zeros((10, 10)), A, np.concatenate([k, far.ravel(), x.ravel()]), s, z, 4)
-
-    problem = compiled(np.zeros((10, 10)), A != 0, Cones(zero=4, nonneg=8, soc=(3, 3)))
-    return problem, batch_of(problem, [one() for _ in range(count)])
-
-
 KINDS_HERE = [
     "dense_qp", "low_rank_sparse", "lp_vertex", "lp_face", "equality_qp", "unconstrained", "tied", "redundant_equalities",
     "empty_rows", "rows_1e6", "small_point",
@@ -63,10 +47,7 @@ KINDS_HERE = [
 ROWS: dict[str, tuple[Callable[[int], Drawn], dict[str, Any]]] = {
     **{kind: (lambda count, kind=kind: of_kind(kind, count), {}) for kind in KINDS_HERE},
     "flat_distances": (flat_distances, {}),
-    **{
-        f"{kind}-smoothed": (lambda count, kind=kind: of_kind(kind, count), BY_MODE["smoothed"])
-        for kind in ("low_rank_qp", "lp_vertex")
-    },
+    "patches": (patches, {}),
     **{
         f"{kind}-smoothed": (lambda count, kind=kind: of_kind(kind, count), BY_MODE["smoothed"])
         for kind in ("low_rank_qp", "lp_vertex")

@@ -37,7 +37,7 @@ template <class V>
 class Choices {
  public:
   static constexpr int W = lanes_of<V>;
-  using M = Mask<W>;
+  using M = MaskOf<V>;
 
   Choices(const AdjointJob& job, Adjoint<V>& adjoint, const DataCotangent<V>& data, InstanceScratch& scratch)
       : job_(job), adjoint_(adjoint), data_(data), scratch_(scratch) {}
@@ -45,21 +45,36 @@ class Choices {
   // After a factorization: flags lanes in which gradients are not determined. `instance`: lane → number in the batch.
   template <class Instance>
   void notice(Instance&& instance) {
-    const Plan& plan = job_.compiled.plan;
     shifted_ = turned_ = M{};
-    if (!any(adjoint_.doubtful())) return;
+    adjoint_.for_each_doubtful_group([&](M group) { notice(group, instance); });
+  }
+
+  // After a solve: flags lanes in which (a, y) would give another gradient with other multipliers, as rows move and are not always
+  // followed, or rows turn, z changing with them.
+  void flag() {
+    if (!any(shifted_ | turned_)) return;
+    M moves{};
+    for (Index j = 0; j < job_.compiled.view.n; ++j) moves |= adjoint_.a[j] != 0.0;
+    adjoint_.degenerate |= (shifted_ & adjoint_.leans) | (turned_ & moves);
+  }
+
+ private:
+  template <class Instance>
+  void notice(M group, Instance&& instance) {
+    const PlanView& plan = job_.compiled.view;
     const auto cotangent = [&](const Place& where) { return data_.cotangent(where); };
     M lanes, kinks{};
     V noise{};
     for (Index i = plan.zero; i < plan.m; ++i)
-      if (any(lanes = adjoint_.kink(i, noise))) kinks |= lanes & felt(cotangent, instance, noise);
+      if (any(lanes = adjoint_.kink(i, noise, group))) kinks |= lanes & felt(cotangent, instance, noise);
     if (any(kinks)) adjoint_.count_kinks_as_active(kinks);
     adjoint_.degenerate |= kinks;
-    for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k) adjoint_.degenerate |= lanes & felt(cotangent, instance);
-    for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
+    for (Index k = 0; any(lanes = adjoint_.flat_direction(k, group)); ++k) adjoint_.degenerate |= lanes & felt(cotangent, instance);
+    const M movable = adjoint_.movable(group);
+    for (Index k = 0; any(lanes = adjoint_.choice(k, group)); ++k) {
       shifted_ |= lanes & felt(cotangent, instance);
       turned_ |=
-          lanes & adjoint_.movable() &
+          lanes & movable &
           felt(
               [&](const Place& where) {
                 return where.kind == Place::A ? data_.y[where.row] * (1.0 + 0.618 * static_cast<double>(where.column % 97)) : V{};
@@ -68,16 +83,6 @@ class Choices {
     }
   }
 
-  // After a solve: flags lanes in which (a, y) would give another gradient with other multipliers, as rows move and are not always
-  // followed, or rows turn, z changing with them.
-  void flag() {
-    if (!any(shifted_ | turned_)) return;
-    M moves{};
-    for (Index j = 0; j < job_.compiled.plan.n; ++j) moves |= adjoint_.a[j] != 0.0;
-    adjoint_.degenerate |= (shifted_ & adjoint_.leans) | (turned_ & moves);
-  }
-
- private:
   // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms, and, changing by its own size or by 1,
   // moves more than `noise`.
   template <class Cotangent, class Instance>

@@ -7,20 +7,20 @@
 #include "kkt/program_pack.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
-#include "plan/plan.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 template <class V>
 class Kkt {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   // Row scalings of the system being factored: row i reads e_i (A_i x - r_i) - Δ_i ζ_i = 0 with z_i = e_i ζ_i.
   V* e;
   V* delta;
 
-  Kkt(const Plan& plan, Arena& arena)
+  Kkt(const PlanView& plan, Arena& arena)
       : e(arena.take<V>(plan.m)),
         delta(arena.take<V>(plan.m)),
         plan_(plan),
@@ -288,7 +288,7 @@ class Kkt {
   static constexpr double smallest_pivot = 1e-14;
   static constexpr double least_curvature = 1e-6;  // in units of ρ
 
-  const Plan& plan_;
+  const PlanView& plan_;
   V *factor_, *pivot_, *inverse_, *y_, *weight_, *scratch_;
 };
 

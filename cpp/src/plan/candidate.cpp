@@ -4,8 +4,42 @@
 #include <limits>
 #include <set>
 
+#include "plan/quotient_graph.hpp"
+
 namespace cvxl {
 namespace {
+
+constexpr Index exact_limit = 1000;  // nodes up to which exact degrees are worth their time, which grows with the square
+constexpr Index fewer = 32;           // of more, a limit is tried that leaves fewer by this part
+
+// The graph of the edges alone, or with those of the cliques.
+Graph adjacency(const Structure& s, const Candidate& c, bool with_cliques) {
+  const auto each_edge = [&](auto&& visit) {
+    for (Index i = 0; i < s.n; ++i)
+      for (Index j : s.P.row(i))
+        if (i != j) visit(i, j);
+    if (with_cliques)
+      for (const auto& clique : c.cliques)
+        for (std::size_t a = 0; a < clique.size(); ++a)
+          for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
+    for (Index i = 0; i < s.m; ++i)
+      if (const Index node = c.node_of_row[i]; node >= 0)
+        for (Index j : s.A.row(i)) visit(node, j);
+  };
+  std::vector<std::size_t> count(c.nodes);
+  each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
+  Graph graph(c.nodes);
+  for (Index v = 0; v < c.nodes; ++v) graph[v].reserve(count[v]);
+  each_edge([&](Index u, Index v) {
+    graph[u].push_back(v);
+    graph[v].push_back(u);
+  });
+  for (auto& list : graph) {
+    if (!std::is_sorted(list.begin(), list.end())) std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+  return graph;
+}
 
 Candidate make_candidate(const Structure& s, Index longest_condensed) {
   Candidate c;
@@ -16,46 +50,32 @@ Candidate make_candidate(const Structure& s, Index longest_condensed) {
     const auto entries = s.A.row(i);
     const auto length = static_cast<std::int64_t>(entries.size());
     if (i >= s.zero && length <= longest_condensed) {
-      cliques.emplace(entries.begin(), entries.end());
+      if (length > 1) cliques.emplace(entries.begin(), entries.end());
       c.flops += length * (length + 1);
     } else {
       c.node_of_row[i] = c.nodes++;
     }
   }
-
-  const auto each_edge = [&](auto&& visit) {
-    for (Index i = 0; i < s.n; ++i)
-      for (Index j : s.P.row(i))
-        if (i != j) visit(i, j);
-    for (const auto& clique : cliques)
-      for (std::size_t a = 0; a < clique.size(); ++a)
-        for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
-    for (Index i = 0; i < s.m; ++i)
-      if (const Index node = c.node_of_row[i]; node >= 0)
-        for (Index j : s.A.row(i)) visit(node, j);
-  };
-  std::vector<std::size_t> count(c.nodes);
-  each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
-  Graph& graph = c.graph;
-  graph.resize(c.nodes);
-  for (Index v = 0; v < c.nodes; ++v) graph[v].reserve(count[v]);
-  each_edge([&](Index u, Index v) {
-    graph[u].push_back(v);
-    graph[v].push_back(u);
-  });
-  for (auto& list : graph) {
-    if (!std::is_sorted(list.begin(), list.end())) std::sort(list.begin(), list.end());
-    list.erase(std::unique(list.begin(), list.end()), list.end());
-  }
+  c.cliques.assign(cliques.begin(), cliques.end());
+  c.graph = adjacency(s, c, false);
 
   std::vector<bool> deferred(c.nodes, false);
   std::fill(deferred.begin() + s.n, deferred.end(), true);
-  Ordering found = minimum_degree(graph, deferred);
+  const bool exact = c.nodes <= exact_limit;
+  Ordering found =
+      exact ? minimum_degree(adjacency(s, c, true), deferred) : approximate_minimum_degree(c.graph, c.cliques, deferred);
   c.order = std::move(found.order);
   c.flops += found.flops;
   c.nonzeros = found.nonzeros;
-  c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, minimum degree";
+  c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, " + (exact ? "" : "approximate ") +
+           "minimum degree";
   return c;
+}
+
+Index count_nodes(const Structure& s, Index longest_condensed) {
+  Index nodes = s.n + s.zero;
+  for (Index i = s.zero; i < s.m; ++i) nodes += s.A.indptr[i + 1] - s.A.indptr[i] > longest_condensed;
+  return nodes;
 }
 
 // At most what `make_candidate` would cost, from counts alone: rows that are kept have their entries as edges, the longest that is
@@ -105,7 +125,13 @@ std::vector<Index> useful_limits(const Structure& s) {
 
 Candidate choose_candidate(const Structure& s) {
   std::vector<std::pair<double, Index>> tries;  // most promising first
-  for (Index limit : useful_limits(s)) tries.emplace_back(lower_bound(s, limit), limit);
+  Index least = std::numeric_limits<Index>::max();
+  for (Index limit : useful_limits(s)) {
+    const Index nodes = count_nodes(s, limit);
+    if (nodes > exact_limit && nodes > least - least / fewer) continue;
+    least = nodes;
+    tries.emplace_back(lower_bound(s, limit), limit);
+  }
   std::sort(tries.begin(), tries.end());
   Candidate best;
   std::pair<double, Index> lowest{std::numeric_limits<double>::infinity(), 0};

@@ -44,7 +44,7 @@ struct Padded {
 class Builder {
  public:
   explicit Builder(const Structure& s)
-      : padded_(s), s_(padded_.structure), c_(choose_candidate(s_)), tree_(analyze(c_.graph, c_.order)) {}
+      : padded_(s), s_(padded_.structure), c_(choose_candidate(s_)), tree_(analyze(c_.graph, c_.cliques, c_.order)) {}
 
   Plan build() {
     plan_.n = s_.n;
