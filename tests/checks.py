@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +54,7 @@ def everything(native: NativeEngine, batch: Batch, seeds: Array) -> Rows:
     """All results of a batch, instance by instance; ``seeds`` fix the cotangent and the tangents of each instance."""
     solution = native.solve(batch, {}, tape=True)
     tape = tape_of(solution)
-    full = replace(batch, arrays=tuple(np.broadcast_to(a, (batch.size, a.shape[-1])) for a in batch.arrays))
+    full = batch._replace(arrays=tuple(np.broadcast_to(a, (batch.size, a.shape[-1])) for a in batch.arrays))
     rngs = [np.random.default_rng(seed) for seed in seeds]
     cotangent = np.array([rng.normal(size=solution.outputs.shape[1]) for rng in rngs]).reshape(solution.outputs.shape)
     tangents = [np.array([rng.normal(size=a.shape[1]) for rng in rngs]).reshape(a.shape) for a in full.arrays]
@@ -96,7 +95,7 @@ def differentiate(native: Engine, batch: Batch, seed: int = 0, primal_only: bool
     if primal_only:
         cotangent[:, native.compiled.structure.n :] = 0.0
     tangents = [rng.normal(size=(batch.size, a.shape[-1])) for a in batch.arrays]
-    full = replace(batch, arrays=tuple(np.broadcast_to(a, t.shape) for a, t in zip(batch.arrays, tangents, strict=True)))
+    full = batch._replace(arrays=tuple(np.broadcast_to(a, t.shape) for a, t in zip(batch.arrays, tangents, strict=True)))
     gradients, backward = native.vjp(full, tape_of(solution), cotangent, [True] * len(tangents))
     pushed, forward = native.jvp(full, tape_of(solution), tangents)
     return Case(native, full, cotangent, tangents, [g for g in gradients if g is not None], pushed, (backward, forward))

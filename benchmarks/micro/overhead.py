@@ -1,9 +1,10 @@
 """Fixed and marginal costs of this package's layer: ``python -m benchmarks.micro.overhead``.
 
-One tiny instance through PyTorch and back, without a batch axis, as a model that solves one problem at a time pays it; and the time
-per instance at a large against a moderate batch, which must not rise. Gradients of a large batch are fresh memory, and their first
-touch costs what the system makes of it: for the 4.2 kB of one dense_qp_20, 0.2 µs where pages are at hand, 3 to 10 where a virtual
-machine has lent them to its host in the meantime, whoever asks for them. So the processors' time is split: ``user`` is ours.
+First what a call costs beside the kernel, in every front end (``beside``). Then one tiny instance through PyTorch and back, without
+a batch axis, as a model that solves one problem at a time pays it; and the time per instance at a large against a moderate batch,
+which must not rise. Gradients of a large batch are fresh memory, and their first touch costs what the system makes of it: for the
+4.2 kB of one dense_qp_20, 0.2 µs where pages are at hand, 3 to 10 where a virtual machine has lent them to its host in the
+meantime, whoever asks for them. So the processors' time is split: ``user`` is ours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import NamedTuple
 from rich.table import Table
 
 from benchmarks.compare.cases import layer_case
-from benchmarks.compare.contenders import Case, Layer
+from benchmarks.compare.contenders import Layer
+from benchmarks.micro.beside import Beside, single
 from benchmarks.text import console
 from problems.families import FAMILIES, SOME
 
@@ -60,21 +62,21 @@ def repeated(call: Callable[[], object], count: int) -> Callable[[], object]:
     return lambda: [call() for _ in range(count)]
 
 
-def single(family: str) -> Layer:
-    """A layer on one instance without a batch axis."""
-    case = layer_case(FAMILIES[family], 1)
-    shapes = [p.shape for p in FAMILIES[family].make().parameters]
-    arrays = {k: a.reshape(shapes[int(k[5:])]) if k.startswith("param") else a[0] for k, a in case.arrays.items()}
-    return Layer(Case(family, 1, 0, 0, 0, (), arrays))
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.micro.overhead", description=__doc__)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=SOME, metavar="NAME")
     parser.add_argument("--batch", nargs=2, type=int, default=[1024, 100_000], metavar=("MODERATE", "LARGE"))
     parser.add_argument("--budget", type=float, default=3.0, help="seconds per family and line (%(default)s)")
+    parser.add_argument("--only-beside", action="store_true", help="print the first table alone")
     options = parser.parse_args()
+    beside = Table(*Beside.HEADINGS, title="µs a call, processor time of one thread")
+    for family in options.family:
+        for batch in (0, 1, 128):
+            beside.add_row(*Beside.of(family, batch, options.budget).entries())
+    console().print(beside)
+    if options.only_beside:
+        return
     table = Table("family", title="forward + backward through PyTorch, medians")
     moderate, large = options.batch
     repeats = max(1, large // moderate)
@@ -82,7 +84,7 @@ def main() -> None:
     for heading in ("one instance, ms", "forward, ms", *walls, "ratio", "user ratio", f"system µs each of {large}"):
         table.add_column(heading, justify="right")
     for family in options.family:
-        one = single(family)
+        one = Layer(single(family))
         gradient, forward = median_seconds([one.gradient, one.forward], options.budget)
         calls = [Layer(layer_case(FAMILIES[family], batch)).gradient for batch in options.batch]
         found = medians([repeated(calls[0], repeats), calls[1]], options.budget)

@@ -56,7 +56,7 @@ class Kernel {
 
   // Returns the worst status of all instances, -1 if there are none.
   int solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Settings settings,
-            double rounding, const std::optional<Array<const bool>>& invalid, bool infinite,
+            const std::vector<double>& rounding, const std::optional<Array<const bool>>& invalid, bool infinite,
             const std::optional<Array<const double>>& start, const Array<double>& outputs, const std::optional<Array<double>>& tape,
             const Array<std::int8_t>& status, const Array<Index>& iterations, const Array<double>& residuals,
             const Array<double>& margin) const {
@@ -80,7 +80,7 @@ class Kernel {
     check(request.iterations, B, false, "iterations must be (B,)");
     check(request.residuals, 4 * B, false, "residuals must be (B, 4)");
     check(request.margin, B, false, "margin must be (B,)");
-    settings.rounding = rounding;
+    for (const double r : rounding) settings.rounding = std::max(settings.rounding, r);
     run([&] { return engine_->solve(batch, settings, request, interrupted); });
     return B ? *std::max_element(request.status.begin(), request.status.end()) : -1;
   }

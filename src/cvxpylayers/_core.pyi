@@ -39,7 +39,7 @@ class Kernel:
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
         settings: Settings,
-        rounding: float,
+        rounding: Sequence[float],
         invalid: Bool | None,
         infinite: bool,
         start: Float64 | None,

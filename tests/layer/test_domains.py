@@ -75,8 +75,8 @@ def test_rounding_is_forgiven_and_mistakes_are_not(
 ) -> None:
     batch = np.stack([np.zeros((2, 2)), value]).astype(dtype)
     if path == "arrays":
-        (x,), info, *_ = reads(attributes, Layer).solve([batch])
-        codes = info.codes
+        call = reads(attributes, Layer).solve([batch])
+        (x,), codes = call.outputs, call.info.codes
     else:
         monkeypatch.setenv("CVXPYLAYERS_JAX", path)
         with jax.enable_x64(True):

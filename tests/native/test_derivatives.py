@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -194,7 +193,7 @@ def test_gradient_of_a_shared_parameter_is_the_sum(shared: str) -> None:
     solution = native.solve(batch, {}, tape=True)
     cotangent = np.random.default_rng(0).normal(size=solution.outputs.shape)
     summed, _ = native.vjp(batch, tape_of(solution), cotangent, [True] * 5)
-    full = replace(batch, arrays=tuple(np.broadcast_to(a, (37, a.shape[-1])) for a in batch.arrays))
+    full = batch._replace(arrays=tuple(np.broadcast_to(a, (37, a.shape[-1])) for a in batch.arrays))
     single, _ = native.vjp(full, tape_of(solution), cotangent, [True] * 5)
     for name, total, each in zip(PARTS, summed, single, strict=True):
         assert total is not None
@@ -208,7 +207,7 @@ def test_sums_over_the_axes_that_were_broadcast() -> None:
     problem, programs = draw(KINDS["dense_qp"], 6, seed=43)
     native, (P, q, A, b, d) = engine(problem), batch_of(problem, programs).arrays
     crossed = Batch((P[0], q.reshape(2, 3, -1), A[None, 0], np.stack([b[0]] * 3), d[:2, None]), (2, 3))
-    written = replace(crossed, arrays=tuple(np.broadcast_to(a, (2, 3, a.shape[-1])).copy() for a in crossed.arrays))
+    written = crossed._replace(arrays=tuple(np.broadcast_to(a, (2, 3, a.shape[-1])).copy() for a in crossed.arrays))
     solution = native.solve(crossed, {}, tape=True)
     cotangent = np.random.default_rng(0).normal(size=solution.outputs.shape)
     found, expected = (native.vjp(batch, tape_of(solution), cotangent, [True] * 5)[0] for batch in (crossed, written))
@@ -242,7 +241,7 @@ def test_failed_instances_contribute_exactly_zero() -> None:
     assert all(g is not None and np.isfinite(g).all() and not g[bad].any() for g in (*gradients, *curved))
     assert not native.jvp(batch, tape, tangents)[0][bad].any()
     assert not flags[bad].any()
-    shared = replace(batch, arrays=(*batch.arrays[:4], np.zeros(1)))
+    shared = batch._replace(arrays=(*batch.arrays[:4], np.zeros(1)))
     assert np.isfinite(native.vjp(shared, tape, cotangent, [True] * 5)[0][4]).all()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,11 +163,11 @@ def test_shared_parameters(row: str, shared: str, width: int) -> None:
     make, options = ROWS.get(row, (lambda count: of_kind(row, count, 14), {}))
     problem, batch = make(COUNT)
     native, seeds = engine(problem, lane_width=width, **options), np.arange(COUNT)
-    once = replace(batch, arrays=tuple(a[0] if part in shared else a for part, a in zip(PARTS, batch.arrays, strict=True)))
+    once = batch._replace(arrays=tuple(a[0] if part in shared else a for part, a in zip(PARTS, batch.arrays, strict=True)))
     full = tuple(np.broadcast_to(a, (COUNT, a.shape[-1])) for a in once.arrays)
     expected = everything(native, once, seeds)
-    assert_rows(everything(native, replace(once, arrays=full), seeds), expected)
-    copies = replace(once, arrays=tuple(np.ascontiguousarray(a) for a in full))
+    assert_rows(everything(native, once._replace(arrays=full), seeds), expected)
+    copies = once._replace(arrays=tuple(np.ascontiguousarray(a) for a in full))
     assert_rows(everything(native, copies, seeds), expected)
 
 
@@ -212,7 +211,7 @@ def test_layouts_of_arrays(layout: Callable[[Array], Array]) -> None:
     """Where the entries of a parameter lie in memory is of no consequence."""
     problem, programs = draw(KINDS["dense_qp"], COUNT, seed=21)
     native, batch, seeds = engine(problem), batch_of(problem, programs), np.arange(COUNT)
-    laid = replace(batch, arrays=tuple(layout(a) for a in batch.arrays))
+    laid = batch._replace(arrays=tuple(layout(a) for a in batch.arrays))
     assert_rows(everything(native, laid, seeds), everything(native, batch, seeds))
 
 

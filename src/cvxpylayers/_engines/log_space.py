@@ -125,7 +125,7 @@ class LogSpaceEngine(Engine):
     def enter(self, batch: Batch) -> Batch:
         """The batch of ``inner``."""
         arrays = tuple(_log(batch.arrays[i]) if form == "log" else batch.arrays[i] for i, form in self._entries())
-        return replace(batch, arrays=arrays, rounding=tuple(batch.rounding[i] for i, _ in self._entries() if batch.rounding))
+        return batch._replace(arrays=arrays, rounding=tuple(batch.rounding[i] for i, _ in self._entries() if batch.rounding))
 
     def _wanted(self, wanted: Sequence[bool]) -> list[bool]:
         return [wanted[i] for i, _ in self._entries()]

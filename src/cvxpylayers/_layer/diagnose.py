@@ -102,7 +102,7 @@ def _norms(layer: Layer, call: Call, rows: Float64) -> dict[str, Float64]:
     """By parameter, √Σ |gradient|² over the cotangents, instance by instance; the flags of the derivative go to ``call.info``."""
     specs, batch, outputs = layer.compiled.parameters, call.batch, Outputs(layer.compiled.outputs)
     assert call.tape is not None
-    at, squares = Point(batch.per_instance(), call.tape, call.info), np.zeros((len(specs), batch.size))
+    at, squares = Point(batch.per_instance(), call.tape, call), np.zeros((len(specs), batch.size))
     at_once = max(1, _ROOM // max(1, batch.size * sum(spec.size for spec in specs)))
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]

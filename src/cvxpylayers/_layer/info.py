@@ -156,8 +156,7 @@ class SolveInfo:
 
     def record(self, degenerate: Shaped[Bool, " B"]) -> None:
         """Note the flags (B,) of a derivative of this call; flags of several derivatives are united."""
-        if degenerate.any():
-            self.degenerate[...] |= degenerate.reshape(self.degenerate.shape)
+        self.degenerate[...] |= degenerate.reshape(self.degenerate.shape)
 
     def table(self, most: int = 20) -> str:
         """One line per instance, at most ``most`` of them, those without a solution first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +22,7 @@ _DOUBLE = np.dtype(np.float64)
 _FEW = 8192  # entries of which a dot product is one thread's work
 # From here on a bound is none, as for other solvers: 1e20, and what it may become in a coarse dtype.
 INFINITE = 0.99e20
+_PLAIN = INFINITE**2
 _DEFINITE = {1: "positive", -1: "negative"}
 
 
@@ -45,10 +45,11 @@ def batch_shape(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> t
         raise InputError(f"The layer takes {len(specs)} parameters ({expected}); got {len(arrays)}.")
     shape: tuple[Any, ...] = ()
     for spec, array in zip(specs, arrays, strict=True):
-        rank = len(array.shape) - len(spec.shape)
-        if rank < 0 or array.shape[rank:] != spec.shape:
-            raise InputError(_misfit(specs, spec, array.shape))
-        axes = array.shape[:rank]
+        full, own = array.shape, spec.shape
+        rank = len(full) - len(own)
+        if rank < 0 or full[rank:] != own:
+            raise InputError(_misfit(specs, spec, full))
+        axes = full[:rank]
         if axes != shape:
             shape = axes if not shape else _broadcast(specs, arrays) if axes else shape
     return shape
@@ -64,7 +65,7 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
         InputTypeError: entries that are not real numbers.
     """
     shape = batch_shape(specs, arrays)
-    flat = tuple(_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True))
+    flat = tuple([_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True)])
     return Batch(flat, shape, rounding=tuple([_ROUNDING.get(array.dtype.char, 0.0) for array in arrays]))
 
 
@@ -75,10 +76,10 @@ def rounding_of(dtype: np.dtype[np.generic]) -> float:
 
 def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64, "*batch size"]:
     """View ``array`` as float64 of shape (*batch_i, size) with a contiguous last axis; convert and copy only what must be."""
-    rank = array.ndim - len(spec.shape)
-    shape = (*array.shape[:rank], spec.size)
+    rank, size = array.ndim - len(spec.shape), spec.size
+    shape = (*array.shape[:rank], size)
     if array.size == 0:
-        return np.broadcast_to(np.empty(spec.size), shape)  # NumPy gives other empty arrays strides of 0 throughout
+        return np.broadcast_to(np.empty(size), shape)  # NumPy gives other empty arrays strides of 0 throughout
     if array.dtype == _DOUBLE and (flags := array.flags).c_contiguous and flags.aligned:
         return array.reshape(shape)
     if array.dtype.kind not in "fiu":
@@ -123,34 +124,35 @@ def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Batch:
 
     Of parameters that make P only the diagonal is judged here; engines judge P where it matters.
     """
-    plain = [_plain(compact(array, array.ndim - 1)) for array in batch.arrays]
-    suspects = [i for i, spec in enumerate(specs) if not (plain[i] and spec.free)]
-    return _judged(specs, batch, plain, suspects) if suspects else batch
+    pairs = enumerate(zip(specs, batch.arrays, strict=True))
+    suspects = [(i, plain) for i, (spec, array) in pairs if not (plain := _plain(array)) or not spec.free]
+    return _judged(specs, batch, suspects) if suspects else batch
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _judged(specs: Sequence[ParameterSpec], batch: Batch, plain: Sequence[bool], suspects: Sequence[int]) -> Batch:
-    """``screen`` of the parameters at these positions; ``plain`` as ``_plain`` says of each."""
+def _judged(specs: Sequence[ParameterSpec], batch: Batch, suspects: Sequence[tuple[int, bool]]) -> Batch:
+    """``screen`` of the parameters at these positions, with what ``_plain`` says of each."""
     invalid, arrays, infinite, roundings = None, list(batch.arrays), False, _roundings(batch)
-    for i in suspects:
+    for i, plain in suspects:
         spec, array = specs[i], batch.arrays[i]
         distinct = compact(array, array.ndim - 1)
-        if not plain[i] and spec.unbounded:
+        if not plain and spec.unbounded:
             distinct = np.where(np.abs(distinct) >= INFINITE, np.copysign(np.inf, distinct), distinct)
             arrays[i], infinite = np.broadcast_to(distinct, array.shape), True
-        for _, bad in (*_violations(spec, distinct, roundings[i], plain[i]), *_ill_shaped(spec, distinct, roundings[i])):
+        for _, bad in (*_violations(spec, distinct, roundings[i], plain), *_ill_shaped(spec, distinct, roundings[i])):
             invalid = np.zeros(batch.shape, dtype=np.bool_) if invalid is None else invalid
             invalid |= bad
     if invalid is None and not infinite:
         return batch
-    return replace(batch, arrays=tuple(arrays), invalid=None if invalid is None else invalid.reshape(-1), infinite=infinite)
+    return batch._replace(arrays=tuple(arrays), invalid=None if invalid is None else invalid.reshape(-1), infinite=infinite)
 
 
 def _plain(array: Shaped[Float64, "*batch size"]) -> bool:
     """Whether all entries are finite and below what counts as infinite, by one pass over few of them."""
     if array.size <= _FEW and array.flags.c_contiguous:
-        return bool(np.vdot(array, array) < INFINITE**2)
-    return bool(np.max(array) < INFINITE and np.min(array) > -INFINITE)
+        return bool(np.vdot(array, array) < _PLAIN)
+    distinct = compact(array, array.ndim - 1)
+    return bool(np.max(distinct) < INFINITE and np.min(distinct) > -INFINITE)
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -33,26 +32,35 @@ T = TypeVar("T")
 
 
 class Point(NamedTuple):
-    """Where derivatives are taken: at parameters and what a solve found for them; their flags go to ``info``."""
+    """Where derivatives are taken: at parameters and what a solve found for them; their flags go to the ``info`` of ``call``."""
 
     batch: Batch
     tape: Tape
-    info: SolveInfo | None = None
+    call: Call | None = None
 
 
-class Call(NamedTuple):
+class Call:
     """One solved batch. ``outputs[i]``: (*batch, *shape of output i); ``tape`` is None where no derivative was asked for."""
 
-    outputs: tuple[Float64, ...]
-    info: SolveInfo
-    batch: Batch
-    tape: Tape | None
+    __slots__ = ("_info", "_solution", "_warm", "batch", "outputs", "tape")
+
+    def __init__(self, outputs: tuple[Float64, ...], batch: Batch, solution: Solution, warm: bool) -> None:
+        self.outputs, self.batch, self.tape = outputs, batch, solution.tape
+        self._solution, self._warm = solution, warm
+        self._info: SolveInfo | None = None
+
+    @property
+    def info(self) -> SolveInfo:
+        """The outcome of every instance, made when it is first asked for."""
+        if self._info is None:
+            self._info = SolveInfo.of(self._solution, self.batch.shape, warm_start=self._warm)
+        return self._info
 
     @property
     def point(self) -> Point:
         """Where its derivatives are taken, if one was asked for."""
         assert self.tape is not None
-        return Point(self.batch, self.tape, self.info)
+        return Point(self.batch, self.tape, self)
 
 
 class Layer:
@@ -166,19 +174,19 @@ class Layer:
         mode, options = layer.call_options(solver_args, warm_start is True, on_failure)
         start = warm_start if isinstance(warm_start, WarmStart) else None
         batch, solution = layer.run(arrays, options, tape=tape or start is not None, start=start)
-        info = SolveInfo.of(solution, batch.shape, warm_start=start is not None)
-        if self.speaks(solver_args):
-            print(info)
-        failed = info.failed
+        failed = solution.failed
         if len(failed) and mode != "warn":
             solution.outputs[failed] = np.nan
-        outputs = self._outputs.split(solution.outputs, batch.shape)
+        call = Call(self._outputs.split(solution.outputs, batch.shape), batch, solution, start is not None)
+        del solution.outputs  # memory, if the call has copies
+        if self.speaks(solver_args):
+            print(call.info)
         if len(failed) and mode != "nan":
-            message = failure_message(self.compiled.parameters, info, batch, solution.notes)
+            message = failure_message(self.compiled.parameters, call.info, batch, solution.notes)
             if mode == "raise":
-                raise SolverError(message, info, outputs)
+                raise SolverError(message, call.info, call.outputs)
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return Call(outputs, info, batch, solution.tape)
+        return call
 
     def call_options(
         self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
@@ -208,7 +216,7 @@ class Layer:
         """Solve every instance, and leave failures in place."""
         batch = screen(self.compiled.parameters, self.batch(arrays))
         if start is not None:
-            batch = replace(batch, start=start.points(batch.size, self.compiled.structure.n, self.compiled.structure.m))
+            batch = batch._replace(start=start.points(batch.size, self.compiled.structure.n, self.compiled.structure.m))
         return batch, self.engine.solve(batch, options, tape=tape)
 
     def vjp(
@@ -220,7 +228,7 @@ class Layer:
         With ``directions`` = K, cotangents (of length K or 1 there) and gradients have one more leading axis.
         """
         rows = self._outputs.stack(cotangents, at.batch.size, directions)
-        return _noted(at.info, self.engine.vjp(at.batch, at.tape, rows, wanted))
+        return _noted(at.call, self.engine.vjp(at.batch, at.tape, rows, wanted))
 
     def jvp(
         self, at: Point, tangents: Sequence[NDArray[np.generic] | None], *, directions: int | None = None
@@ -229,7 +237,7 @@ class Layer:
 
         With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
         """
-        outputs = _noted(at.info, self.engine.jvp(at.batch, at.tape, self._flat(tangents), directions=directions))
+        outputs = _noted(at.call, self.engine.jvp(at.batch, at.tape, self._flat(tangents), directions=directions))
         return self._outputs.split(outputs, at.batch.shape)
 
     def hvp(
@@ -247,13 +255,13 @@ class Layer:
             DerivativeError: the engine has no second derivatives.
         """
         rows = self._outputs.stack(cotangents, at.batch.size, directions)
-        return _noted(at.info, self.engine.hvp(at.batch, at.tape, rows, self._flat(tangents), wanted, directions=directions))
+        return _noted(at.call, self.engine.hvp(at.batch, at.tape, rows, self._flat(tangents), wanted, directions=directions))
 
     def jacobian(self, at: Point) -> list[list[Float64]]:
         """Entry [i][j]: output i by parameter j, (*batch, *shape of output i, *shape of parameter j), one for every instance."""
         specs, total, batch = self.compiled.parameters, self._outputs.total, at.batch
         units = np.tile(np.eye(total)[:, None], (1, batch.size, 1))
-        gradients = _noted(at.info, self.engine.vjp(batch.per_instance(), at.tape, units, [True] * len(specs)))
+        gradients = _noted(at.call, self.engine.vjp(batch.per_instance(), at.tape, units, [True] * len(specs)))
         # (outputs, *batch, size_j) → (B, outputs, size_j)
         parts = [g.reshape(total, batch.size, g.shape[-1]).swapaxes(0, 1) for g in gradients if g is not None]
         return [
@@ -288,9 +296,9 @@ def _unpacked(_: Any, pickled: bytes) -> Layer:
     return layer
 
 
-def _noted(info: SolveInfo | None, found: tuple[T, Bool]) -> T:
+def _noted(call: Call | None, found: tuple[T, Bool]) -> T:
     """What a derivative gave, its flags written down."""
     values, degenerate = found
-    if info is not None:
-        info.record(degenerate)
+    if call is not None and np.count_nonzero(degenerate):
+        call.info.record(degenerate)
     return values

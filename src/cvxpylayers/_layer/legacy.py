@@ -62,7 +62,7 @@ def translated(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def spoken(given: Any) -> tuple[bool | None, str | None]:
     """Whether the options ask for a line about the outcome, and for which ``on_failure``; None where they say nothing of it."""
-    if not isinstance(given, Mapping):
+    if given is None or not isinstance(given, Mapping):
         return None, None
     verbose, strict = given.get("verbose"), given.get("raise_on_error")
     return None if verbose is None else bool(verbose), None if strict is None else "raise" if strict else "nan"

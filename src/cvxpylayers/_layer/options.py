@@ -48,7 +48,7 @@ _STRUCTURAL: Final = ("lane_width", "derivative", "mode")  # decide what is comp
 
 def split_solver(given: Mapping[str, Any] | None) -> tuple[Any, Mapping[str, Any] | None]:
     """The solver that ``given`` names, as 1.x allows (None where it names none), and the rest."""
-    if not isinstance(given, Mapping) or "solver" not in given:
+    if given is None or not isinstance(given, Mapping) or "solver" not in given:
         return None, given
     return given["solver"], {name: value for name, value in given.items() if name != "solver"}
 

@@ -16,17 +16,22 @@ class Outputs:
 
     def __init__(self, specs: Sequence[OutputSpec]) -> None:
         cuts = list(accumulate((spec.size for spec in specs), initial=0))
+        self._alone = len(specs) == 1
         self.total = cuts[-1]
         self.parts = tuple((slice(a, b), spec.shape) for a, b, spec in zip(cuts, cuts[1:], specs, strict=False))
 
     def split(self, rows: Float64, shape: tuple[int, ...]) -> tuple[Float64, ...]:
         """Rows (*K, B, outputs) of a batch of that shape → one contiguous array (*K, *batch, *shape) per output."""
         lead = rows.shape[:-2] + shape
+        if self._alone:
+            return (np.ascontiguousarray(rows).reshape(lead + self.parts[0][1]),)
         return tuple(np.ascontiguousarray(rows[..., columns]).reshape(lead + own) for columns, own in self.parts)
 
     def stack(self, cotangents: Sequence[Float64 | None], size: int, directions: int | None) -> Float64:
         """One cotangent ([K,] *batch, *shape) per output, K = 1 for all of them, None for zero → rows (*K, B, outputs)."""
         lead = () if directions is None else (directions,)
+        if self._alone and (only := cotangents[0]) is not None and only.shape[: len(lead)] == lead:
+            return only.reshape(*lead, size, self.total)
         rows = np.zeros((*lead, size, self.total))
         for cotangent, (columns, _) in zip(cotangents, self.parts, strict=True):
             if cotangent is not None:

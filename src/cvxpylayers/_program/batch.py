@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from cvxpylayers._program.status import USABLE
 from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
 
 Entry = TypeVar("Entry", bound=np.generic)
+_NONE: Final = np.empty(0, dtype=np.intp)
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Parameter values of many instances.
 
     ``arrays[i]`` is float64 of shape (*batch_i, parameters[i].size), its last axis contiguous; the batch_i broadcast to
@@ -34,7 +34,7 @@ class Batch:
     rounding: tuple[float, ...] = ()
     infinite: bool = False
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Number of instances B."""
         return math.prod(self.shape)
@@ -95,8 +95,7 @@ def compact(array: NDArray[Entry], rank: int) -> NDArray[Entry]:
     return array[tuple(slice(1) if stride == 0 else slice(None) for stride in array.strides[:rank])]
 
 
-@dataclass(frozen=True)
-class Tape:
+class Tape(NamedTuple):
     """What a derivative needs of a solve: a point (x, z, s), n + 2 m numbers, of every instance; NaN where there is none."""
 
     points: Shaped[Float64, "B point"]
@@ -137,7 +136,8 @@ class Solution:
     ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
     derivative was asked for. Residuals and gap are relative, as ``_engines.judge.quality.Quality`` says;
     ``objective`` is in the user's sense, ``margin`` that of strict complementarity (``_engines.judge.margin``).
-    ``notes`` holds a solver's own words, by instance, where it had some about a failure.
+    ``notes`` holds a solver's own words, by instance, where it had some about a failure. ``settled`` says that every instance has
+    a solution, where the engine knows.
     """
 
     outputs: Shaped[Float64, "B outputs"]
@@ -151,3 +151,9 @@ class Solution:
     margin: Shaped[Float64, " B"]
     tape: Tape | None
     notes: Mapping[int, str] = field(default_factory=dict)
+    settled: bool = False
+
+    @property
+    def failed(self) -> NDArray[np.intp]:
+        """Positions of the instances without a solution."""
+        return _NONE if self.settled else (self.status > USABLE).nonzero()[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,9 +74,9 @@ class Program:
         theta, start = arrays[: self.count], arrays[self.count :]
         batch = self._batch(theta)
         if start:
-            batch = replace(batch, shape=np.broadcast_shapes(batch.shape, start[0].shape[:-1]))
+            batch = batch._replace(shape=np.broadcast_shapes(batch.shape, start[0].shape[:-1]))
         points = self._points(start[0], batch.size) if start else None
-        batch = screen(self.compiled.parameters, replace(batch, rounding=rounding, start=points))
+        batch = screen(self.compiled.parameters, batch._replace(rounding=rounding, start=points))
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
             found.outputs[found.status > USABLE] = np.nan

@@ -93,7 +93,8 @@ class CvxpyLayer(Filed, Inspected):
             InputError, InputTypeError: a parameter has the wrong number, shape or type.
             SolverError: an instance has no solution and ``on_failure`` is "raise".
         """
-        return self.solve(*params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)[0]
+        options = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
+        return self._solve(_arrays(params), _dtype(params), **options)[1]
 
     def solve(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cvxpylayers._layer.info import SolveInfo, WarmStart
-from cvxpylayers._layer.layer import Layer, OnFailure
+from cvxpylayers._layer.layer import Call, Layer, OnFailure
 from cvxpylayers.torch._direct import Direct
 from cvxpylayers.torch._function import Solve, apply, recording
 
@@ -24,13 +24,19 @@ def solve(
     if torch.compiler.is_compiling():  # what happened to an instance is no graph: leave the tracer, and come back with the outputs
         eager: Callable[..., tuple[tuple[torch.Tensor, ...], SolveInfo]] = torch.compiler.disable(solve)
         return eager(layer, parameters, solver_args, warm_start, on_failure)
+    outputs, made = call(layer, parameters, solver_args, warm_start, on_failure)
+    return outputs, made.info
+
+
+def call(
+    layer: Layer,
+    parameters: Sequence[torch.Tensor],
+    solver_args: Mapping[str, Any] | None,
+    warm_start: bool | WarmStart,
+    on_failure: OnFailure | None,
+) -> tuple[tuple[torch.Tensor, ...], Call]:
+    """As ``solve``, of eager tensors; the outcome is there to be asked for."""
     site = Direct(layer, solver_args, warm_start, on_failure)
-    if not recording(parameters):
-        return site.solve(parameters, tape=False), _info(site)
-    found = apply(Solve, site, *parameters)
-    return found[:-1], _info(site)
-
-
-def _info(site: Direct) -> SolveInfo:
-    assert site.info is not None
-    return site.info
+    found = apply(Solve, site, *parameters)[:-1] if recording(parameters) else site.solve(parameters, tape=False)
+    assert site.call is not None
+    return found, site.call

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from cvxpylayers._layer.info import SolveInfo, WarmStart
-from cvxpylayers._layer.layer import Layer, OnFailure, Point
+from cvxpylayers._layer.info import WarmStart
+from cvxpylayers._layer.layer import Call, Layer, OnFailure, Point
 from cvxpylayers._program import Tape
 from cvxpylayers._typing import Float64
 from cvxpylayers.errors import SolverError
@@ -20,7 +20,7 @@ from cvxpylayers.torch._vmap import directions
 
 
 class Direct(Site):
-    """One call, and the ``info`` of its solve, to which derivatives add."""
+    """One call: its solve, to whose ``info`` derivatives add."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Direct(Site):
         super().__init__(layer)
         self._layer = layer
         self._arguments: dict[str, Any] = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
-        self.info: SolveInfo | None = None
+        self.call: Call | None = None
         self._kept: tuple[tuple[Any, ...], Point] | None = None
 
     def solve(self, parameters: Tensors, tape: bool) -> tuple[torch.Tensor, ...]:
@@ -43,8 +43,8 @@ class Direct(Site):
         except SolverError as error:
             error.outputs = tuple(tensor(a, dtype, device) for a in error.outputs)
             raise
-        self.info = call.info
-        found = tuple(tensor(a, dtype, device) for a in call.outputs)
+        self.call = call
+        found = tuple([tensor(a, dtype, device) for a in call.outputs])
         if not tape or (t := call.tape) is None:
             return found
         points = torch.from_numpy(t.points.reshape(*call.batch.shape, t.points.shape[-1]))
@@ -83,7 +83,7 @@ class Direct(Site):
         points = tape.numpy()
         # Axes that vmap made have a stride of 0; reshaping copies then, and only then.
         rows = Tape(points.reshape(math.prod(points.shape[:-1]), points.shape[-1]), self._layer.compiled.structure.n)
-        return Point(self._layer.batch(arrays(parameters)), rows, self.info)
+        return Point(self._layer.batch(arrays(parameters)), rows, self.call)
 
     def recorded(self, function: type[Derivative], many: bool, wanted: Wanted, row: Maybe) -> Tensors:
         found: tuple[torch.Tensor, ...] = function.apply(self, many, tuple(wanted), *row)

@@ -16,7 +16,7 @@ from cvxpylayers._layer.inspection import Inspected
 from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import ProblemError
-from cvxpylayers.torch._call import solve
+from cvxpylayers.torch._call import call, solve
 from cvxpylayers.torch._handles import register
 from cvxpylayers.torch._many import Chunk, chunks
 from cvxpylayers.torch._ops import traced_solve
@@ -111,7 +111,7 @@ class CvxpyLayer(Filed, Inspected, torch.nn.Module):
         if watched(params):
             return traced_solve(self._ticket, params, solver_args, on_failure)
         if warm_start is False:
-            return solve(self._layer, params, solver_args, warm_start, on_failure)[0]
+            return call(self._layer, params, solver_args, warm_start, on_failure)[0]
         return self.solve(*params, solver_args=solver_args, warm_start=warm_start, on_failure=on_failure)[0]
 
     def solve(

@@ -16,6 +16,7 @@ from cvxpylayers.errors import InputError, ProblemError
 
 _PLAIN: Final = tuple(getattr(k.__torch_function__, "__func__", k.__torch_function__) for k in (torch.Tensor, torch.nn.Buffer))
 _DISPATCH: Final = torch.Tensor.__torch_dispatch__
+_ORDINARY: Final = (torch.Tensor, torch.nn.Parameter)
 
 
 def watched(parameters: Sequence[Any]) -> bool:
@@ -24,7 +25,7 @@ def watched(parameters: Sequence[Any]) -> bool:
         return True
     if torch._C._len_torch_dispatch_stack() or _len_torch_dispatch_stack_pre_dispatch() or _function_modes():
         return True
-    return any(_numberless(p) or _overrides(type(p)) if isinstance(p, torch.Tensor) else isinstance(p, Proxy) for p in parameters)
+    return any(p.is_meta if type(p) in _ORDINARY else _unusual(p) for p in parameters)
 
 
 def archived(parameters: Sequence[Any]) -> bool:
@@ -63,6 +64,11 @@ def require_no_capture() -> None:
             "A CUDA graph cannot hold a layer, which is solved by the host: capture the parts of the model before and after it, or "
             "use torch.compile, which leaves layers out of its CUDA graphs."
         )
+
+
+def _unusual(value: Any) -> bool:
+    """Whether the value has no numbers, or is more than them."""
+    return _numberless(value) or _overrides(type(value)) if isinstance(value, torch.Tensor) else isinstance(value, Proxy)
 
 
 def _numberless(tensor: torch.Tensor) -> bool:

@@ -26,6 +26,7 @@ _KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
 # By status code: whether Clarabel is asked as well.
 _UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
 _UNRESOLVED[[Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR]] = True
+_SOLVED: Final = int(Status.SOLVED)  # a plain int, as for USABLE
 
 
 class NativeEngine(Engine):
@@ -50,6 +51,9 @@ class NativeEngine(Engine):
         self._kernel = _kernel(compiled, self.options.get("lane_width", 0), smoothed=self._smoothed)
         self._settings = _core.Settings(self.options)
         self._threads: int = self.options.get("threads", 0)
+        structure = compiled.structure
+        self._outputs, self._point = compiled.R.shape[0], structure.n + 2 * structure.m  # numbers of an instance
+        self._three_dimensional = bool(structure.cones.exp or structure.cones.power)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"compiled": self.compiled, "options": self.options}
@@ -62,11 +66,6 @@ class NativeEngine(Engine):
         """Those of the loop, and of what stands around it."""
         return frozenset({*DEFAULTS, "fallback", "lane_width", "derivative"})
 
-    @property
-    def _three_dimensional(self) -> bool:
-        """Whether there are exponential or power cones."""
-        return bool(self.compiled.structure.cones.exp or self.compiled.structure.cones.power)
-
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of the constructor, overridden by those of a call."""
         settings = {**self.options, **options}
@@ -78,13 +77,13 @@ class NativeEngine(Engine):
         """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
         settings = self.settings(options) if options else self.options
         how = _core.Settings(settings) if options else self._settings
-        size, n, m = batch.size, self.compiled.structure.n, self.compiled.structure.m
-        outputs = np.empty((size, self.compiled.R.shape[0]))
-        points = np.empty((size, n + 2 * m)) if tape else None
+        size, n = batch.size, self.compiled.structure.n
+        outputs, points = np.empty((size, self._outputs)), np.empty((size, self._point)) if tape else None
         status, iterations = np.empty(size, dtype=np.int8), np.empty(size, dtype=np.int32)
         residuals, margins = np.empty((size, 4)), np.empty(size)
-        given = (batch.arrays, batch.shape, how, max(batch.rounding, default=0.0), batch.invalid, batch.infinite, batch.start)
+        given = (batch.arrays, batch.shape, how, batch.rounding, batch.invalid, batch.infinite, batch.start)
         worst = self._kernel.solve(*given, outputs, points, status, iterations, residuals, margins)
+        unresolved = worst > _SOLVED or self._three_dimensional
         solution = Solution(
             outputs=outputs,
             status=status,
@@ -96,8 +95,9 @@ class NativeEngine(Engine):
             fallback=np.zeros(size, dtype=np.bool_),
             margin=margins,
             tape=None if points is None else Tape(points, n),
+            settled=not unresolved,
         )
-        if (worst > Status.SOLVED or self._three_dimensional) and settings.get("fallback", True):
+        if unresolved and settings.get("fallback", True):
             self._fall_back(batch, solution, settings)
         return solution
 
@@ -117,7 +117,7 @@ class NativeEngine(Engine):
 
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
         """Overwrite the rows of instances that are left with Clarabel's answers, refined, where those are better."""
-        rounded = max(batch.rounding, default=0.0) > 0.0
+        rounded = any(batch.rounding)
         rows = self._left(solution, rounded, settings)
         if not len(rows):
             return
@@ -237,18 +237,22 @@ def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
 
 def _buffers(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
     """Output buffers of a call: gradients, None where not wanted, and flags (B,)."""
-    gradients = [_buffer(array, batch, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
-    return gradients, np.zeros(batch.size, dtype=np.bool_)
+    size = batch.size
+    gradients = [_buffer(array, batch, size, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
+    return gradients, np.zeros(size, dtype=np.bool_)
 
 
-def _buffer(array: Float64, batch: Batch, lead: tuple[int, ...]) -> Float64:
-    """(*K, B, size), one row per instance; (*K, size) where every instance shares the parameter, whose rows the kernel sums."""
-    shared = all(length == 1 for length in array.shape[:-1])
-    return np.empty((*lead, array.shape[-1]) if shared and batch.size else (*lead, batch.size, array.shape[-1]))
+def _buffer(array: Float64, batch: Batch, size: int, lead: tuple[int, ...]) -> Float64:
+    """The gradient as it is wanted, (*K, *batch_i, size), where the kernel can write that: one row per instance, or, of a parameter
+    that all share, their sum. Else (*K, B, size), to be summed along some of the axes."""
+    axes = array.shape[:-1]
+    whole = axes == batch.shape or (size and math.prod(axes) == 1)
+    return np.empty(lead + array.shape if whole else (*lead, size, array.shape[-1]))
 
 
 def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int, ...]) -> list[Float64 | None]:
-    return [None if g is None else batch.reduce(i, g, lead) for i, g in enumerate(gradients)]
+    pairs = enumerate(zip(batch.arrays, gradients, strict=True))
+    return [g if g is None or g.shape == lead + array.shape else batch.reduce(i, g, lead) for i, (array, g) in pairs]
 
 
 def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
