@@ -8,8 +8,10 @@ from typing import NamedTuple
 import cvxpy as cp
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from cvxpylayers._layer.layer import Layer
+from cvxpylayers._program import Status
 from problems.oracles import OracleEngine
 from problems.programs import Array, Rng
 from problems.projections import soc
@@ -217,3 +219,17 @@ def test_values_and_derivatives(make: Callable[[], Closed], solver: type[OracleE
     for i in range(COUNT if gradient else 0):
         for found, true in zip(gradients, gradient(u[i], *(v[i] for v in values)), strict=True):
             assert_close(found[i], true, 1e-8)
+
+
+@pytest.mark.parametrize(("order", "n"), [(2, 4000), (3, 500), (3, 1000)])
+def test_rows_that_all_but_depend_on_each_other(order: int, n: int) -> None:
+    """The fit to -tᵏ whose k-th differences are not negative is the polynomial of least squares; D Dᵀ has condition (n/π)²ᵏ."""
+    D = sp.eye_array(n, format="csr")
+    for _ in range(order):
+        D = sp.csr_array(D[1:] - D[:-1])
+    x, c, t = cp.Variable(n), cp.Parameter(n), np.linspace(-1, 1, n)
+    problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(x) - c @ x), [D @ x >= 0])
+    call = Layer(problem, [c], [x], solver_args={"fallback": False}).solve([-(t**order)], tape=False)
+    assert call.info.codes == Status.SOLVED
+    fit = np.polynomial.Legendre.fit(t, -(t**order), order - 1)(t)
+    np.testing.assert_allclose(call.outputs[0], fit, atol=1e-8)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cvxpylayers._canon import compile_problem
+from cvxpylayers._engines.judge import clarabel, piqp
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Cones, Status
 from problems.conic import dual_infeasible, primal_infeasible, random_conic
@@ -134,12 +135,19 @@ def test_iteration_limit() -> None:
     assert same_bits(free.outputs, enough.outputs)
 
 
-def test_fallback_answers_what_the_loop_leaves() -> None:
+@pytest.mark.parametrize("there", [True, False], ids=["PIQP", "Clarabel"])
+def test_fallback_answers_what_the_loop_leaves(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """By PIQP, or where it is not installed by Clarabel."""
+    asked: list[bool] = []
+    solve = clarabel.last_resort
+    monkeypatch.setattr(piqp, "installed", lambda: there)
+    monkeypatch.setattr(clarabel, "last_resort", lambda *arguments: asked.append(True) or solve(*arguments))
     problem, programs = draw(KINDS["dense_qp"], 7)
     batch = batch_of(problem, programs)
     found = NativeEngine(problem, {"max_iterations": 1}).solve(batch, {}, tape=True)
     assert found.fallback.all()
     assert not found.status.any()
+    assert len(asked) == (0 if there else 7)
     for x, p in zip(tape_of(found).x, programs, strict=True):
         assert x == pytest.approx(p.x, rel=1e-6, abs=1e-6)
     assert not NativeEngine(problem, {}).solve(batch, {}, tape=True).fallback.any()

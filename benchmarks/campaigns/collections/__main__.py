@@ -38,6 +38,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=4, help="instances of each problem, the first unperturbed (%(default)s)")
     parser.add_argument("--native", action="store_true", help="measure the engine alone; nothing is compared")
     parser.add_argument("--again", action="store_true", help="measure what has a record, too")
+    parser.add_argument("--show", action="store_true", help="measure nothing: what has a record")
     parser.add_argument("--json", type=Path, help="where to write all records as one file")
     parser.add_argument("--picture", type=Path, help="where to draw the performance profile")
     parser.add_argument("--write", type=Path, help="page with a pair of marker lines, for the table")
@@ -53,12 +54,14 @@ def wanted(options: argparse.Namespace) -> Iterator[tuple[Path, str, Path]]:
             continue
         for variant in options.variant:
             name = f"{path.parent.name}.{path.name}{variant and '.' + variant.replace(' ', '-')}"
-            yield path, variant, options.out / f"{name}.json"
+            record = options.out / f"{name}.json"
+            if record.exists() or not options.show:
+                yield path, variant, record
 
 
 def measured(path: Path, variant: str, record: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The facts of one problem; ``ended``: what ended its process early, and in which part."""
-    if options.again or not record.exists():
+    if not record.exists() or (options.again and not options.show):
         record.unlink(missing_ok=True)
         command = [sys.executable, "-m", "benchmarks.campaigns.collections.measure", str(path), variant, str(record)]
         command += ["--count", str(options.count), *(["--native"] if options.native else [])]

@@ -58,12 +58,12 @@ class Record:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Keep how long something takes; while it lasts, that it has begun."""
+        """Keep what something takes of a processor, in seconds; while it lasts, that it has begun."""
         self.facts["part"] = name
         self.write()
-        start = time.perf_counter()
+        start = time.process_time()
         yield
-        self.facts["seconds"][name] = time.perf_counter() - start
+        self.facts["seconds"][name] = time.process_time() - start
         self.facts["part"] = ""
         self.write()
 

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.campaigns.verdict import Promise
+from benchmarks.compare.report import machine
 from benchmarks.text import number
 from cvxpylayers._program import Status
 
@@ -74,9 +75,8 @@ def verdict(facts: Facts, name: str, k: int = 0) -> str:
     if expected != Status.SOLVED or (name not in PEERS and run["worst"][k] > PROMISED):
         return "wrong"
     off = 0.0 if given is None else abs(run["objective"][k] - given[0]) - given[1]
-    if off <= SAME * max(1.0, abs(run["objective"][k])):
-        return "right"
-    return "wrong"
+    size = max(1.0, abs(run["objective"][k]), abs(run["objective"][k] - facts["constant"]))
+    return "right" if off <= SAME * size else "wrong"
 
 
 def verdicts(facts: Facts, name: str) -> list[str]:
@@ -163,7 +163,7 @@ def promises(trials: Trials) -> list[Promise]:
 
 def markdown(trials: Trials, kept: list[Promise]) -> str:
     """The table of a page: how many problems each solver has right, and how fast."""
-    lines = ["| collection | problems | " + " | ".join(SOLVERS) + " |", "|---|--:|" + "--:|" * len(SOLVERS)]
+    lines = ["| right of | problems | " + " | ".join(SOLVERS) + " |", "|---|--:|" + "--:|" * len(SOLVERS)]
     for collection in trials.collections():
         shares = [trials.share(name, collection) for name in SOLVERS]
         lines.append(f"| {collection} | {shares[0][1]} | " + " | ".join(str(right) for right, _ in shares) + " |")
@@ -171,8 +171,10 @@ def markdown(trials: Trials, kept: list[Promise]) -> str:
     right = [[v for f in none for v in verdicts(f, name)].count("right") for name in SOLVERS]
     total = sum(len(verdicts(f, "default")) for f in none)
     lines.append(f"| without a solution (instances) | {total} | " + " | ".join(map(str, right)) + " |")
+    facts, ended = machine(), sum(bool(f["ended"]) for f in trials.facts)
     words = "; ".join(f"{promise}: {result}" for promise, result, _ in kept)
-    return "\n".join([*lines, "", f"{time.strftime('%Y-%m-%d')}. {words[0].upper()}{words[1:]}."])
+    where = f"{facts['processor']}, {facts['cores']} cores, one thread; {time.strftime('%Y-%m-%d')}"
+    return "\n".join([*lines, "", f"{words[0].upper()}{words[1:]}; not finished in time: {ended}. {where}."])
 
 
 # ---- the performance profile ---------------------------------------------------------------------------------------------------
@@ -200,7 +202,7 @@ def draw(trials: Trials, path: Path) -> None:
         if inside.any():
             x, y = np.append(np.maximum(steps[inside], 1.0), 1e3), np.append(share[inside], share[inside][-1])
             axis.step(x, y, where="post", color=SOLVERS[name], label=name, lw=2)
-    axis.set(xscale="log", xlim=(1, 1e3), ylim=(0, 1.02), xlabel="time, × the fastest", ylabel="problems solved")
+    axis.set(xscale="log", xlim=(1, 1e3), ylim=(0, 1.02), xlabel="processor time, × the fastest", ylabel="problems solved")
     axis.grid(visible=True, color="#e6e6e6")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, loc="lower right")

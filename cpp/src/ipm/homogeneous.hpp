@@ -79,9 +79,13 @@ class HomogeneousSolver {
     const M which = reconcile(st_, st_.z, lanes & (st_.best_merit > st_.settings.target), st_.stalled >= conic_suspects);
     if (!any(which)) return;
     lanes &= ~which;
-    withdraw(st_, which);
-    reset(which);
-    begin(which);
+    go_back(which);
+  }
+
+  void go_back(M lanes) {
+    withdraw(st_, lanes);
+    reset(lanes);
+    begin(lanes);
     evaluate(st_);
   }
 
@@ -103,7 +107,7 @@ class HomogeneousSolver {
     }
     st_.cones.rotate_rows_of_cones(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0), flatness = select(st_.polish, st_.flatness, one);
-    const V regularization = select(st_.polish, splat<V>(polish_regularization), splat<V>(st_.settings.regularization));
+    const V regularization = select(st_.polish, splat<V>(polish_regularization), st_.regularization);
     const V rho = regularization / flatness, delta = regularization * flatness;
     for (Index i = 0; i < st_.plan.m; ++i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
@@ -251,8 +255,10 @@ class HomogeneousSolver {
 
   // Ends lanes that hold their best point.
   void conclude(Loader& loader, M over, M limit) {
-    CVXL_ISA::conclude(st_, loader, over,
-                       max(max(st_.best_merit, uncertainty(st_)), worst_component(st_, over, st_.settings.tolerance)), limit);
+    const V worst = max(max(st_.best_merit, uncertainty(st_)), worst_component(st_, over, st_.settings.tolerance));
+    const M once_more = loosen(st_, M(over & ~limit & (worst > st_.settings.tolerance)));
+    if (any(once_more)) go_back(once_more);
+    CVXL_ISA::conclude(st_, loader, over & ~once_more, worst, limit);
   }
 
   // The best iterate, with τ = 1.

@@ -48,6 +48,8 @@ struct Iterate {
   V absolute{};                     // the largest residual, in the user's units
   V no_primal{}, no_dual{};         // distance from a certificate of infeasibility
   V stalled{};                      // passes without progress
+  V regularization{};               // proximal terms ρ = δ of interior steps
+  V spent{};                        // iterations of an attempt that was given up
 
   Iterate(const PlanView& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena) {
@@ -57,7 +59,7 @@ struct Iterate {
   }
 
   M live() const { return convexity | start | interior | polish; }
-  M out_of_iterations() const { return outcome.iterations >= static_cast<double>(settings.max_iterations); }
+  M out_of_iterations() const { return outcome.iterations - spent >= static_cast<double>(settings.max_iterations); }
   bool is_equality(Index i) const { return i < plan.zero; }
 
   void check_stages() const {

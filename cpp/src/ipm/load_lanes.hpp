@@ -40,6 +40,8 @@ MaskOf<V> load_idle(State<V>& st, Loader& loader, bool shared_matrices, bool& ex
   st.scaling.scale_vectors(st.program, loaded, st.settings.equilibrate);
 
   st.outcome.iterations = select(loaded, V{}, st.outcome.iterations);
+  st.spent = select(loaded, V{}, st.spent);
+  st.regularization = select(loaded, splat<V>(st.settings.regularization), st.regularization);
   if (!shared_matrices) st.moved.lift = select(loaded, V{}, st.moved.lift);
   for (V* v : {&st.moved.looked, &st.moved.times, &st.moved.b}) *v = select(loaded, V{}, *v);
   forget_point(st, loaded);

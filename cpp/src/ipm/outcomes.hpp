@@ -44,6 +44,17 @@ void conclude(State<V>& st, Loader& loader, MaskOf<V> lanes, V worst, MaskOf<V> 
   finish(st, loader, lanes, Status::insufficient_progress);
 }
 
+// Lanes, among those given, that may start again, and from now on have proximal terms of the size of rounding. Where rows are almost
+// dependent A'z is all but blind to some z, of which the solution may need much: a step gains at most the residual over δ of it.
+// Elsewhere such terms are too weak to keep rounding out of the factor.
+template <class V, template <class> class State>
+MaskOf<V> loosen(State<V>& st, MaskOf<V> lanes) {
+  lanes &= st.regularization > loosest;
+  st.spent = select(lanes, st.outcome.iterations, st.spent);
+  st.regularization = select(lanes, splat<V>(loosest), st.regularization);
+  return lanes;
+}
+
 // Takes lanes off their stage, back to x = 0, to start again.
 template <class V, template <class> class State>
 void withdraw(State<V>& st, MaskOf<V> lanes) {

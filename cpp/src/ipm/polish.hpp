@@ -10,8 +10,7 @@ namespace cvxl::CVXL_ISA {
 // ρ, which is weaker in lanes that polish where the objective is flat (ipm/relative.hpp).
 template <class V>
 V proximal(const State<V>& st) {
-  const V rho = splat<V>(st.settings.regularization);
-  return select(st.polish, rho / st.flatness, rho);
+  return select(st.polish, st.settings.regularization / st.flatness, st.regularization);
 }
 
 // Lanes whose last polish has found x, up to a short step.

