@@ -184,13 +184,15 @@ INCLUDED = {
     "adjoint": NUMERIC,
     "batch": {*NUMERIC, "ipm", "adjoint", "engine"},
     "engine": {"plan", "lanes"},
+    "team": {*NUMERIC, "ipm", "adjoint", "engine"},
+    "cuda": {"plan", "lanes", "team", "engine"},
     "../bindings": set(),
 }
 
 
 @pytest.mark.parametrize("directory", INCLUDED)
 def test_no_directory_of_cpp_includes_another_upstream(directory: str) -> None:
-    sources = sorted((TABLE.parent / "cpp" / "src" / directory).glob("*.[ch]pp"))
+    sources = sorted((TABLE.parent / "cpp" / "src" / directory).glob("*.[ch]*"))
     assert sources
     for path in sources:
         found = set(re.findall(r'^#include "(\w+)/', path.read_text(encoding="utf-8"), re.MULTILINE))

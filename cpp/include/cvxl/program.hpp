@@ -31,7 +31,7 @@ struct Cone {
   Index order = 0;     // dimension of a second-order cone, order of the matrices of a semidefinite one
   double alpha = 0.5;  // exponent of a power cone, else ½
 
-  Index rows() const { return kind == second_order ? order : kind == semidefinite ? order * (order + 1) / 2 : 3; }
+  constexpr Index rows() const { return kind == second_order ? order : kind == semidefinite ? order * (order + 1) / 2 : 3; }
 };
 
 // What all instances share: min ½x'Px + q'x + d  s.t.  Ax + s = b, s ∈ K. The first `zero` rows are equalities; the rows of `cones`

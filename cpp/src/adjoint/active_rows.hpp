@@ -16,7 +16,7 @@ struct ActiveRows {
   M *active, *tied;     // D < 1; slack and multiplier all but vanish
   V *s, *z;             // where a lane is in doubt
 
-  ActiveRows(const PlanView& plan, Arena& arena) {
+  CVXL_HD ActiveRows(const PlanView& plan, Arena& arena) {
     for (V** v : {&H, &weight, &s, &z}) *v = arena.take<V>(plan.m);
     for (M** v : {&active, &tied}) *v = arena.take<M>(plan.m);
   }
@@ -27,7 +27,7 @@ struct Room {
   V *t1, *l1, *c1;      // n
   V *t2, *c2;           // m
 
-  Room(const PlanView& plan, Arena& arena) {
+  CVXL_HD Room(const PlanView& plan, Arena& arena) {
     for (V** v : {&t1, &l1, &c1}) *v = arena.take<V>(plan.n);
     for (V** v : {&t2, &c2}) *v = arena.take<V>(plan.m);
   }

@@ -44,7 +44,7 @@ class Adjoint {
   M degenerate{};  // lanes flagged so far
   M leans{};       // lanes in which y of the last solve depends on the choice of multipliers
 
-  Adjoint(const PlanView& plan, Arena& arena)
+  CVXL_HD Adjoint(const PlanView& plan, Arena& arena)
       : program(plan, arena),
         plan_(plan),
         scaling_(plan, arena, 32.0),
@@ -63,7 +63,7 @@ class Adjoint {
   // flagged; so are points off the path. Rows of cone blocks are in the blocks' frames (cones/rotation.hpp), in which D is diagonal
   // too.
   template <class LoadVectors>
-  void linearize(M valid, bool smoothed, LoadVectors&& load_vectors) {
+  CVXL_SEAM void linearize(M valid, bool smoothed, LoadVectors&& load_vectors) {
     valid_ = valid;
     smoothed_ = smoothed;
     degenerate = kinked_ = M{};
@@ -78,7 +78,7 @@ class Adjoint {
   // (a, y) = the operator on (r1, r2); r2 counts on active rows only. Overwrites r1, r2. `kept`, m long, receives what second
   // derivatives need of this solve, in equilibrated units and in the frames: y on the central path, and at a solution
   // v = y + A a - r2, of which y = (I - D) v and A a - r2 = D v.
-  void solve(V* kept = nullptr) {
+  CVXL_SEAM void solve(V* kept = nullptr) {
     cones_.check_frames();
     V norm = V{};
     each<V>(plan_.n, maxima(norm), [&](Index j) {
@@ -96,8 +96,9 @@ class Adjoint {
     });
     if (const M lanes = valid_ & ~doubtful_; any(lanes)) regular_.refine(a, y, r1, r2, roundoff * norm * smallest_part_, lanes);
     leans = M{};
-    for (int lane = 0; lane < lanes_of<V>; ++lane)
-      if (doubtful_[lane]) solve_alone(lane);
+    if constexpr (Team<V>::alone)
+      for (int lane = 0; lane < lanes_of<V>; ++lane)
+        if (doubtful_[lane]) solve_alone(lane);
     if (kept) {
       if (!smoothed_) program.products(a, y, room_.t1, room_.t2, room_.l1);
       each<V>(plan_.m, [&](Index i) { kept[i] += smoothed_ ? y[i] : y[i] + room_.t2[i]; });
@@ -108,26 +109,26 @@ class Adjoint {
   // f(group of lanes) for lanes in which (a, y) may not be determined: the matrix is singular, or a row is at a kink. What is asked
   // of lanes below costs least within a group.
   template <class F>
-  void for_each_doubtful_group(F&& f) const {
+  CVXL_HD void for_each_doubtful_group(F&& f) const {
     if (any(doubtful_)) alone_.for_each_group(doubtful_, f);
   }
 
   // Into (a, y): the k-th direction in which a, or then y, is not determined, in the user's units; zero in lanes that have no such,
   // and in those where it concerns equalities alone. Returns the lanes that have one.
-  M flat_direction(Index k, M among) {
+  CVXL_HD M flat_direction(Index k, M among) {
     return undetermined(among, [&](Elimination& alone, int) {
       if (k < alone.flat_directions()) std::copy_n(alone.flat_direction(k), plan_.n, alone.r1);
       return k < alone.flat_directions();
     });
   }
-  M choice(Index k, M among) {
+  CVXL_HD M choice(Index k, M among) {
     return undetermined(among, [&](Elimination& alone, int) {
       if (k < alone.choices() && !alone.choice(k, alone.r2)) std::fill(alone.r2, alone.r2 + plan_.m, 0.0);
       return k < alone.choices();
     });
   }
   // Into (a, y): what moves the slack of row i, which is at a kink in the lanes returned; `noise` gets what it may be off by.
-  M kink(Index i, V& noise, M among) {
+  CVXL_HD M kink(Index i, V& noise, M among) {
     const M lanes = among & kinked_ & rows_.tied[i];
     if (!any(lanes)) return lanes;
     return undetermined(lanes, [&](Elimination& alone, int lane) {
@@ -137,13 +138,13 @@ class Adjoint {
     });
   }
   // Puts rows at a kink that were left out back among the active ones: the choice that is made where it matters.
-  void count_kinks_as_active(M lanes) {
+  CVXL_HD void count_kinks_as_active(M lanes) {
     for (Index i = plan_.zero; i < plan_.m; ++i)
       for (int lane = 0; lane < lanes_of<V>; ++lane)
         if (lanes[lane] & kinked_[lane] & rows_.tied[i][lane]) alone_.count_as_active(i, lane);
   }
   // Lanes that can move within their active rows.
-  M movable(M among) {
+  CVXL_HD M movable(M among) {
     M lanes{};
     for (int lane = 0; lane < lanes_of<V>; ++lane)
       if (among[lane] && alone_[lane].free_directions() > 0) lanes[lane] = -1;
@@ -155,10 +156,9 @@ class Adjoint {
   // and A a - r2 = D v move by g = Ḋ v = D²Π(w)[ẇ, v]. Where rows are active that is (I - D)⁻¹g to r2: ẏ may be far smaller than g.
   // In the others, of which D is 1, ẏ = -g is known: they add to r1 and `drop_curvature` has the rest. The tangent of w = s - z is
   // what was kept of its solve, with a minus.
-  void add_curvature(const V* tangent, const V* pulled) {
+  CVXL_HD void add_curvature(const V* tangent, const V* pulled) {
     each<V>(plan_.m, [&](Index i) {
-      // In the frames each coordinate of w = s - z belongs to one of them, and the other's is rounding, beside which it may be
-      // small.
+      // In the frames each coordinate of w = s - z belongs to one of them; the other's is rounding, beside which it may be small.
       room_.c2[i] = select(abs(rows_.s[i]) > abs(rows_.z[i]), rows_.s[i], -rows_.z[i]);
       l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
     });
@@ -178,13 +178,13 @@ class Adjoint {
     cones_.back(moved);
     each<V>(plan_.m, [&](Index i) { r2[i] += scaling_.E_inverse[i] * moved[i]; });
   }
-  void drop_curvature() {
+  CVXL_HD void drop_curvature() {
     if (!smoothed_) each<V>(plan_.m, [&](Index i) { y[i] -= scaling_.E[i] / scaling_.c * g_[i]; });
   }
 
  private:
   // The tape in equilibrated units and x in `a`.
-  void into_units() {
+  CVXL_SEAM void into_units() {
     scaling_.scale_matrices(program, ~M{}, true);
     each<V>(plan_.m, [&](Index i) {
       rows_.s[i] = scaling_.E[i] * s[i];
@@ -200,10 +200,11 @@ class Adjoint {
   }
 
   template <class LoadVectors>
-  void linearize_path(LoadVectors&& load_vectors) {
+  CVXL_HD void linearize_path(LoadVectors&& load_vectors) {
     load_vectors();
     cones_.scale(rows_.s, rows_.z, V{}, ~M{}, ~M{}, Frames::orthonormal);
-    degenerate = valid_ & strays_from_path(program, scaling_, cones_, rows_, a, room_, y, l2_);
+    if constexpr (Team<V>::alone)  // teams know solutions alone
+      degenerate = valid_ & strays_from_path(program, scaling_, cones_, rows_, a, room_, y, l2_);
     each<V>(plan_.m, [&](Index i) {
       rows_.active[i] = ~M{};
       rows_.H[i] = select(valid_, cones_.h[i], splat<V>(1.0));
@@ -212,13 +213,12 @@ class Adjoint {
   }
 
   template <class LoadVectors>
-  void linearize_solution(LoadVectors&& load_vectors) {
+  CVXL_SEAM void linearize_solution(LoadVectors&& load_vectors) {
     degenerate = valid_ & cones_.unclear(rows_.s, rows_.z);
     // Few points are near a kink, and only for them is it worth while to measure how near.
     const V near = most_noise(plan_, a, rows_.s, rows_.z);
     const auto differentiate = [&](auto&& noise) {
-      const auto tie = [&](Index i, M lanes) { rows_.tied[i] = valid_ & lanes; };
-      kinked_ = valid_ & cones_.differentiate(rows_.s, rows_.z, noise, tie, ~M{});
+      kinked_ = valid_ & cones_.differentiate(rows_.s, rows_.z, noise, [&](Index i, M at) { rows_.tied[i] = valid_ & at; }, ~M{});
     };
     fill<V>(rows_.tied, plan_.m, M{});
     differentiate([&](Index) { return Noise<V>{near, near}; });
@@ -236,14 +236,14 @@ class Adjoint {
   }
 
   // (a, y) out of the equilibrated units and the frames.
-  void out_of_units() {
+  CVXL_SEAM void out_of_units() {
     const V c_inverse = 1.0 / scaling_.c;
     each<V>(plan_.n, [&](Index j) { a[j] *= scaling_.D[j]; });
     each<V>(plan_.m, [&](Index i) { y[i] *= scaling_.E[i] * c_inverse; });
     cones_.back(y);
   }
 
-  void classify() {
+  CVXL_HD void classify() {
     regular_.factorize();
     doubtful_ = regular_.persists(valid_) | kinked_;
     alone_.reset();
@@ -251,11 +251,11 @@ class Adjoint {
       degenerate |= doubtful_;
       doubtful_ = kinked_ = M{};
     }
-    if (any(kinked_)) kinked_ = alone_.settle_ties(kinked_, degenerate);
+    if constexpr (Team<V>::alone) kinked_ = alone_.settle_ties(kinked_, degenerate);
   }
 
   template <class Write>
-  M undetermined(M among, Write&& write) {
+  CVXL_HD M undetermined(M among, Write&& write) {
     M lanes{};
     for (Index j = 0; j < plan_.n; ++j) a[j] = V{};
     for (Index i = 0; i < plan_.m; ++i) y[i] = V{};
@@ -272,7 +272,7 @@ class Adjoint {
     return lanes;
   }
 
-  void solve_alone(int lane) {
+  CVXL_HD void solve_alone(int lane) {
     Elimination& own = alone_[lane];
     for (Index j = 0; j < plan_.n; ++j) own.r1[j] = r1[j][lane];
     for (Index i = 0; i < plan_.m; ++i) own.r2[i] = r2[i][lane];

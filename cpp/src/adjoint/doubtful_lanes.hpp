@@ -22,19 +22,18 @@ class DoubtfulLanes {
 
   Uncertainty<V> uncertainty;  // of the optimality conditions, where rows are tied
 
-  DoubtfulLanes(const PlanView& plan, const ProgramPack<V>& program, const Cones<V>& cones, ActiveRows<V>& rows, Arena& arena)
+  CVXL_HD DoubtfulLanes(const PlanView& plan, const ProgramPack<V>& program, const Cones<V>& cones, ActiveRows<V>& rows,
+                        Arena& arena)
       : uncertainty(plan, arena), plan_(plan), program_(program), cones_(cones), rows_(rows) {
-    Arena measured;
-    const Elimination sized(plan, measured);
-    const std::size_t bytes = measured.used();
-    slots_ = static_cast<int>(std::min(room / bytes, std::size_t{lanes_of<V>}));
-    for (int slot = 0; slot < slots_; ++slot) elimination_[slot] = Elimination(plan, arena);
+    if constexpr (Team<V>::alone) make_slots(arena);  // elimination is one thread's work: a team leaves it to the host
   }
 
-  bool has_room() const { return slots_ > 0; }
+  CVXL_HD bool has_room() const { return slots_ > 0; }
 
   // Forgets what was eliminated: rows have changed.
-  void reset() { std::fill(held_, held_ + lanes_of<V>, -1); }
+  CVXL_HD void reset() {
+    for (int& lane : held_) lane = -1;
+  }
 
   // The elimination of a lane, factored. Where there is no room for one of each lane, they are kept of as many neighbours as fit:
   // whoever asks for several things looks at one such group after the other.
@@ -56,6 +55,7 @@ class DoubtfulLanes {
   // Of lanes with tied rows those with rows at a kink, which are left out; rows that are none are tied no longer. Where a number is
   // not determined, the rows stay as they are, and the lane is degenerate.
   M settle_ties(M lanes, M& degenerate) {
+    if (!any(lanes)) return lanes;
     count_complementarity();
     M kinked{};
     for (int lane = 0; lane < lanes_of<V>; ++lane)
@@ -86,6 +86,14 @@ class DoubtfulLanes {
   static constexpr double least_rest = 1e-18;  // of 1 - D in rows that count
 
  private:
+  void make_slots(Arena& arena) {
+    Arena measured;
+    const Elimination sized(plan_, measured);
+    const std::size_t bytes = measured.used();
+    slots_ = static_cast<int>(std::min(room / bytes, std::size_t{lanes_of<V>}));
+    for (int slot = 0; slot < slots_; ++slot) elimination_[slot] = Elimination(plan_, arena);
+  }
+
   // Since Π(w) = DΠ(w) w, what s is off Π(s - z) by is (1 - D) s + D z in the frames: an error of active rows, and of z in others.
   void count_complementarity() {
     for (Index i = 0; i < plan_.m; ++i) {

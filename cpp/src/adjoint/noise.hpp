@@ -28,14 +28,14 @@ struct Uncertainty {
   V *columns, *rows;            // of Px + q + A'z and of Ax + s - b: residuals, and rounding of the terms
   V *slacks, *multipliers;      // of s and z per row, at a guess
 
-  Uncertainty(const PlanView& plan, Arena& arena) : columns(arena.take<V>(plan.n)) {
+  CVXL_HD Uncertainty(const PlanView& plan, Arena& arena) : columns(arena.take<V>(plan.n)) {
     for (V** v : {&rows, &slacks, &multipliers}) *v = arena.take<V>(plan.m);
   }
 };
 
 // More than the noise of any row.
 template <class V>
-V most_noise(const PlanView& plan, const V* x, const V* s, const V* z) {
+CVXL_HD V most_noise(const PlanView& plan, const V* x, const V* s, const V* z) {
   V x_norm = V{}, w_norm = V{};
   each<V>(plan.n, maxima(x_norm), [&](Index j) { x_norm = max(x_norm, abs(x[j])); });
   each<V>(plan.m, maxima(w_norm), [&](Index i) { w_norm = max(w_norm, max(abs(s[i]), abs(z[i]))); });
@@ -44,7 +44,7 @@ V most_noise(const PlanView& plan, const V* x, const V* s, const V* z) {
 
 // Rows of a block get the largest of theirs.
 template <class V>
-void share_in_blocks(const PlanView& plan, const Uncertainty<V>& to) {
+CVXL_HD void share_in_blocks(const PlanView& plan, const Uncertainty<V>& to) {
   for (const ConeBlock& cone : plan.cones) {
     const Index begin = cone.first, end = begin + cone.rows();
     for (V* noise : {to.rows, to.slacks, to.multipliers}) {
@@ -58,8 +58,8 @@ void share_in_blocks(const PlanView& plan, const Uncertainty<V>& to) {
 // Slacks and multipliers are taken to be off by what their own row and columns are, and by rounding of the largest variable and
 // column and the largest residual of a row of the instance, through what couples them.
 template <class V>
-void measure_noise(const ProgramPack<V>& program, const Equilibration<V>& scaling, Point<V> at, Scratch<V> room,
-                   const Uncertainty<V>& to) {
+CVXL_SEAM void measure_noise(const ProgramPack<V>& program, const Equilibration<V>& scaling, Point<V> at, Scratch<V> room,
+                             const Uncertainty<V>& to) {
   const PlanView& plan = program.plan;
   V largest_x = V{}, largest_residual = V{}, largest_column = V{};
   each<V>(plan.n, maxima(largest_x), [&](Index j) { largest_x = max(largest_x, abs(at.x[j])); });

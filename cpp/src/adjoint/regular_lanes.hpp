@@ -6,7 +6,7 @@
 
 #include "adjoint/active_rows.hpp"
 #include "kkt/equilibration.hpp"
-#include "kkt/factor.hpp"
+#include "kkt/kkt.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -15,7 +15,8 @@ class RegularLanes {
  public:
   using M = MaskOf<V>;
 
-  RegularLanes(const PlanView& plan, const ProgramPack<V>& program, const ActiveRows<V>& rows, const Room<V>& room, Arena& arena)
+  CVXL_HD RegularLanes(const PlanView& plan, const ProgramPack<V>& program, const ActiveRows<V>& rows, const Room<V>& room,
+                       Arena& arena)
       : plan_(plan),
         program_(program),
         rows_(rows),
@@ -23,7 +24,7 @@ class RegularLanes {
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
         kkt_(plan, arena) {}
 
-  void factorize() {
+  CVXL_HD void factorize() {
     each<V>(plan_.m, [&](Index i) {
       const V e2 = 1.0 / rows_.weight[i];
       kkt_.e[i] = select(rows_.active[i], sqrt(e2), V{});
@@ -33,7 +34,7 @@ class RegularLanes {
   }
 
   // The lanes in which a pseudo-random vector survives a few applications of δ J S.
-  M persists(M lanes) {
+  CVXL_SEAM M persists(M lanes) {
     const auto& [t1, l1, c1, t2, c2] = room_;
     std::uint64_t state = 1;
     const auto next = [&] {
@@ -54,7 +55,7 @@ class RegularLanes {
   }
 
   // Adds to (a, y) in the given lanes, from zero, until the residual of K_E (a, y) = (r1, r2) no longer shrinks, or is `enough`.
-  void refine(V* a, V* y, const V* r1, const V* r2, V enough, M lanes) {
+  CVXL_SEAM void refine(V* a, V* y, const V* r1, const V* r2, V enough, M lanes) {
     const M loud = lanes & large_multipliers();
     each<V>(plan_.n, [&](Index j) { room_.t1[j] = r1[j]; });
     each<V>(plan_.m, [&](Index i) { room_.t2[i] = select(rows_.active[i], r2[i], V{}); });
@@ -73,14 +74,14 @@ class RegularLanes {
  private:
   // Lanes of linear programs in which derivatives by A, which are -(z a' + y x'), may multiply the rounding of a by large
   // multipliers.
-  M large_multipliers() const {
+  CVXL_HD M large_multipliers() const {
     V size = V{};
     if (plan_.P.nnz() == 0) each<V>(plan_.m, maxima(size), [&](Index i) { size = max(size, abs(rows_.z[i])); });
     return size > 1e4;
   }
 
   // One more step without the residual of the columns: there is rounding of A'y left, of which each step takes δ into a.
-  void hush(V* a, V* y, const V* r1, const V* r2, M lanes) {
+  CVXL_HD void hush(V* a, V* y, const V* r1, const V* r2, M lanes) {
     residual(a, y, r1, r2);
     each<V>(plan_.n, [&](Index j) { room_.t1[j] = V{}; });
     kkt_.solve(program_.A, room_.t1, room_.t2, room_.c1, room_.c2);
@@ -89,7 +90,7 @@ class RegularLanes {
   }
 
   // (t1, t2) = r - K_E (a, y); returns the largest entry.
-  V residual(const V* a, const V* y, const V* r1, const V* r2) {
+  CVXL_SEAM V residual(const V* a, const V* y, const V* r1, const V* r2) {
     const auto& [t1, l1, c1, t2, c2] = room_;
     program_.products(a, y, t1, t2, l1);
     each<V>(plan_.n, [&](Index j) { t1[j] = r1[j] - (t1[j] + l1[j]); });
@@ -97,7 +98,7 @@ class RegularLanes {
     return largest();
   }
 
-  V largest() const {
+  CVXL_HD V largest() const {
     V size = V{};
     each<V>(plan_.n, maxima(size), [&](Index j) { size = max(size, abs(room_.t1[j])); });
     each<V>(plan_.m, maxima(size), [&](Index i) { size = max(size, abs(room_.t2[i])); });
@@ -115,7 +116,7 @@ class RegularLanes {
   // Refinement contracts by δ/(δ + σ²), without P by δ²/(δ² + σ²), σ the singular values of the active rows, while rounding is
   // amplified by 1/δ². Linear programs can afford the larger one.
   const double regularization_;
-  Kkt<V> kkt_;
+  KktOf<V> kkt_;
 };
 
 }  // namespace cvxl::CVXL_ISA

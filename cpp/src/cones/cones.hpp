@@ -22,7 +22,7 @@ class Cones {
   V* h;     // per row: eigenvalues of H in the frames
   V* rest;  // of `differentiate`: 1 - h, without cancellation
 
-  Cones(const PlanView& plan, Arena& arena)
+  CVXL_HD Cones(const PlanView& plan, Arena& arena)
       : h(arena.take<V>(plan.m)),
         rest(arena.take<V>(plan.m)),
         plan_(plan),
@@ -30,25 +30,14 @@ class Cones {
         t_(arena.take<V>(plan.m)),
         u_(arena.take<V>(plan.m)),
         sums_(arena.take<V>(plan.n + 1)) {
-    std::size_t count[Cone::kinds] = {};
-    for (const ConeBlock& c : plan.cones) ++count[c.kind];
-    for (const ConeBlock& c : plan.cones)
-      with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) {
-        static_assert(ConeContract<Block, V>);
-        Block*& blocks = std::get<Block*>(blocks_);
-        if (c.number == 0) blocks = arena.take<Block>(count[c.kind]);
-        const Block made(c, arena);
-        if (blocks) blocks[c.number] = made;
-        degree_ += Block::degree(c);
-        symmetric_ &= Block::symmetric;
-      });
+    if constexpr (Team<V>::alone) make_blocks(arena);  // teams know the orthant alone
   }
 
-  bool symmetric() const { return symmetric_; }  // no exponential or power cone
-  double degree() const { return degree_; }
+  CVXL_HD bool symmetric() const { return symmetric_; }  // no exponential or power cone
+  CVXL_HD double degree() const { return degree_; }
 
   // s = z = the point of the central path of K alone, in the given lanes.
-  void begin(V* s, V* z, M lanes) const {
+  CVXL_HD void begin(V* s, V* z, M lanes) const {
     each<V>(plan_.m, [&](Index i) { t_[i] = i < plan_.zero ? V{} : splat<V>(1.0); });
     for_each([&](const ConeBlock& c, const auto& block) { block.central(t_ + c.first); });
     each<V>(plan_.m, [&](Index i) {
@@ -58,7 +47,7 @@ class Cones {
   }
 
   // The scalings at (s, z) in the given lanes; exponential and power cones use μ∇²f* in the `dual` lanes.
-  void scale(const V* s, const V* z, V mu, M dual, M lanes, Frames frames) {
+  CVXL_HD void scale(const V* s, const V* z, V mu, M dual, M lanes, Frames frames) {
     rotated_ = false;
     each<V>(plan_.zero, [&](Index i) { h[i] = V{}; });
     each_in<V>(plan_.zero, plan_.orthant_end, [&](Index i) { h[i] = s[i] / z[i]; });
@@ -70,7 +59,7 @@ class Cones {
   // lies, as slack and multiplier of row i of the frame both vanish within `noise(i)`, a Noise, or do not tell which of them does;
   // returned are those of any row.
   template <class NoiseOf, class Tie>
-  M differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
+  CVXL_SEAM M differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
     const V one = splat<V>(1.0);
     M some{};
     rotated_ = false;
@@ -97,7 +86,7 @@ class Cones {
     return some;
   }
   // Lanes in which s and z of a block are so little complementary that they do not tell where w lies.
-  M unclear(const V* s, const V* z) const {
+  CVXL_HD M unclear(const V* s, const V* z) const {
     M lanes{};
     for_each(
         [&](const ConeBlock& c, const auto& block) { lanes |= block.cosine2(s + c.first, z + c.first) > undecided * undecided; });
@@ -106,14 +95,14 @@ class Cones {
 
   // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`.
   // Both are symmetric in h and k.
-  void projection_second_derivative(const V* w, const V* h_, const V* k, V* g) const {
+  CVXL_HD void projection_second_derivative(const V* w, const V* h_, const V* k, V* g) const {
     each<V>(plan_.orthant_end, [&](Index i) { g[i] = V{}; });
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index i = c.first;
       block.projection_second_derivative(w + i, h_ + i, k + i, g + i);
     });
   }
-  void barrier_third_derivative(const V* s, const V* z, const V* h_, const V* k, V* g) const {
+  CVXL_HD void barrier_third_derivative(const V* s, const V* z, const V* h_, const V* k, V* g) const {
     for (Index i = 0; i < plan_.zero; ++i) g[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) g[i] = -2.0 * s[i] / (z[i] * z[i]) * h_[i] * k[i];
     for_each([&](const ConeBlock& c, const auto& block) {
@@ -123,7 +112,7 @@ class Cones {
   }
 
   // Units of block k in which (s, z) is polished, in lanes that are not `settled` the user's; whether it has any.
-  bool choose_units(std::size_t k, const V* s, const V* z, double most, M settled, M lanes) {
+  CVXL_HD bool choose_units(std::size_t k, const V* s, const V* z, double most, M settled, M lanes) {
     bool has_units = false;
     with_block(k, [&](const ConeBlock& c, auto& block) {
       has_units = block.choose_units(s + c.first, z + c.first, most, settled, lanes);
@@ -131,7 +120,7 @@ class Cones {
     return has_units;
   }
   // In the given lanes w = u - v, in those units.
-  void difference(const V* u, const V* v, V* w, M lanes) const {
+  CVXL_HD void difference(const V* u, const V* v, V* w, M lanes) const {
     subtract(u, v, t_, plan_.orthant_end);
     for_each([&](const ConeBlock& c, const auto& block) { block.difference(u + c.first, v + c.first, t_ + c.first); });
     each<V>(plan_.m, [&](Index i) { w[i] = select(lanes, t_[i], w[i]); });
@@ -139,7 +128,7 @@ class Cones {
 
   // In the given lanes, s = Π(w) and z = s - w, where (s, z) is close to that; for μ > 0 a point of the central path, z = -μ∇f(s),
   // with s - z = w (exponential and power cones: to a few digits).
-  void project(const V* w, V mu, V* s, V* z, M lanes) const {
+  CVXL_HD void project(const V* w, V mu, V* s, V* z, M lanes) const {
     copy<V>(s, plan_.m, t_);
     copy<V>(z, plan_.m, u_);
     each<V>(plan_.zero, [&](Index i) { u_[i] = -w[i]; });
@@ -152,37 +141,37 @@ class Cones {
   }
 
   // Into frames, v ← T v, and out of them, multipliers ṽ ← T'ṽ and slacks v ← T⁻¹v; the matrix A by rows of the plan's pattern.
-  void forward(V* v) const {
+  CVXL_HD void forward(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { block.forward(v + c.first, 1, sums_); });
   }
-  void back(V* v) const {
+  CVXL_HD void back(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { block.back(v + c.first, 1, sums_); });
   }
-  void inverse(V* v) const {
+  CVXL_HD void inverse(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { block.inverse(v + c.first, sums_); });
   }
-  void rotate_matrix(const V* A, V* rotated) {
+  CVXL_HD void rotate_matrix(const V* A, V* rotated) {
     copy_plain_rows(A, rotated);
     rotate_rows_of_cones(A, rotated);
   }
   // Its two parts: rows that are in no cone stay what they are while frames change.
-  void copy_plain_rows(const V* A, V* rotated) const { copy<V>(A, plan_.A.indptr[plan_.orthant_end], rotated); }
-  void rotate_rows_of_cones(const V* A, V* rotated) {
+  CVXL_HD void copy_plain_rows(const V* A, V* rotated) const { copy<V>(A, plan_.A.indptr[plan_.orthant_end], rotated); }
+  CVXL_HD void rotate_rows_of_cones(const V* A, V* rotated) {
     const Index begin = plan_.A.indptr[plan_.orthant_end];
     copy<V>(A + begin, plan_.A.nnz() - begin, rotated + begin);
     rotate_in_place(rotated);
   }
-  void rotate_in_place(V* A) {
+  CVXL_HD void rotate_in_place(V* A) {
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
       if (columns > 0) block.forward(A + begin, columns, sums_);
     });
     rotated_ = true;
   }
-  void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
+  CVXL_HD void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 
   // c for the direction that follows the affine one (ds, dz).
-  void complement(const V* s, const V* z, const V* ds, const V* dz, V m, V sigma_mu, V* c) const {
+  CVXL_HD void complement(const V* s, const V* z, const V* ds, const V* dz, V m, V sigma_mu, V* c) const {
     each<V>(plan_.zero, [&](Index i) { c[i] = V{}; });
     each_in<V>(plan_.zero, plan_.orthant_end, [&](Index i) { c[i] = s[i] + (m * ds[i] * dz[i] - sigma_mu) / z[i]; });
     for_each([&](const ConeBlock& k, const auto& block) {
@@ -192,7 +181,7 @@ class Cones {
   }
 
   // 1/α for the largest α that keeps s + α ds and z + α dz in the orthant and the symmetric cones.
-  V reach(const V* s, const V* ds, const V* z, const V* dz) const {
+  CVXL_HD V reach(const V* s, const V* ds, const V* z, const V* dz) const {
     V worst = V{};
     each_in<V>(plan_.zero, plan_.orthant_end, maxima(worst),
                [&](Index i) { worst = max(worst, max(-ds[i] / s[i], -dz[i] / z[i])); });
@@ -205,7 +194,7 @@ class Cones {
 
   // Shortens α until the exponential and power cones contain the moved points too; 0 where that takes too long. What is found by
   // large steps is refined by bisection: a step that is longer by a tenth saves more passes than its test costs.
-  V backtrack(const V* s, const V* ds, const V* z, const V* dz, V alpha, M lanes) const {
+  CVXL_HD V backtrack(const V* s, const V* ds, const V* z, const V* dz, V alpha, M lanes) const {
     const auto outside = [&](V step) {
       M inside = ~M{};
       for_each([&](const ConeBlock& c, const auto& block) {
@@ -229,7 +218,7 @@ class Cones {
   }
 
   // The barrier f(s) + f*(z) of K at the moved points.
-  V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
+  CVXL_HD V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     V sum = V{};
     each_in<V>(plan_.zero, plan_.orthant_end, sums(sum),
                [&](Index i) { sum -= log(max((s[i] + alpha * ds[i]) * (z[i] + alpha * dz[i]), splat<V>(1e-300))); });
@@ -241,7 +230,7 @@ class Cones {
 
   // Shifts u, in the given lanes, into a product of symmetric cones: its least eigenvalue becomes at least max(1, a tenth of the
   // mean).
-  void lift_inside(V* u, M lanes) const {
+  CVXL_HD void lift_inside(V* u, M lanes) const {
     V margin = splat<V>(__builtin_inf()), positive = V{};
     const auto meet = [&](V value, double degree) {
       margin = min(margin, value);
@@ -263,6 +252,21 @@ class Cones {
   static constexpr int trials = 60, bisections = 2;
   static constexpr double undecided = 1e-4;  // cosine of s and z; of a row, also their size
 
+  CVXL_HD void make_blocks(Arena& arena) {
+    std::size_t count[Cone::kinds] = {};
+    for (const ConeBlock& c : plan_.cones) ++count[c.kind];
+    for (const ConeBlock& c : plan_.cones)
+      with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) {
+        static_assert(ConeContract<Block, V>);
+        Block*& blocks = std::get<Block*>(blocks_);
+        if (c.number == 0) blocks = arena.take<Block>(count[c.kind]);
+        const Block made(c, arena);
+        if (blocks) blocks[c.number] = made;
+        degree_ += Block::degree(c);
+        symmetric_ &= Block::symmetric;
+      });
+  }
+
   template <class F>
   CVXL_INLINE void for_each(F&& f) const {
     for (std::size_t k = 0; k < plan_.cones.size(); ++k) with_block(k, f);
@@ -271,7 +275,8 @@ class Cones {
   template <class F>
   CVXL_INLINE void with_block(std::size_t k, F&& f) const {
     const ConeBlock& c = plan_.cones[k];
-    with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) { f(c, std::get<Block*>(blocks_)[c.number]); });
+    if constexpr (Team<V>::alone)
+      with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) { f(c, std::get<Block*>(blocks_)[c.number]); });
   }
 
   template <class... Block>

@@ -13,7 +13,7 @@ namespace cvxl::CVXL_ISA {
 
 // Decides in new lanes from where on a bound is far: the sizes of q, of equalities, and of bounds that are not above 0.
 template <class V, template <class> class State>
-void find_far(State<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM void find_far(State<V>& st, MaskOf<V> lanes) {
   V size = splat<V>(1.0);
   each<V>(st.plan.n, maxima(size), [&](Index j) { size = max(size, abs(st.program.q[j])); });
   each<V>(st.plan.orthant_end, maxima(size),
@@ -29,7 +29,7 @@ CVXL_INLINE MaskOf<V> is_far(const State<V>& st, Index i) {
 
 // Gives the far rows of lanes that have an x their slack, and their multiplier.
 template <class V, template <class> class State>
-void join_far(State<V>& st, MaskOf<V> lanes, V mu) {
+CVXL_SEAM void join_far(State<V>& st, MaskOf<V> lanes, V mu) {
   using M = MaskOf<V>;
   M some{};
   each_in<V>(st.plan.zero, st.plan.orthant_end, any_of(some), [&](Index i) { some |= lanes & is_far<V>(st, i); });

@@ -5,7 +5,7 @@
 #include "ipm/rounding.hpp"
 #include "ipm/tuning.hpp"
 #include "kkt/equilibration.hpp"
-#include "kkt/factor.hpp"
+#include "kkt/kkt.hpp"
 #include "lanes/check.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -24,7 +24,7 @@ struct Iterate {
   const Settings& settings;
   ProgramPack<V> program;
   Equilibration<V> scaling;
-  Kkt<V> kkt;
+  KktOf<V> kkt;
 
   V *x, *z, *s;                     // the iterate, in equilibrated units
   V *Px, *Atz, *Ax;                 // its products
@@ -51,23 +51,23 @@ struct Iterate {
   V regularization{};               // proximal terms ρ = δ of interior steps
   V spent{};                        // iterations of an attempt that was given up
 
-  Iterate(const PlanView& p, const Settings& options, Arena& arena)
+  CVXL_HD Iterate(const PlanView& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena) {
     for (V** v : {&x, &Px, &Atz, &rx, &r1, &dx, &best_x, &saved_x, &t1, &cx}) *v = arena.take<V>(p.n);
     marked = arena.take<bool>(p.n);
     for (V** v : {&z, &s, &Ax, &rz, &r2, &dz, &best_z, &best_s, &saved_z, &saved_s, &t2, &cz}) *v = arena.take<V>(p.m);
   }
 
-  M live() const { return convexity | start | interior | polish; }
-  M out_of_iterations() const { return outcome.iterations - spent >= static_cast<double>(settings.max_iterations); }
-  bool is_equality(Index i) const { return i < plan.zero; }
+  CVXL_HD M live() const { return convexity | start | interior | polish; }
+  CVXL_HD M out_of_iterations() const { return outcome.iterations - spent >= static_cast<double>(settings.max_iterations); }
+  CVXL_HD bool is_equality(Index i) const { return i < plan.zero; }
 
-  void check_stages() const {
+  CVXL_HD void check_stages() const {
     const M twice = (convexity & start) | ((convexity | start) & interior) | ((convexity | start | interior) & polish);
     check(!any(twice), "a lane is in one stage at most");
   }
   // What a solve does to scratch, whether it refines or not.
-  void spoil_scratch() {
+  CVXL_HD void spoil_scratch() {
     if constexpr (!assertions) return;
     const V garbage = splat<V>(__builtin_nan(""));
     for (V* v : {t1, cx}) fill<V>(v, plan.n, garbage);
@@ -75,14 +75,14 @@ struct Iterate {
   }
 
   // In the given lanes, a point ← the iterate, and the iterate ← a point.
-  void keep(M lanes, V* to_x, V* to_z, V* to_s) const {
+  CVXL_SEAM void keep(M lanes, V* to_x, V* to_z, V* to_s) const {
     each<V>(plan.n, [&](Index j) { to_x[j] = select(lanes, x[j], to_x[j]); });
     each<V>(plan.m, [&](Index i) {
       to_z[i] = select(lanes, z[i], to_z[i]);
       to_s[i] = select(lanes, s[i], to_s[i]);
     });
   }
-  void take(M lanes, const V* from_x, const V* from_z, const V* from_s) {
+  CVXL_SEAM void take(M lanes, const V* from_x, const V* from_z, const V* from_s) {
     each<V>(plan.n, [&](Index j) { x[j] = select(lanes, from_x[j], x[j]); });
     each<V>(plan.m, [&](Index i) {
       z[i] = select(lanes, from_z[i], z[i]);

@@ -8,7 +8,7 @@ namespace cvxl::CVXL_ISA {
 
 // The instances of these lanes are where they begin.
 template <class V, template <class> class State>
-void forget_point(State<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM void forget_point(State<V>& st, MaskOf<V> lanes) {
   each<V>(st.plan.n, [&](Index j) { st.x[j] = select(lanes, V{}, st.x[j]); });
   st.best_merit = select(lanes, splat<V>(__builtin_inf()), st.best_merit);
   st.stalled = select(lanes, V{}, st.stalled);
@@ -17,7 +17,7 @@ void forget_point(State<V>& st, MaskOf<V> lanes) {
 // Fills idle lanes with the next instances, in equilibrated units, at x = 0 and before their first iteration, and returns which
 // lanes these are. `exhausted`: the loader has no more. `shared_matrices` as for the loops.
 template <class V, template <class> class State, class Loader>
-MaskOf<V> load_idle(State<V>& st, Loader& loader, bool shared_matrices, bool& exhausted) {
+CVXL_SEAM MaskOf<V> load_idle(State<V>& st, Loader& loader, bool shared_matrices, bool& exhausted) {
   const MaskOf<V> idle = ~st.live();
   MaskOf<V> loaded{};
   if (!any(idle) || exhausted) return loaded;

@@ -9,7 +9,7 @@ namespace cvxl::CVXL_ISA {
 
 // Writes the instances of these lanes out; the lanes are idle then.
 template <class V, template <class> class State, class Loader>
-void finish(State<V>& st, Loader& loader, MaskOf<V> lanes, Status status) {
+CVXL_SEAM void finish(State<V>& st, Loader& loader, MaskOf<V> lanes, Status status) {
   if (!any(lanes)) return;
   for (int lane = 0; lane < lanes_of<V>; ++lane)
     if (lanes[lane]) loader.store(lane, outcome_of(st, lane, status));
@@ -20,7 +20,7 @@ void finish(State<V>& st, Loader& loader, MaskOf<V> lanes, Status status) {
 
 // The same for `which` of the lanes.
 template <class V, template <class> class State, class Loader>
-void finish_some(State<V>& st, Loader& loader, MaskOf<V>& lanes, MaskOf<V> which, Status status) {
+CVXL_HD void finish_some(State<V>& st, Loader& loader, MaskOf<V>& lanes, MaskOf<V> which, Status status) {
   which &= lanes;
   finish(st, loader, which, status);
   lanes &= ~which;
@@ -28,7 +28,7 @@ void finish_some(State<V>& st, Loader& loader, MaskOf<V>& lanes, MaskOf<V> which
 
 // Lanes that are proven infeasible, and not solved by `merit`.
 template <class V, template <class> class State, class Loader>
-void finish_infeasible(State<V>& st, Loader& loader, MaskOf<V>& lanes, V merit) {
+CVXL_HD void finish_infeasible(State<V>& st, Loader& loader, MaskOf<V>& lanes, V merit) {
   const MaskOf<V> open = merit > st.settings.tolerance;
   finish_some(st, loader, lanes, open & (st.no_primal < st.settings.infeasibility_tolerance), Status::primal_infeasible);
   finish_some(st, loader, lanes, open & (st.no_dual < st.settings.infeasibility_tolerance), Status::dual_infeasible);
@@ -36,7 +36,7 @@ void finish_infeasible(State<V>& st, Loader& loader, MaskOf<V>& lanes, V merit) 
 
 // Lanes that hold their best point, of which `worst` is the merit; `limit`: out of iterations.
 template <class V, template <class> class State, class Loader>
-void conclude(State<V>& st, Loader& loader, MaskOf<V> lanes, V worst, MaskOf<V> limit) {
+CVXL_HD void conclude(State<V>& st, Loader& loader, MaskOf<V> lanes, V worst, MaskOf<V> limit) {
   finish_some(st, loader, lanes, worst <= st.settings.tolerance, Status::solved);
   finish_some(st, loader, lanes, worst <= st.settings.reduced_tolerance, Status::almost_solved);
   finish_some(st, loader, lanes, limit, Status::max_iterations);
@@ -57,7 +57,7 @@ MaskOf<V> loosen(State<V>& st, MaskOf<V> lanes) {
 
 // Takes lanes off their stage, back to x = 0, to start again.
 template <class V, template <class> class State>
-void withdraw(State<V>& st, MaskOf<V> lanes) {
+CVXL_HD void withdraw(State<V>& st, MaskOf<V> lanes) {
   st.interior &= ~lanes;
   st.polish &= ~lanes;
   st.refine &= ~lanes;

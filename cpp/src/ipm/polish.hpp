@@ -9,20 +9,20 @@ namespace cvxl::CVXL_ISA {
 
 // ρ, which is weaker in lanes that polish where the objective is flat (ipm/relative.hpp).
 template <class V>
-V proximal(const State<V>& st) {
+CVXL_HD V proximal(const State<V>& st) {
   return select(st.polish, st.settings.regularization / st.flatness, st.regularization);
 }
 
 // Lanes whose last polish has found x, up to a short step.
 template <class V>
-MaskOf<V> is_certain(const State<V>& st) {
+CVXL_HD MaskOf<V> is_certain(const State<V>& st) {
   return st.left <= st.settings.tolerance;
 }
 
 // Counts a step of these lanes, and returns those in which it was much shorter than the one before. Short steps shrink at one rate,
 // that of the flattest direction; a long one may hide shorter ones that do not.
 template <class V>
-MaskOf<V> count_step(State<V>& st, V step, MaskOf<V> lanes) {
+CVXL_HD MaskOf<V> count_step(State<V>& st, V step, MaskOf<V> lanes) {
   const V rate = step / st.step;
   st.left = select(lanes, select(step < one_rate, step * min(rate, splat<V>(1.0)), step), st.left);
   st.step = select(lanes, step, st.step);
@@ -34,7 +34,7 @@ MaskOf<V> count_step(State<V>& st, V step, MaskOf<V> lanes) {
 // which no units change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once
 // more, by the latter, before it ends.
 template <class V>
-void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
+CVXL_SEAM void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   using M = MaskOf<V>;
   M same = ~M{};
   each_in<V>(st.plan.zero, st.plan.m, all_of(same), [&](Index i) {
@@ -63,7 +63,7 @@ void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
 // proximal term leaves more than a factor of 1e-7 per solve; and while steps shrink that are not short yet: where the objective is
 // flat residuals are small from the start. Leaves the products of (x, z).
 template <class V>
-void refine_polish(State<V>& st, MaskOf<V> busy) {
+CVXL_SEAM void refine_polish(State<V>& st, MaskOf<V> busy) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
@@ -101,7 +101,7 @@ void refine_polish(State<V>& st, MaskOf<V> busy) {
 // Polished lanes: s = b - Ax off the active set, z = 0 there. Signs that come out wrong are counted in `wrong` and the
 // active set becomes {z > 0} ∪ {s < 0}.
 template <class V>
-void project(State<V>& st, MaskOf<V> polished) {
+CVXL_SEAM void project(State<V>& st, MaskOf<V> polished) {
   using M = MaskOf<V>;
   st.wrong = V{};
   each_in<V>(st.plan.zero, st.plan.m, sums(st.wrong), [&](Index i) {
@@ -116,7 +116,7 @@ void project(State<V>& st, MaskOf<V> polished) {
 
 // Lanes that were given a point, in the user's units in `saved`, take it as the proximal centre and its active set as the guess.
 template <class V>
-void take_given(State<V>& st, MaskOf<V> given) {
+CVXL_SEAM void take_given(State<V>& st, MaskOf<V> given) {
   each<V>(st.plan.n, [&](Index j) { st.x[j] = select(given, st.saved_x[j] * st.scaling.D_inverse[j], st.x[j]); });
   each<V>(st.plan.m, [&](Index i) {
     st.z[i] = select(given, st.saved_z[i] * st.scaling.c * st.scaling.E_inverse[i], st.z[i]);
@@ -130,7 +130,7 @@ void take_given(State<V>& st, MaskOf<V> given) {
 // Failed attempts try the updated set while fewer and fewer signs are wrong, and weaker proximal terms where these hold back; then
 // they go back to the interior iterate and wait longer, or start cold where there is none.
 template <class V>
-void leave_polish(State<V>& st, MaskOf<V> failed) {
+CVXL_SEAM void leave_polish(State<V>& st, MaskOf<V> failed) {
   using M = MaskOf<V>;
   if (!any(failed)) return;
   st.tries = select(failed, st.tries + 1.0, st.tries);

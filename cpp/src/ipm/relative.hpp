@@ -29,7 +29,7 @@ namespace cvxl::CVXL_ISA {
 // across active rows, so that f = √κ is best. Weakens them in lanes that they hold back, and returns those in which that was
 // possible.
 template <class V, template <class> class State>
-MaskOf<V> weaken(State<V>& st, MaskOf<V> held) {
+CVXL_HD MaskOf<V> weaken(State<V>& st, MaskOf<V> held) {
   held &= st.flatness < most_flat;
   st.flatness = select(held, min(flatter * st.flatness, splat<V>(most_flat)), st.flatness);
   return held;
@@ -39,7 +39,7 @@ MaskOf<V> weaken(State<V>& st, MaskOf<V> held) {
 inline constexpr double large = 1e4;
 
 template <class V, template <class> class State>
-V length(const State<V>& st, const V* dx, V largest, V extent) {
+CVXL_HD V length(const State<V>& st, const V* dx, V largest, V extent) {
   if (!any(extent > large)) return largest;
   V longest = V{};
   each<V>(st.plan.n, maxima(longest),
@@ -48,7 +48,7 @@ V length(const State<V>& st, const V* dx, V largest, V extent) {
 }
 
 template <class V>
-V relative_gap(V error, V primal_objective, V dual_objective, V complement) {
+CVXL_HD V relative_gap(V error, V primal_objective, V dual_objective, V complement) {
   const V one = splat<V>(1.0);
   return max(error / max(one, min(abs(primal_objective), abs(dual_objective))), complement);
 }
@@ -79,7 +79,7 @@ struct Certificate {
   CVXL_INLINE auto gaining() { return together(sums(gained, terms), maxima(norm)); }
   CVXL_INLINE auto violating() { return maxima(violation, scaled_violation); }
 
-  V distance(V data_norm, V c_inverse) const {
+  CVXL_HD V distance(V data_norm, V c_inverse) const {
     const V relative = violation * max(splat<V>(1.0), data_norm) / (gained * c_inverse);
     return select(gained > rounding_of_gain * terms, max(relative, scaled_violation / norm), splat<V>(__builtin_inf()));
   }
@@ -87,7 +87,7 @@ struct Certificate {
 
 // The sizes of the terms of Px + q + A'z, in equilibrated units, into t1: of the wanted columns.
 template <class V, template <class> class State, class Wanted>
-void measure_columns(State<V>& st, Wanted&& wanted) {
+CVXL_HD void measure_columns(State<V>& st, Wanted&& wanted) {
   const PlanView& plan = st.plan;
   const V of_data = homogenized(st);
   each<V>(plan.n, [&](Index j) { st.t1[j] = of_data * abs(st.program.q[j]); });
@@ -101,7 +101,7 @@ void measure_columns(State<V>& st, Wanted&& wanted) {
 
 // The same of all columns, and of Ax + s - b, into t2.
 template <class V, template <class> class State>
-void measure_terms(State<V>& st) {
+CVXL_SEAM void measure_terms(State<V>& st) {
   const PlanView& plan = st.plan;
   const V of_data = homogenized(st);
   measure_columns(st, [](Index) { return true; });
@@ -122,7 +122,7 @@ void measure_terms(State<V>& st) {
 // Marks the columns whose stationarity residual in some of the lanes is not small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the
 // sum of the sizes of the terms; half of the tolerance leaves room for rounding. Returns whether there are any.
 template <class V, template <class> class State>
-bool mark_columns(State<V>& st, MaskOf<V> lanes, double tolerance) {
+CVXL_HD bool mark_columns(State<V>& st, MaskOf<V> lanes, double tolerance) {
   const V of_data = homogenized(st);
   bool found = false;
   each<V>(st.plan.n, any_of(found), [&](Index j) {
@@ -136,7 +136,7 @@ bool mark_columns(State<V>& st, MaskOf<V> lanes, double tolerance) {
 // largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too. One that
 // passes a cheap test is not asked again in company of others that do not.
 template <class V, template <class> class State>
-MaskOf<V> is_stationary(State<V>& st, MaskOf<V> lanes, double tolerance) {
+CVXL_SEAM MaskOf<V> is_stationary(State<V>& st, MaskOf<V> lanes, double tolerance) {
   using M = MaskOf<V>;
   M passed = st.absolute <= rounding_of_terms;
   if (const M open = lanes & ~passed; !any(open) || !mark_columns(st, open, tolerance)) return lanes;
@@ -161,7 +161,7 @@ MaskOf<V> is_stationary(State<V>& st, MaskOf<V> lanes, double tolerance) {
 // Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads
 // further.
 template <class V, template <class> class State>
-MaskOf<V> is_rounded(State<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM MaskOf<V> is_rounded(State<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return lanes;
   measure_columns(st, [](Index) { return true; });
   each<V>(st.plan.n, all_of(lanes), [&](Index j) { lanes &= abs(st.rx[j]) <= rounding_of_terms * st.t1[j]; });
@@ -171,7 +171,7 @@ MaskOf<V> is_rounded(State<V>& st, MaskOf<V> lanes) {
 // The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above
 // `enough`. Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
 template <class V, template <class> class State>
-V worst_component(State<V>& st, MaskOf<V> lanes, double enough) {
+CVXL_SEAM V worst_component(State<V>& st, MaskOf<V> lanes, double enough) {
   if (!any(lanes & ~(st.absolute <= enough))) return st.absolute;
   measure_terms(st);
   const PlanView& plan = st.plan;

@@ -9,7 +9,7 @@ namespace cvxl::CVXL_ISA {
 
 // Residuals, merit and certificates of every lane from the products of its point.
 template <class V>
-void assess(State<V>& st) {
+CVXL_SEAM void assess(State<V>& st) {
   const V c_inverse = 1.0 / st.scaling.c;
   Proofs<V> proofs;
   const Columns<V> columns = assess_columns(st, proofs);
@@ -49,7 +49,7 @@ void assess(State<V>& st) {
 
 // The same from the point alone.
 template <class V>
-void evaluate(State<V>& st) {
+CVXL_SEAM void evaluate(State<V>& st) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   assess(st);
 }

@@ -29,7 +29,7 @@ struct Moved {
 
 // Of lanes whose P could not be factored: adds to its diagonal where rounding allows, and returns those that are to be tried again.
 template <class V, template <class> class State>
-MaskOf<V> lift(State<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM MaskOf<V> lift(State<V>& st, MaskOf<V> lanes) {
   if (!any(lanes) || st.settings.rounding == 0.0) return MaskOf<V>{};
   const auto diagonal = [&](Index i) -> V* {  // of P, where it has one
     const Index begin = st.plan.P.indptr[i], end = st.plan.P.indptr[i + 1];
@@ -51,7 +51,7 @@ MaskOf<V> lift(State<V>& st, MaskOf<V> lanes) {
 
 // A certificate of infeasibility that rounding may explain is none, but remembered. `bz` as its distance was computed from.
 template <class V, template <class> class State>
-void doubt(State<V>& st, const V* z, V bz) {
+CVXL_SEAM void doubt(State<V>& st, const V* z, V bz) {
   if (st.settings.rounding == 0.0) return;
   V size = V{};
   each<V>(st.plan.m, sums(size), [&](Index i) { size += abs(st.program.b[i] * z[i]); });
@@ -63,7 +63,7 @@ void doubt(State<V>& st, const V* z, V bz) {
 
 // Takes `by`, in equilibrated units, from b.
 template <class V, template <class> class State>
-void take_from_b(State<V>& st, const V* by, MaskOf<V> lanes) {
+CVXL_HD void take_from_b(State<V>& st, const V* by, MaskOf<V> lanes) {
   V largest = V{};
   each<V>(st.plan.m, maxima(largest), [&](Index i) {
     const V change = select(lanes, by[i], V{});
@@ -77,7 +77,7 @@ void take_from_b(State<V>& st, const V* by, MaskOf<V> lanes) {
 // Moves b of lanes whose equalities disagree by no more than rounding, and returns these. The residual of min ½x'(P + I)x, Ax = b,
 // by the method of multipliers is what is orthogonal to the range of A. Overwrites scratch and the factorization.
 template <class V, template <class> class State>
-MaskOf<V> agree(State<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM MaskOf<V> agree(State<V>& st, MaskOf<V> lanes) {
   const V one = splat<V>(1.0);
   st.moved.looked = select(lanes, one, st.moved.looked);
   each<V>(st.plan.m, [&](Index i) {
@@ -117,7 +117,7 @@ MaskOf<V> agree(State<V>& st, MaskOf<V> lanes) {
 
 // Moves b off the certificate z.
 template <class V, template <class> class State>
-void project_out(State<V>& st, const V* z, MaskOf<V> lanes) {
+CVXL_SEAM void project_out(State<V>& st, const V* z, MaskOf<V> lanes) {
   V bz = V{}, squares = V{};  // in the user's units z is E z
   each<V>(st.plan.m, sums(bz, squares), [&](Index i) {
     bz += st.program.b[i] * z[i];
@@ -129,7 +129,7 @@ void project_out(State<V>& st, const V* z, MaskOf<V> lanes) {
 
 // Lanes, among those given, whose data have been moved and which must start again. `slow`: lanes that get nowhere.
 template <class V, template <class> class State>
-MaskOf<V> reconcile(State<V>& st, const V* z, MaskOf<V> lanes, MaskOf<V> slow) {
+CVXL_SEAM MaskOf<V> reconcile(State<V>& st, const V* z, MaskOf<V> lanes, MaskOf<V> slow) {
   using M = MaskOf<V>;
   M moved{};
   if (st.settings.rounding == 0.0) return moved;
@@ -142,7 +142,7 @@ MaskOf<V> reconcile(State<V>& st, const V* z, MaskOf<V> lanes, MaskOf<V> slow) {
 
 // The status of a lane that ends, and its residual, in view of what it was solved for.
 template <class V, template <class> class State>
-Status outcome_of(State<V>& st, int lane, Status status) {
+CVXL_HD Status outcome_of(State<V>& st, int lane, Status status) {
   if (!(st.moved.times[lane] > 0.0)) return status;
   const double off = st.moved.b[lane] / std::max<double>(1.0, st.b_norm[lane]);
   st.outcome.primal_residual[lane] = std::max<double>(st.outcome.primal_residual[lane], off);

@@ -34,13 +34,13 @@ class Solver {
   static constexpr int W = lanes_of<V>;
   using M = MaskOf<V>;
 
-  Solver(const PlanView& plan, const Settings& settings, bool check_convexity, Arena& arena)
+  CVXL_HD Solver(const PlanView& plan, const Settings& settings, bool check_convexity, Arena& arena)
       : st_(plan, settings, arena), check_convexity_(check_convexity) {}
 
-  State<V>& state() { return st_; }
+  CVXL_HD State<V>& state() { return st_; }
 
   // `shared_matrices`: P and A are already in every lane, scaled, and no load touches them.
-  void run(Loader& loader, bool shared_matrices) {
+  CVXL_HD void run(Loader& loader, bool shared_matrices) {
     while (true) {
       admit(loader, shared_matrices);
       if (!any(st_.live()) || loader.stopped()) return;
@@ -64,7 +64,7 @@ class Solver {
   }
 
  private:
-  void admit(Loader& loader, bool shared_matrices) {
+  CVXL_SEAM void admit(Loader& loader, bool shared_matrices) {
     const M loaded = load_idle(st_, loader, shared_matrices, exhausted_);
     if (!any(loaded)) return;
     reset(loaded);
@@ -77,7 +77,7 @@ class Solver {
       begin(st_, loaded);
   }
 
-  void reset(M lanes) {
+  CVXL_HD void reset(M lanes) {
     const V zero = V{};
     each<V>(st_.plan.m, [&](Index i) {
       st_.z[i] = select(lanes, zero, st_.z[i]);
@@ -97,7 +97,7 @@ class Solver {
 
   // Takes those of the lanes that rounding of their data keeps from a solution back to their start, with other data. `z`: their
   // certificates.
-  void start_again(M& lanes, const V* z) {
+  CVXL_HD void start_again(M& lanes, const V* z) {
     const M which = reconcile(st_, z, lanes & (st_.merit > st_.settings.target), st_.stalled >= quadratic_suspects);
     if (!any(which)) return;
     lanes &= ~which;
@@ -112,7 +112,7 @@ class Solver {
   }
 
   // Takes lanes that are done off the loop, and moves the others between interior and polish.
-  void judge(Loader& loader) {
+  CVXL_SEAM void judge(Loader& loader) {
     st_.convexity |= lift(st_, st_.not_convex);
     finish(st_, loader, st_.not_convex & ~st_.convexity, Status::invalid_input);
     M inner = st_.interior & ~st_.fresh;
@@ -166,11 +166,11 @@ class Solver {
   }
 
   // Of lanes that seem to be solved, those where every row and column is.
-  M sound(M lanes) { return lanes & (worst_component(st_, lanes, st_.settings.tolerance) <= st_.settings.tolerance); }
+  CVXL_HD M sound(M lanes) { return lanes & (worst_component(st_, lanes, st_.settings.tolerance) <= st_.settings.tolerance); }
 
   // Equality-constrained instances that one proximal step did not settle take another, from where it led, until they are solved
   // or show that they cannot be: the steps (dx, dz) of the proximal point method tend to a certificate (Banjac et al. 2019).
-  void repeat_equalities(Loader& loader, M lanes) {
+  CVXL_SEAM void repeat_equalities(Loader& loader, M lanes) {
     if (!any(lanes)) return;
     st_.program.products(st_.dx, st_.dz, st_.t1, st_.t2, st_.cx);
     const V c_inverse = 1.0 / st_.scaling.c;

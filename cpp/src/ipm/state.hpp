@@ -27,7 +27,7 @@ struct State : Iterate<V> {
   V wait{}, backoff{};              // passes until the next polish, and after that one
   Moved<V> moved;
 
-  State(const PlanView& p, const Settings& options, Arena& arena)
+  CVXL_HD State(const PlanView& p, const Settings& options, Arena& arena)
       : Iterate<V>(p, options, arena), h(arena.take<V>(p.m)), c(arena.take<V>(p.m)) {
     for (M** v : {&active, &smaller, &shrinking}) *v = arena.take<M>(p.m);
   }
@@ -35,7 +35,7 @@ struct State : Iterate<V> {
 
 // What the data are multiplied by at the iterate.
 template <class V>
-V homogenized(const State<V>&) {
+CVXL_HD V homogenized(const State<V>&) {
   return splat<V>(1.0);
 }
 

@@ -9,7 +9,7 @@ namespace cvxl::CVXL_ISA {
 
 // The starting point: H = I. Interior: the affine direction. Polish: the equality-constrained problem, proximal at the iterate.
 template <class V>
-void first_system(State<V>& st) {
+CVXL_SEAM void first_system(State<V>& st) {
   using M = MaskOf<V>;
   const V delta = st.regularization, one = splat<V>(1.0);
   const V polish_delta = polish_regularization * st.flatness, rho = proximal(st);
@@ -43,7 +43,7 @@ void first_system(State<V>& st) {
 
 // Moves polishing lanes to the first solution, and starting lanes to the primal half of theirs.
 template <class V>
-void keep_first_solution(State<V>& st) {
+CVXL_HD void keep_first_solution(State<V>& st) {
   using M = MaskOf<V>;
   const M moved = st.polish | st.start;
   V longest = V{};
@@ -61,7 +61,7 @@ void keep_first_solution(State<V>& st) {
 
 // c = s + (ds_a dz_a - σμ e)/z with ds_a = -s - (s/z) dz_a; σ = (μ_aff/μ)³.
 template <class V>
-void centre(State<V>& st) {
+CVXL_HD void centre(State<V>& st) {
   V primal = splat<V>(1.0), dual = splat<V>(1.0), cross = V{}, total = V{};
   each_in<V>(st.plan.zero, st.plan.m, sums(cross, total), maxima(primal, dual), [&](Index i) {
     const V ratio = st.dz[i] / st.z[i];
@@ -87,7 +87,7 @@ void centre(State<V>& st) {
 // Interior: centring and second-order terms from the affine direction in (dx, dz). Start: the dual half for linear programs.
 // Polish: the residual of the point just found.
 template <class V>
-void second_system(State<V>& st) {
+CVXL_SEAM void second_system(State<V>& st) {
   if (any(st.polish | st.start)) keep_first_solution(st);
   if (any(st.interior)) centre(st);
   const bool lp = st.plan.P.nnz() == 0;
@@ -107,7 +107,7 @@ void second_system(State<V>& st) {
 
 // Solves for (dx, dz) from (r1, r2), refining once in lanes whose last directions were inaccurate.
 template <class V>
-void solve_refined(State<V>& st) {
+CVXL_SEAM void solve_refined(State<V>& st) {
   st.spoil_scratch();
   st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
   if (!any(st.refine)) return;
@@ -121,7 +121,7 @@ void solve_refined(State<V>& st) {
 
 // Without inequalities there is nothing to guess: the problem is one linear system. A point that was given has a guess.
 template <class V>
-void begin(State<V>& st, MaskOf<V> lanes) {
+CVXL_HD void begin(State<V>& st, MaskOf<V> lanes) {
   const MaskOf<V> guessed = st.plan.m == st.plan.zero ? lanes : lanes & st.warm;
   st.polish |= guessed;
   st.start |= lanes & ~guessed;
@@ -129,7 +129,7 @@ void begin(State<V>& st, MaskOf<V> lanes) {
 
 // Shifts s and z of starting lanes into the interior (as Clarabel does: margin at least max(1, a tenth of the mean)).
 template <class V>
-void begin_interior(State<V>& st) {
+CVXL_SEAM void begin_interior(State<V>& st) {
   if (st.plan.P.nnz() == 0) each<V>(st.plan.m, [&](Index i) { st.z[i] = select(st.start, st.dz[i], st.z[i]); });
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
   V near = V{}, total = V{};
@@ -158,7 +158,7 @@ void begin_interior(State<V>& st) {
 
 // Moves every lane along (dx, dz), and those that have finished a stage into the next.
 template <class V>
-void advance(State<V>& st, MaskOf<V> broken) {
+CVXL_SEAM void advance(State<V>& st, MaskOf<V> broken) {
   using M = MaskOf<V>;
   V primal = V{}, dual = V{};
   st.changed = M{};

@@ -18,7 +18,7 @@ class Equilibration {
   V c = V{} + 1.0;
 
   // Norms within [1/spread, spread] are left alone.
-  Equilibration(const PlanView& plan, Arena& arena, double spread)
+  CVXL_HD Equilibration(const PlanView& plan, Arena& arena, double spread)
       : D(arena.take<V>(plan.n)),
         E(arena.take<V>(plan.m)),
         D_inverse(arena.take<V>(plan.n)),
@@ -29,7 +29,7 @@ class Equilibration {
         e_(arena.take<V>(plan.m)) {}
 
   // Scales P and A in place, in the lanes of the mask.
-  void scale_matrices(ProgramPack<V>& pack, M lanes, bool enabled) {
+  CVXL_SEAM void scale_matrices(ProgramPack<V>& pack, M lanes, bool enabled) {
     const V one = splat<V>(1.0);
     each<V>(plan_.n, [&](Index j) { D[j] = select(lanes, one, D[j]); });
     each<V>(plan_.m, [&](Index i) { E[i] = select(lanes, one, E[i]); });
@@ -46,7 +46,7 @@ class Equilibration {
   }
 
   // Scales q and b in the lanes of the mask.
-  void scale_vectors(ProgramPack<V>& pack, M lanes, bool enabled) {
+  CVXL_SEAM void scale_vectors(ProgramPack<V>& pack, M lanes, bool enabled) {
     const V one = splat<V>(1.0);
     if (plan_.P.nnz() == 0) {
       V norm = V{};
@@ -62,13 +62,13 @@ class Equilibration {
   static constexpr int passes = 10;
   static constexpr double limit = 1e8;
 
-  static V cost_factor(V norm) {
+  CVXL_HD static V cost_factor(V norm) {
     const V factor = 1.0 / min(max(norm, splat<V>(1.0 / limit)), splat<V>(limit));
     return select(norm > 0.0, factor, splat<V>(1.0));
   }
 
   // Column and row norms into d_, e_; returns the lanes where one is out of bounds.
-  M measure(const ProgramPack<V>& pack) {
+  CVXL_HD M measure(const ProgramPack<V>& pack) {
     each<V>(plan_.n, [&](Index j) { d_[j] = V{}; });
     const auto largest = [&](Index j, V a) { d_[j] = max(d_[j], abs(a)); };
     each_entry_of_P<V>(plan_, [&](Index j, Index, Index k) { largest(j, pack.P[k]); });
@@ -93,7 +93,7 @@ class Equilibration {
     return outside;
   }
 
-  void apply(ProgramPack<V>& pack, M lanes) {
+  CVXL_HD void apply(ProgramPack<V>& pack, M lanes) {
     const auto factor = [&](V norm, V& total) {
       const V one = splat<V>(1.0);
       V f = select((norm > 0.0) & lanes, 1.0 / sqrt(max(norm, splat<V>(1e-300))), one);
@@ -113,7 +113,7 @@ class Equilibration {
   }
 
   // c = 1 / (mean over columns of the largest entry of P).
-  void scale_cost(ProgramPack<V>& pack, M lanes) {
+  CVXL_HD void scale_cost(ProgramPack<V>& pack, M lanes) {
     each<V>(plan_.n, [&](Index j) { d_[j] = V{}; });
     each_entry_of_P<V>(plan_, [&](Index j, Index, Index k) { d_[j] = max(d_[j], abs(pack.P[k])); });
     V mean = V{};

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kkt/block.hpp"
+#include "kkt/pivot.hpp"
 #include "kkt/program_pack.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
@@ -285,8 +286,6 @@ class Kkt {
 
   static constexpr Index panel_columns = 24;
   static constexpr int most_sides = 2;
-  static constexpr double smallest_pivot = 1e-14;
-  static constexpr double least_curvature = 1e-6;  // in units of ρ
 
   const PlanView& plan_;
   V *factor_, *pivot_, *inverse_, *y_, *weight_, *scratch_;

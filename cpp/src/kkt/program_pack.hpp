@@ -1,6 +1,7 @@
 #pragma once
 // The numbers of W cone programs of one structure, interleaved, and their products with vectors.
 
+#include "kkt/team_products.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/constant.hpp"
 #include "lanes/lanes.hpp"
@@ -67,7 +68,7 @@ struct ProgramPack {
   const PlanView& plan;
   V *P, *A, *q, *b;
 
-  ProgramPack(const PlanView& p, Arena& arena)
+  CVXL_HD ProgramPack(const PlanView& p, Arena& arena)
       : plan(p),
         P(arena.take<V>(p.P.indices.size())),
         A(arena.take<V>(p.A.indices.size())),
@@ -75,7 +76,25 @@ struct ProgramPack {
         b(arena.take<V>(p.m)) {}
 
   // Px = P x, Ax = A x, Atz = A'z; one pass over P and one over A.
-  void products(const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
+  CVXL_HD void products(const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
+    if constexpr (Team<V>::alone)
+      lane_products(x, z, Px, Ax, Atz);
+    else
+      team_products(plan, P, A, x, z, Px, Ax, Atz);
+  }
+
+  // Ax = A x.
+  CVXL_HD void slacks(const V* x, V* Ax) const {
+    for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
+      constexpr int R = decltype(count)::value;
+      V sum[1][R]{};
+      rows.template dot<1>({x}, sum);
+      for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
+    });
+  }
+
+ private:
+  CVXL_INLINE void lane_products(const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
     for (Index j = 0; j < plan.n; ++j) Px[j] = Atz[j] = V{};
     for (Index i = 0; i < plan.n; ++i) {
       Index k = plan.P.indptr[i], end = plan.P.indptr[i + 1];
@@ -103,16 +122,6 @@ struct ProgramPack {
       for (int r = 0; r < R; ++r) t[0][r] = z[first + r];
       rows.template dot<1>({x}, sum);
       rows.template axpy<1>(t, {Atz});
-      for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
-    });
-  }
-
-  // Ax = A x.
-  void slacks(const V* x, V* Ax) const {
-    for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
-      constexpr int R = decltype(count)::value;
-      V sum[1][R]{};
-      rows.template dot<1>({x}, sum);
       for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
     });
   }

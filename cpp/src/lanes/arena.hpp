@@ -1,5 +1,6 @@
 #pragma once
-// Working memory of one thread, carved out of one block before the loop starts. A first pass over a null block measures it.
+// Working memory of one thread or team, carved out of one block before the loop starts. A first pass over a null block measures it.
+// A team may have a second block, which is near and small: arrays up to a size are taken from it.
 
 #include <cstddef>
 #include <cstdint>
@@ -8,15 +9,29 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#if defined(__CUDACC__)
+#define CVXL_ARENA __host__ __device__
+#else
+#define CVXL_ARENA
+#endif
+
 namespace cvxl {
 
 class Arena {
  public:
-  explicit Arena(std::byte* block = nullptr) : block_(block) {}
+  CVXL_ARENA explicit Arena(std::byte* block = nullptr) : block_(block) {}
+  // `near` may be null too: then arrays of at most `largest_near` bytes are counted apart.
+  CVXL_ARENA Arena(std::byte* block, std::byte* near, std::size_t largest_near)
+      : block_(block), near_(near), largest_near_(largest_near) {}
 
   // `count` objects of T, aligned to a cache line; a null arena only counts.
   template <class T>
-  T* take(std::size_t count) {
+  CVXL_ARENA T* take(std::size_t count) {
+    if (largest_near_ > 0 && count * sizeof(T) <= largest_near_) {
+      T* p = near_ ? reinterpret_cast<T*>(near_ + near_used_) : nullptr;
+      near_used_ += (count * sizeof(T) + 15) / 16 * 16;
+      return p;
+    }
     const std::size_t bytes = count * sizeof(T), taken = (bytes + 63) / 64 * 64 + guard;
     T* p = block_ ? reinterpret_cast<T*>(block_ + used_) : nullptr;
 #if defined(__SANITIZE_ADDRESS__)
@@ -29,7 +44,8 @@ class Arena {
     return p;
   }
 
-  std::size_t used() const { return used_; }
+  CVXL_ARENA std::size_t used() const { return used_; }
+  std::size_t near_used() const { return near_used_; }
 
  private:
 #if defined(__SANITIZE_ADDRESS__)
@@ -37,8 +53,8 @@ class Arena {
 #else
   static constexpr std::size_t guard = 0;
 #endif
-  std::byte* block_;
-  std::size_t used_ = 0;
+  std::byte *block_, *near_ = nullptr;
+  std::size_t used_ = 0, near_used_ = 0, largest_near_ = 0;
 };
 
 }  // namespace cvxl

@@ -9,7 +9,7 @@
 
 namespace cvxl::CVXL_ISA {
 
-#if defined(CVXL_ASSERT)
+#if defined(CVXL_ASSERT) && !defined(__CUDACC__)
 inline constexpr bool assertions = true;
 #else
 inline constexpr bool assertions = false;

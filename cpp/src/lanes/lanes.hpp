@@ -15,12 +15,15 @@
 #include <immintrin.h>
 #endif
 
-// What the host and a device compile, each for itself.
+// What the host and a device compile, each for itself. A seam is a function that a device calls: otherwise it would lay out all code
+// at every place where it is used, for minutes.
 #if defined(__CUDACC__)
 #define CVXL_HD __host__ __device__
+#define CVXL_SEAM __host__ __device__ __noinline__
 #define CVXL_INLINE __host__ __device__ __forceinline__
 #else
 #define CVXL_HD
+#define CVXL_SEAM
 #define CVXL_INLINE inline __attribute__((always_inline))
 #endif
 

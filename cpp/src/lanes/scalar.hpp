@@ -10,12 +10,12 @@
 
 namespace cvxl::CVXL_ISA {
 
-// One flag, all bits set where true. `Cell` holds a std::int64_t.
+// One flag, all bits set where true. `Cell` holds a Truth.
 template <class Cell>
 struct Flag {
   Cell bits{};
 
-  CVXL_INLINE explicit operator bool() const { return static_cast<std::int64_t>(bits) != 0; }
+  CVXL_INLINE explicit operator bool() const { return static_cast<Truth>(bits) != 0; }
   CVXL_INLINE Cell& operator[](int) { return bits; }
   CVXL_INLINE const Cell& operator[](int) const { return bits; }
   CVXL_INLINE Flag operator~() const { return of(~value()); }
@@ -25,13 +25,13 @@ struct Flag {
   CVXL_INLINE Flag& operator&=(const Flag& b) { return *this = *this & b; }
   CVXL_INLINE Flag& operator|=(const Flag& b) { return *this = *this | b; }
 
-  CVXL_INLINE std::int64_t value() const { return static_cast<std::int64_t>(bits); }
-  static CVXL_INLINE Flag of(std::int64_t bits) {
+  CVXL_INLINE Truth value() const { return static_cast<Truth>(bits); }
+  static CVXL_INLINE Flag of(Truth bits) {
     Flag flag;
     flag.bits = bits;
     return flag;
   }
-  static CVXL_INLINE Flag of(bool holds) { return of(-static_cast<std::int64_t>(holds)); }
+  static CVXL_INLINE Flag of(bool holds) { return of(-static_cast<Truth>(holds)); }
 };
 
 // One number. `Cell` holds a double, `Bits` is what holds the flags of its comparisons.
@@ -79,7 +79,7 @@ struct LaneTraits<Scalar<Cell, Bits>> {
   using Mask = Flag<Bits>;
 };
 
-using Number = Scalar<double, std::int64_t>;  // in memory, a double
+using Number = Scalar<double, Truth>;  // in memory, a double
 static_assert(sizeof(Number) == sizeof(double) && sizeof(MaskOf<Number>) == 8 && std::is_trivially_copyable_v<Number>);
 
 }  // namespace cvxl::CVXL_ISA

@@ -8,6 +8,7 @@
 //   each<V>(n, f)                       f(0), …, f(n - 1) are independent: none reads what another writes
 //   each<V>(n, sums(a), maxima(b), f)   they add to a, and b becomes the largest of itself and what they have
 //   once<V>(f)                          one thread's work
+//   share<V>(n, f)                      as each, for loops that follow each other: none waits until wait<V>()
 //
 // What is written outside of these are the thread's own numbers, never an array. A loop ends when all threads have ended it, so that
 // what follows may read everything. Numbers that a loop accumulates are named, or they would differ from thread to thread; they are
@@ -26,6 +27,7 @@ namespace cvxl::CVXL_ISA {
 //   size(), rank()     the number of its threads, and of the calling one
 //   sync()             waits for all of them
 //   combine(v, f)      v of all threads, combined by f in a fixed order, which is the same in all of them; waits for them
+//   ticket(counter)    the counter before it was raised by one, by whichever team; waits for them
 template <class V>
 struct Team {
   static constexpr bool alone = true;
@@ -180,6 +182,18 @@ CVXL_INLINE void each(Index count, Arguments&&... arguments) {
 template <class V, class... Arguments>
 CVXL_INLINE void each_in(Index begin, Index end, Arguments&&... arguments) {
   collect_loop<V>(begin, end, Together<>{}, arguments...);
+}
+
+template <class V, class F>
+CVXL_INLINE void share(Index count, F&& f) {
+  if constexpr (Team<V>::alone)
+    for (Index i = 0; i < count; ++i) f(i);
+  else
+    for (Index i = Team<V>::rank(); i < count; i += Team<V>::size()) f(i);
+}
+template <class V>
+CVXL_INLINE void wait() {
+  if constexpr (!Team<V>::alone) Team<V>::sync();
 }
 
 template <class V, class F>

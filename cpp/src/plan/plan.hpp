@@ -21,7 +21,7 @@ namespace cvxl {
 // A contiguous range in one of the plan's pools.
 struct Range {
   Index begin = 0, end = 0;
-  Index size() const { return end - begin; }
+  constexpr Index size() const { return end - begin; }
 };
 
 // Part of an update that lands in the columns of one supernode: the rows [begin, end) of the update's list are its columns.

@@ -11,7 +11,7 @@ namespace cvxl {
 struct PatternView {
   std::span<const Index> indptr, indices;
 
-  [[gnu::always_inline]] Index nnz() const { return static_cast<Index>(indices.size()); }
+  [[gnu::always_inline]] constexpr Index nnz() const { return static_cast<Index>(indices.size()); }
 };
 
 // Entries of a matrix by columns: those of column j are [begin[j], begin[j + 1]), each with its row and its number in the pattern.
@@ -39,7 +39,7 @@ struct PlanView {
   explicit PlanView(const Plan&);
   explicit PlanView(Plan&&) = delete;
 
-  [[gnu::always_inline]] bool is_condensed(Index row) const { return row_position[static_cast<std::size_t>(row)] < 0; }
+  [[gnu::always_inline]] constexpr bool is_condensed(Index row) const { return row_position[static_cast<std::size_t>(row)] < 0; }
 };
 static_assert(std::is_trivially_copyable_v<PlanView>);
 

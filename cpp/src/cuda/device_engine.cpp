@@ -1,0 +1,271 @@
+#include "cuda/device_engine.hpp"
+
+#include <algorithm>
+#include <mutex>
+
+#include "cuda/images.hpp"
+#include "cuda/launch.hpp"
+#include "cuda/threads.hpp"
+#include "cuda/upload.hpp"
+#include "plan/columns.hpp"
+#include "team/adjoint.hpp"
+#include "team/solve.hpp"
+
+namespace cvxl::cuda {
+namespace {
+
+using V = CVXL_ISA::Number;
+
+// Device memory until the stream has come so far.
+class Memory {
+ public:
+  Memory(const Driver& driver, std::size_t bytes, Stream stream)
+      : driver_(driver), stream_(stream), at_(driver.allocate(std::max<std::size_t>(bytes, 16), stream)) {}
+  ~Memory() {
+    try {
+      driver_.release(at_, stream_);
+    } catch (const DeviceError&) {  // whoever uses the device next is told
+    }
+  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  Pointer get() const { return at_; }
+
+ private:
+  const Driver& driver_;
+  Stream stream_;
+  Pointer at_;
+};
+
+void add_plan(Upload& upload, PlanView& p) {
+  for (std::span<const Index>* s :
+       {&p.variable_of,   &p.P.indptr,          &p.P.indices,       &p.A.indptr,      &p.A.indices,      &p.P_source,
+        &p.A_source,      &p.variable_position, &p.row_position,    &p.diagonal,      &p.P_target,       &p.A_target,
+        &p.singletons,    &p.offsets,           &p.positions,       &p.relative,      &p.group_rows,     &p.P_columns.begin,
+        &p.P_columns.row, &p.P_columns.entry,   &p.A_columns.begin, &p.A_columns.row, &p.A_columns.entry})
+    upload.add(*s);
+  upload.add(p.cones);
+  upload.add(p.loose);
+  upload.add(p.pivot_sign);
+  upload.add(p.runs);
+  upload.add(p.groups);
+  upload.add(p.supernodes);
+  upload.add(p.segments);
+}
+
+void add_problem(Upload& upload, ProblemView& v) {
+  add_plan(upload, v.plan);
+  for (std::span<const Index>* s :
+       {&v.M_begin, &v.R_begin, &v.R_column, &v.M_column_begin, &v.M_row, &v.R_column_begin, &v.R_row, &v.parameter_begin})
+    upload.add(*s);
+  for (std::span<const double>* s : {&v.R_coefficient, &v.M_column_coefficient, &v.R_column_coefficient}) upload.add(*s);
+  upload.add(v.M_terms);
+  upload.add(v.place);
+}
+
+// Parameters with their strides in one array.
+struct Flat {
+  const DeviceBatch& batch;
+  std::vector<std::int64_t> strides;
+
+  explicit Flat(const DeviceBatch& b) : batch(b) {
+    for (const auto& s : b.strides) strides.insert(strides.end(), s.begin(), s.end());
+  }
+  ParametersView view(double constant) const { return {batch.source, batch.shape, strides, constant}; }
+};
+
+void add_parameters(Upload& upload, ParametersView& v) {
+  upload.add(v.source);
+  upload.add(v.shape);
+  upload.add(v.strides);
+}
+
+}  // namespace
+
+std::int64_t DeviceBatch::size() const {
+  std::int64_t size = 1;
+  for (const std::int64_t axis : shape) size *= axis;
+  return size;
+}
+
+bool DeviceBatch::shared(std::size_t parameter) const {
+  for (std::size_t a = 0; a < shape.size(); ++a)
+    if (shape[a] > 1 && strides[parameter][a] != 0) return false;
+  return true;
+}
+
+struct DeviceEngine::Impl {
+  const Driver& driver;
+  const int device;
+  const Compiled compiled;
+  const TeamPlan plan;
+  const ProblemView host;  // for measuring
+  ProblemView view;        // on the device
+  DeviceLimits limits{};
+  Function solve = nullptr, vjp = nullptr, jvp = nullptr, sum = nullptr;
+  std::unique_ptr<Memory> constants;
+
+  Impl(const Problem& problem, const Driver& d, int number)
+      : driver(d), device(number), compiled(problem), plan(compiled.plan), host(compiled, plan.view()), view(host) {
+    if (!compiled.plan.cones.empty() || problem.smoothed)
+      throw std::invalid_argument("devices solve linear and quadratic programs, and have no smoothed derivatives");
+    if (!solve_image)
+      throw DeviceError(
+          "this build of cvxpylayers has no kernels for devices (nvcc was not there); solve on the host: "
+          "solver_args={'device': 'cpu'}");
+    driver.use(device);
+    limits = {static_cast<std::size_t>(driver.attribute(device, Attribute::shared_memory_per_block_optin)),
+              static_cast<std::size_t>(driver.attribute(device, Attribute::shared_memory_per_processor)),
+              driver.attribute(device, Attribute::processors)};
+    const Module solving = driver.load(solve_image), differentiating = driver.load(adjoint_image);
+    solve = driver.function(solving, "cvxl_solve");
+    vjp = driver.function(differentiating, "cvxl_vjp");
+    jvp = driver.function(differentiating, "cvxl_jvp");
+    sum = driver.function(differentiating, "cvxl_sum_blocks");
+    Upload upload;
+    add_problem(upload, view);
+    constants = std::make_unique<Memory>(driver, upload.bytes(), nullptr);
+    upload.send(driver, constants->get(), nullptr);
+    driver.wait(nullptr);
+  }
+
+  // Whether P and A are the same in every instance.
+  bool shares_matrices(const DeviceBatch& batch) const {
+    for (std::size_t v = 0; v < compiled.place.size(); ++v) {
+      if (compiled.place[v].kind != Place::P && compiled.place[v].kind != Place::A) continue;
+      for (Index t = compiled.values.begin[v]; t < compiled.values.begin[v + 1]; ++t)
+        if (const auto p = static_cast<std::size_t>(compiled.values.terms[t].parameter);
+            p < batch.source.size() && !batch.shared(p))
+          return false;
+    }
+    return true;
+  }
+
+  // Runs a kernel on a job for `count` tickets: with as many teams as are resident and have room, at least one block of them.
+  template <class Job>
+  void run(Function kernel, Job& job, std::int64_t count, Launch launch, Upload& upload, Stream stream) const {
+    driver.allow_shared_memory(kernel, launch.shared());
+    const auto threads = static_cast<int>(launch.threads * launch.teams);
+    const int resident = std::max(1, driver.resident_blocks(kernel, threads, launch.shared())) * limits.processors;
+    auto blocks = std::min<std::int64_t>(resident, (count + launch.teams - 1) / launch.teams);
+    const Memory call(driver, 16 + upload.bytes(), stream);
+    driver.clear(call.get(), 16, stream);
+    job.next = reinterpret_cast<std::int64_t*>(call.get());
+    upload.send(driver, call.get() + 16, stream);
+    const std::size_t of_block = launch.slot * launch.teams;
+    while (true) {
+      try {
+        const Memory slots(driver, of_block * static_cast<std::size_t>(blocks), stream);
+        Pointer memory = slots.get();
+        void* arguments[] = {&job, &memory, &launch.slot, &launch.near_slot, &launch.largest_near};
+        driver.launch(kernel, static_cast<unsigned>(blocks), launch.threads, launch.teams, launch.shared(), stream, arguments);
+        return;
+      } catch (const OutOfDeviceMemory&) {
+        if (blocks == 1)
+          throw OutOfDeviceMemory("the device has too little memory left: " + std::to_string(of_block) +
+                                  " bytes are needed besides inputs and outputs");
+        blocks /= 2;
+      }
+    }
+  }
+
+  Launch launch_of(const SolveView& job) const {
+    SolveView measured = job;
+    measured.problem = host;
+    return plan_launch(plan.view(), limits, [&](Arena& arena) { const CVXL_ISA::SolveMemory<V> memory(measured, arena); });
+  }
+  Launch launch_of(const AdjointView& job) const {
+    AdjointView measured = job;
+    measured.problem = host;
+    return plan_launch(plan.view(), limits, [&](Arena& arena) { const CVXL_ISA::TeamAdjoint<V> memory(measured, arena); });
+  }
+};
+
+DeviceEngine::DeviceEngine(const Problem& problem, const Driver& driver, int device)
+    : impl_(std::make_unique<Impl>(problem, driver, device)) {}
+DeviceEngine::~DeviceEngine() = default;
+
+void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, const DeviceSolve& to, Stream stream) const {
+  if (batch.size() == 0) return;
+  impl_->driver.use(impl_->device);
+  const Flat flat(batch);
+  SolveView job{impl_->view, settings,     flat.view(1.0), batch.size(),  !to.infinite && impl_->shares_matrices(batch),
+                to.infinite, to.invalid,   to.start,       to.outputs,    to.tape,
+                to.margin,   to.residuals, to.status,      to.iterations, nullptr};
+  Upload upload;
+  add_parameters(upload, job.parameters);
+  impl_->run(impl_->solve, job, batch.size(), impl_->launch_of(job), upload, stream);
+}
+
+void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream stream) const {
+  if (batch.size() == 0) return;
+  const Driver& driver = impl_->driver;
+  driver.use(impl_->device);
+  const std::int64_t K = to.directions, size = batch.size();
+  std::vector<double*> gradients;
+  std::vector<std::uint8_t> summed;
+  std::int64_t entries = 0;
+  for (std::size_t p = 0; p < to.gradients.size(); ++p) {
+    const auto own = static_cast<std::int64_t>(impl_->compiled.problem.parameter_sizes[p]);
+    const bool wanted = !to.gradients[p].empty();
+    gradients.push_back(wanted ? to.gradients[p].data() : nullptr);
+    summed.push_back(wanted && size > 1 && static_cast<std::int64_t>(to.gradients[p].size()) == K * own);
+    if (summed.back()) entries += own;
+  }
+  // Blocks are a function of the batch alone; at most 64, or the sums of each would take more than the gradients.
+  const std::int64_t block = entries > 0 ? std::max<std::int64_t>(1, (size + 63) / 64) : 1, blocks = (size + block - 1) / block;
+  const std::size_t sums = static_cast<std::size_t>(blocks * K * entries) * sizeof(double);
+  const Memory partial(driver, sums, stream);
+  if (sums > 0) driver.clear(partial.get(), sums, stream);
+  const Flat flat(batch);
+  AdjointView job{impl_->view, flat.view(1.0),
+                  size,        K,
+                  block,       false,
+                  to.tape,     to.degenerate,
+                  to.outputs,  gradients,
+                  summed,      {reinterpret_cast<double*>(partial.get()), sums / sizeof(double)},
+                  entries,     {},
+                  {},          nullptr};
+  Upload upload;
+  add_parameters(upload, job.parameters);
+  upload.add(job.gradients);
+  upload.add(job.summed);
+  impl_->run(impl_->vjp, job, blocks, impl_->launch_of(job), upload, stream);
+  Pointer from = partial.get();
+  for (std::size_t p = 0; p < summed.size(); ++p) {
+    if (!summed[p]) continue;
+    std::int64_t own = impl_->compiled.problem.parameter_sizes[p], of_block = blocks, directions = K;
+    double* gradient = gradients[p];
+    void* arguments[] = {&from, &of_block, &directions, &entries, &own, &gradient};
+    driver.launch(impl_->sum, static_cast<unsigned>((K * own + 255) / 256), 256, 1, 0, stream, arguments);
+    from += static_cast<Pointer>(own) * sizeof(double);
+  }
+}
+
+void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream stream) const {
+  if (batch.size() == 0) return;
+  impl_->driver.use(impl_->device);
+  const Flat flat(batch), tangents(to.tangents);
+  AdjointView job{impl_->view,
+                  flat.view(1.0),
+                  batch.size(),
+                  to.tangents.shape.front(),
+                  1,
+                  false,
+                  to.tape,
+                  to.degenerate,
+                  {},
+                  {},
+                  {},
+                  {},
+                  0,
+                  tangents.view(0.0),
+                  to.outputs,
+                  nullptr};
+  Upload upload;
+  add_parameters(upload, job.parameters);
+  add_parameters(upload, job.tangents);
+  impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of(job), upload, stream);
+}
+
+}  // namespace cvxl::cuda

@@ -1,0 +1,15 @@
+// What nvcc and bin2c made of the kernels.
+
+#include "cuda/images.hpp"
+
+extern "C" {
+#include "cvxl_adjoint_image.h"
+#include "cvxl_solve_image.h"
+}
+
+namespace cvxl::cuda {
+
+const unsigned char* const solve_image = cvxl_solve_image;
+const unsigned char* const adjoint_image = cvxl_adjoint_image;
+
+}  // namespace cvxl::cuda

@@ -1,0 +1,254 @@
+#pragma once
+// The KKT system of one instance, factored by a team: assemble, factor K = L D L' and solve, as factor.hpp does for a pack of lanes.
+//
+// Panels are factored in blocks of columns. Every thread factors the diagonal block for itself, in registers, and then the rows that
+// are its own: so a block has two phases, its rows and what they do to the columns behind it, and a substitution has one. What a
+// phase reads it does not write: the factored diagonal block is stored in the phase that follows, and substitutions go from one
+// array to another.
+
+#include <algorithm>
+
+#include "kkt/team_blocks.hpp"
+#include "kkt/team_products.hpp"
+#include "lanes/arena.hpp"
+#include "lanes/team.hpp"
+#include "plan/plan_view.hpp"
+
+namespace cvxl::CVXL_ISA {
+
+template <class V>
+class TeamKkt {
+ public:
+  using M = MaskOf<V>;
+
+  V* e;
+  V* delta;
+
+  CVXL_HD TeamKkt(const PlanView& plan, Arena& arena)
+      : e(arena.take<V>(plan.m)),
+        delta(arena.take<V>(plan.m)),
+        plan_(plan),
+        factor_(arena.take<V>(plan.factor_size)),
+        pivot_(arena.take<V>(plan.nodes)),
+        inverse_(arena.take<V>(plan.nodes)),
+        y_(arena.take<V>(plan.nodes)),
+        w_(arena.take<V>(plan.nodes)),
+        weight_(arena.take<V>(plan.m)) {}
+
+  CVXL_SEAM M factorize(const V* P, const V* A, V rho, M relative = M{}) {
+    assemble(P, A);
+    for (const RowGroup& group : plan_.groups) {
+      Turns<V> turns;
+      const Index* row = plan_.group_rows.data() + group.rows.begin;
+      apply(A, group.update, [&](Index k) { return -weight_[row[k]]; }, turns);
+      wait<V>();
+    }
+    regularize(rho, relative);
+    M broken{};
+    for (const Supernode& node : plan_.supernodes) factor_panel(node, broken);
+    return broken;
+  }
+
+  CVXL_SEAM void solve(const V* A, const V* r1, const V* r2, V* dx, V* dz) {
+    share<V>(plan_.n, [&](Index j) {
+      V sum = r1[j];
+      for (Index t = plan_.A_columns.begin[j]; t < plan_.A_columns.begin[j + 1]; ++t)
+        if (const Index i = plan_.A_columns.row[t]; plan_.is_condensed(i))
+          sum += A[plan_.A_columns.entry[t]] * (weight_[i] * r2[i]);
+      y_[plan_.variable_position[j]] = sum;
+    });
+    share<V>(plan_.m, [&](Index i) {
+      if (!plan_.is_condensed(i)) y_[plan_.row_position[i]] = e[i] * r2[i];
+    });
+    wait<V>();
+    for (const Supernode& node : plan_.supernodes) eliminate(node);
+    for (std::size_t s = plan_.supernodes.size(); s-- > 0;) back_substitute(plan_.supernodes[s]);
+    each<V>(plan_.n, [&](Index j) { dx[j] = y_[plan_.variable_position[j]]; });
+    each<V>(plan_.m, [&](Index i) {
+      dz[i] = plan_.is_condensed(i) ? weight_[i] * (dot_row(plan_.A, A, i, dx) - r2[i]) : e[i] * y_[plan_.row_position[i]];
+    });
+  }
+
+ private:
+  static constexpr int N = 8;       // columns of a block
+  static constexpr int tile = 4;    // rows and columns of a product that stay in registers
+
+  CVXL_SEAM void assemble(const V* P, const V* A) {
+    fill<V>(factor_, plan_.factor_size, V{});
+    share<V>(plan_.P.nnz(), [&](Index k) { factor_[plan_.P_target[k]] = P[k]; });
+    share<V>(plan_.m, [&](Index i) {
+      if (plan_.is_condensed(i)) {
+        weight_[i] = e[i] * e[i] / delta[i];
+        return;
+      }
+      factor_[plan_.diagonal[plan_.row_position[i]]] = -delta[i];
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) factor_[plan_.A_target[k]] = e[i] * A[k];
+    });
+    wait<V>();
+    if (plan_.singletons.empty()) return;
+    each<V>(plan_.n, [&](Index j) {
+      V& d = factor_[plan_.diagonal[plan_.variable_position[j]]];
+      for (Index t = plan_.A_columns.begin[j]; t < plan_.A_columns.begin[j + 1]; ++t) {
+        const Index i = plan_.A_columns.row[t], k = plan_.A_columns.entry[t];
+        if (plan_.is_condensed(i) && plan_.A.indptr[i + 1] - plan_.A.indptr[i] == 1) d += weight_[i] * A[k] * A[k];
+      }
+    });
+  }
+
+  CVXL_HD void regularize(V rho, M relative) {
+    each<V>(plan_.n, [&](Index j) {
+      V& d = factor_[plan_.diagonal[plan_.variable_position[j]]];
+      const V least = max(min(V(d), splat<V>(1.0)), splat<V>(least_curvature));
+      d += plan_.loose[j] ? select(relative, rho * least, rho) : rho;
+    });
+  }
+
+  // The calling thread's part of factor(r_a, r_b) -= Σ_k source(k, a) coefficient_k source(k, b), all pairs a ≥ b of the update's
+  // rows, in tiles. Those on the diagonal also write above it, where nothing is read.
+  template <class Coefficient>
+  CVXL_HD void apply(const V* source, const Update& update, Coefficient&& coefficient, Turns<V>& turns) {
+    const Index* offsets = plan_.offsets.data() + update.offsets.begin;
+    const Index* rows = plan_.positions.data() + update.rows.begin;
+    for (Index s = update.segments.begin; s < update.segments.end; ++s) {
+      const Segment& segment = plan_.segments[s];
+      const Index* relative = plan_.relative.data() + segment.relative - segment.begin;
+      subtract_products(
+          segment.begin, segment.end, update.rows.size(), update.offsets.size(), turns, coefficient,
+          [&](Index k) { return source + offsets[k]; },
+          [&](Index a, Index b) -> V& { return factor_[segment.panel + (rows[b] - segment.first) * segment.ld + relative[a]]; });
+    }
+  }
+
+  // The same for first ≤ b < last and b ≤ a < count. Tiles of two columns of tiles, the j-th from either end, are as many for all j.
+  template <class Coefficient, class Operand, class Target>
+  CVXL_HD void subtract_products(Index first, Index last, Index count, Index terms, Turns<V>& turns, Coefficient&& coefficient,
+                                 Operand&& operand, Target&& target) {
+    const Index columns = (last - first + tile - 1) / tile, rows = (count - first + tile - 1) / tile;
+    const Index pair = 2 * rows - columns + 1;
+    turns.share((columns + 1) / 2 * pair, [&](Index turn) {
+      Index b = turn / pair, a = turn % pair;
+      if (a >= rows - b) {
+        if (2 * b + 1 == columns) return;
+        a -= rows - b;
+        b = columns - 1 - b;
+      }
+      a += b;
+      subtract_tile(first + a * tile, std::min<Index>(count, first + (a + 1) * tile), first + b * tile,
+                    std::min<Index>(last, first + (b + 1) * tile), terms, coefficient, operand, target);
+    });
+  }
+
+  template <class Coefficient, class Operand, class Target>
+  CVXL_HD void subtract_tile(Index a, Index a_end, Index b, Index b_end, Index terms, Coefficient&& coefficient, Operand&& operand,
+                             Target&& target) {
+    V sum[tile][tile];
+    for (int i = 0; i < tile; ++i)
+      for (int j = 0; j < tile; ++j) sum[i][j] = V{};
+    for (Index k = 0; k < terms; ++k) {
+      const V* p = operand(k);
+      const V c = coefficient(k);
+      V left[tile], right[tile];  // a row or column beyond the end repeats the last
+      for (int i = 0; i < tile; ++i) left[i] = p[std::min<Index>(a + i, a_end - 1)];
+      for (int j = 0; j < tile; ++j) right[j] = c * p[std::min<Index>(b + j, b_end - 1)];
+      for (int i = 0; i < tile; ++i)
+        for (int j = 0; j < tile; ++j) sum[i][j] += left[i] * right[j];
+    }
+    for (int j = 0; j < tile; ++j)
+      for (int i = 0; i < tile; ++i)
+        if (a + i < a_end && b + j < b_end && a + i >= b + j) target(a + i, b + j) -= sum[i][j];
+  }
+
+  CVXL_SEAM void factor_panel(const Supernode& node, M& broken) {
+    V* L = factor_ + node.panel;
+    const Index ld = node.rows;
+    for (Index first = 0; first < node.columns; first += N) {
+      const Index last = std::min<Index>(first + N, node.columns), count = last - first;
+      DiagonalBlock<V, N> block;
+      broken |= block.factor(L + first * ld + first, ld, count, plan_.pivot_sign.data() + node.first + first);
+      share<V>(node.rows - last, [&](Index r) { block.factor_row(L + first * ld + last + r, ld, count); });
+      if (Team<V>::rank() == 0)
+        for (int j = 0; j < N; ++j)
+          if (j < count) {
+            pivot_[node.first + first + j] = block.pivot[j];
+            inverse_[node.first + first + j] = block.inverse[j];
+          }
+      wait<V>();
+      if (Team<V>::rank() == 0) block.store(L + first * ld + first, ld, count);
+      Turns<V> turns;
+      const V* pivot = pivot_ + node.first + first;
+      if (last < node.columns)
+        subtract_products(
+            last, node.columns, node.rows, count, turns, [&](Index k) { return pivot[k]; },
+            [&](Index k) { return L + (first + k) * ld; }, [&](Index a, Index b) -> V& { return L[b * ld + a]; });
+      else
+        apply(factor_, node.update, [&](Index k) { return pivot_[node.first + k]; }, turns);
+      wait<V>();
+    }
+  }
+
+  // w = D⁻¹L⁻¹y in the columns of a panel, and y less what they add to the rows below.
+  CVXL_SEAM void eliminate(const Supernode& node) {
+    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
+    for (Index first = 0; first < node.columns; first += N) {
+      const Index last = std::min<Index>(first + N, node.columns), count = last - first;
+      const V* L = factor_ + node.panel + first * node.rows;
+      V t[N];
+      for (int c = 0; c < N; ++c)
+        if (c < count) {
+          t[c] = y_[node.first + first + c];
+          for (int b = 0; b < c; ++b) t[c] -= L[b * node.rows + first + c] * t[b];
+        }
+      if (Team<V>::rank() == 0)
+        for (int c = 0; c < N; ++c)
+          if (c < count) w_[node.first + first + c] = t[c] * inverse_[node.first + first + c];
+      share<V>(node.rows - last, [&](Index turn) {
+        const Index r = last + turn;
+        V& v = y_[r < node.columns ? node.first + r : below[r]];
+        V sum = v;
+        for (int c = 0; c < N; ++c)
+          if (c < count) sum -= L[c * node.rows + r] * t[c];
+        v = sum;
+      });
+      wait<V>();
+    }
+  }
+
+  // y = L⁻ᵀw in the columns of a panel: w less what the rows below add, then block by block, from the last on.
+  CVXL_SEAM void back_substitute(const Supernode& node) {
+    const V* panel = factor_ + node.panel;
+    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
+    if (node.rows > node.columns)
+      each<V>(node.columns, [&](Index c) {
+        V sum = w_[node.first + c];
+        for (Index r = node.columns; r < node.rows; ++r) sum -= panel[c * node.rows + r] * y_[below[r]];
+        w_[node.first + c] = sum;
+      });
+    for (Index first = (node.columns - 1) / N * N; first >= 0; first -= N) {
+      const Index count = std::min<Index>(Index{N}, node.columns - first);
+      V t[N];
+      for (int c = N; c-- > 0;)
+        if (c < count) {
+          t[c] = w_[node.first + first + c];
+          for (int b = c + 1; b < N; ++b)
+            if (b < count) t[c] -= panel[(first + c) * node.rows + first + b] * t[b];
+        }
+      if (Team<V>::rank() == 0)
+        for (int c = 0; c < N; ++c)
+          if (c < count) y_[node.first + first + c] = t[c];
+      share<V>(first, [&](Index c) {
+        V sum = w_[node.first + c];
+        for (int b = 0; b < N; ++b)
+          if (b < count) sum -= panel[c * node.rows + first + b] * t[b];
+        w_[node.first + c] = sum;
+      });
+      wait<V>();
+    }
+  }
+
+  const PlanView& plan_;
+  V *factor_, *pivot_, *inverse_;  // L by panels; D; D⁻¹
+  V *y_, *w_;                      // of a solve, by positions
+  V* weight_;                      // of condensed rows
+};
+
+}  // namespace cvxl::CVXL_ISA
