@@ -157,7 +157,8 @@ inline void draw_pair(const Cone& cone, Random& random, double* s, double* z) {
   };
   switch (cone.kind) {
     case Cone::second_order: return draw_second_order_pair(cone.order, random, a, b, s, z);
-    case Cone::semidefinite: return draw_semidefinite_pair(cone.order, random, a, b, s, z);
+    case Cone::semidefinite:
+    case Cone::large_semidefinite: return draw_semidefinite_pair(cone.order, random, a, b, s, z);
     case Cone::exponential: {
       const double rho = random.uniform(-1.0, 1.0), e = std::exp(rho);
       return put(a, {rho, 1.0, e}, {-e, (rho - 1.0) * e, 1.0});

@@ -27,7 +27,7 @@ class DoubtfulLanes {
     Arena measured;
     const Elimination sized(plan, measured);
     const std::size_t bytes = measured.used();
-    slots_ = bytes * lanes_of<V> <= room ? lanes_of<V> : bytes <= room ? 1 : 0;
+    slots_ = !plan.whole.empty() ? 0 : bytes * lanes_of<V> <= room ? lanes_of<V> : bytes <= room ? 1 : 0;
     for (int slot = 0; slot < slots_; ++slot) elimination_[slot] = Elimination(plan, arena);
   }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "adjoint/active_rows.hpp"
+#include "cones/cones.hpp"
 #include "kkt/equilibration.hpp"
 #include "kkt/factor.hpp"
 
@@ -15,13 +16,17 @@ class RegularLanes {
  public:
   using M = Mask<lanes_of<V>>;
 
-  RegularLanes(const Plan& plan, const ProgramPack<V>& program, const ActiveRows<V>& rows, const Room<V>& room, Arena& arena)
+  RegularLanes(const Plan& plan, const ProgramPack<V>& program, const Cones<V>& cones, const ActiveRows<V>& rows,
+               const Room<V>& room, Arena& arena)
       : plan_(plan),
         program_(program),
+        cones_(cones),
         rows_(rows),
         room_(room),
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
-        kkt_(plan, arena) {}
+        kkt_(plan, arena) {
+    cones_.lend_frames(kkt_);
+  }
 
   void factorize() {
     for (Index i = 0; i < plan_.m; ++i) {
@@ -90,7 +95,7 @@ class RegularLanes {
   // (t1, t2) = r - K_E (a, y); returns the largest entry.
   V residual(const V* a, const V* y, const V* r1, const V* r2) {
     const auto& [t1, l1, c1, t2, c2] = room_;
-    program_.products(a, y, t1, t2, l1);
+    cones_.products(program_, a, y, t1, t2, l1);
     for (Index j = 0; j < plan_.n; ++j) t1[j] = r1[j] - (t1[j] + l1[j]);
     for (Index i = 0; i < plan_.m; ++i) t2[i] = select(rows_.active[i], r2[i] - (t2[i] - rows_.H[i] * y[i]), V{});
     return largest();
@@ -109,6 +114,7 @@ class RegularLanes {
 
   const Plan& plan_;
   const ProgramPack<V>& program_;
+  const Cones<V>& cones_;
   const ActiveRows<V>& rows_;
   const Room<V>& room_;
   // Refinement contracts by δ/(δ + σ²), without P by δ²/(δ² + σ²), σ the singular values of the active rows, while rounding is

@@ -10,6 +10,7 @@
 
 #include "cones/cone.hpp"
 #include "cones/kinds.hpp"
+#include "kkt/factor.hpp"
 #include "lanes/check.hpp"
 #include "plan/plan.hpp"
 
@@ -167,10 +168,25 @@ class Cones {
   void rotate_in_place(V* A) {
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
-      if (columns > 0) block.forward(A + begin, columns, sums_);
+      if (columns > 0 && !c.whole()) block.forward(A + begin, columns, sums_);
     });
     rotated_ = true;
   }
+  // Products as of `ProgramPack`, with z and Ax in the frames; those of cones that leave K as a whole have no rows there.
+  void products(const ProgramPack<V>& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
+    if (plan_.whole.empty()) return rotated.products(x, z, Px, Ax, Atz);
+    std::copy(z, z + plan_.m, t_);
+    for_each_whole([&](const ConeBlock& c, const auto& block, std::size_t) { block.back(t_ + c.first, 1, sums_); });
+    rotated.products(x, t_, Px, Ax, Atz);
+    for_each_whole([&](const ConeBlock& c, const auto& block, std::size_t) { block.forward(Ax + c.first, 1, sums_); });
+  }
+  // Where K finds the frames of such cones.
+  void lend_frames(Kkt<V>& kkt) const {
+    for_each_whole([&](const ConeBlock&, const auto& block, std::size_t k) {
+      kkt.whole.frame[k] = plan_.whole[k].of_variables ? block.inverse_frame() : block.frame();
+    });
+  }
+
   void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 
   // c for the direction that follows the affine one (ds, dz).
@@ -257,6 +273,15 @@ class Cones {
   template <class F>
   CVXL_INLINE void for_each(F&& f) const {
     for (std::size_t k = 0; k < plan_.cones.size(); ++k) with_block(k, f);
+  }
+
+  template <class F>
+  CVXL_INLINE void for_each_whole(F&& f) const {
+    const auto* blocks = std::get<LargeSemidefinite<V>*>(blocks_);
+    for (std::size_t k = 0; blocks && k < plan_.whole.size(); ++k) {
+      const ConeBlock& c = plan_.cones[plan_.whole[k].cone];
+      f(c, blocks[c.number], k);
+    }
   }
 
   template <class F>

@@ -13,7 +13,7 @@ void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   if (!any(st.refine)) return;
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
-    st.rotated.products(x, z, st.t1, st.t2, st.t3);
+    st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
     V size = V{}, scale = V{};
     for (Index j = 0; j < st.plan.n; ++j) {
       st.t1[j] = r1[j] - (st.t1[j] + st.t3[j]);

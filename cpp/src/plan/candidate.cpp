@@ -7,20 +7,27 @@
 namespace cvxl {
 namespace {
 
-Candidate make_candidate(const Structure& s, Index longest_condensed) {
+Candidate make_candidate(const Structure& s, const WholeCones& whole, Index longest_condensed) {
   Candidate c;
   c.node_of_row.assign(s.m, -1);
   c.nodes = s.n;
   std::set<std::vector<Index>> cliques;
   for (Index i = 0; i < s.m; ++i) {
+    if (whole.row_leaves[i]) continue;
     const auto entries = s.A.row(i);
     const auto length = static_cast<std::int64_t>(entries.size());
-    if (i >= s.zero && length <= longest_condensed) {
+    if (i >= s.zero && length <= longest_condensed && !whole.row_stays[i]) {
       cliques.emplace(entries.begin(), entries.end());
       c.flops += length * (length + 1);
     } else {
       c.node_of_row[i] = c.nodes++;
     }
+  }
+  for (const WholeCone& cone : whole.cones) {
+    std::vector<Index> clique = cone.faces;
+    if (cone.of_variables)
+      for (Index& node : clique) node = c.node_of_row[node];
+    cliques.insert(std::move(clique));
   }
 
   const auto each_edge = [&](auto&& visit) {
@@ -32,7 +39,8 @@ Candidate make_candidate(const Structure& s, Index longest_condensed) {
         for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
     for (Index i = 0; i < s.m; ++i)
       if (const Index node = c.node_of_row[i]; node >= 0)
-        for (Index j : s.A.row(i)) visit(node, j);
+        for (Index j : s.A.row(i))
+          if (!whole.variable_leaves[j]) visit(node, j);
   };
   std::vector<std::size_t> count(c.nodes);
   each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
@@ -60,9 +68,10 @@ Candidate make_candidate(const Structure& s, Index longest_condensed) {
 
 // At most what `make_candidate` would cost, from counts alone: rows that are kept have their entries as edges, the longest that is
 // condensed makes a clique, and Σ c² over the columns of the factor is least where all are equally long.
-double lower_bound(const Structure& s, Index longest_condensed) {
+double lower_bound(const Structure& s, const WholeCones& whole, Index longest_condensed) {
   std::int64_t condensing = 0, kept = 0, nodes = s.n, clique = 1;
   for (Index i = 0; i < s.m; ++i) {
+    if (whole.row_leaves[i] || whole.row_stays[i]) continue;
     const std::int64_t length = s.A.indptr[i + 1] - s.A.indptr[i];
     if (i >= s.zero && length <= longest_condensed) {
       condensing += length * (length + 1);
@@ -81,9 +90,10 @@ double lower_bound(const Structure& s, Index longest_condensed) {
 
 // The limits on the length of condensed rows that are worth a look: those between which no length lies are one. Lengths whose
 // cliques would be too many to list are not tried.
-std::vector<Index> useful_limits(const Structure& s) {
+std::vector<Index> useful_limits(const Structure& s, const WholeCones& whole) {
   std::set<std::vector<Index>> patterns;
   for (Index i = s.zero; i < s.m; ++i) {
+    if (whole.row_leaves[i] || whole.row_stays[i]) continue;
     const auto own = s.A.row(i);
     if (i == s.zero || !std::ranges::equal(own, s.A.row(i - 1))) patterns.emplace(own.begin(), own.end());
   }
@@ -103,15 +113,15 @@ std::vector<Index> useful_limits(const Structure& s) {
 
 }  // namespace
 
-Candidate choose_candidate(const Structure& s) {
+Candidate choose_candidate(const Structure& s, const WholeCones& whole) {
   std::vector<std::pair<double, Index>> tries;  // most promising first
-  for (Index limit : useful_limits(s)) tries.emplace_back(lower_bound(s, limit), limit);
+  for (Index limit : useful_limits(s, whole)) tries.emplace_back(lower_bound(s, whole, limit), limit);
   std::sort(tries.begin(), tries.end());
   Candidate best;
   std::pair<double, Index> lowest{std::numeric_limits<double>::infinity(), 0};
   for (const auto& [bound, limit] : tries) {
     if (bound > lowest.first) break;
-    Candidate c = make_candidate(s, limit);
+    Candidate c = make_candidate(s, whole, limit);
     if (std::pair(c.cost(), limit) < lowest) {
       lowest = {c.cost(), limit};
       best = std::move(c);
