@@ -24,7 +24,7 @@ demo: $(EXTENSION)
 
 ## make test      C++ tests, Python tests, and the selection marked isa under every instruction set of this machine
 test: $(EXTENSION)
-	@cmake -S . -B $(BUILD) -DCVXL_TESTS=ON > /dev/null
+	@cmake -S . -B $(BUILD) -DCVXL_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON > /dev/null
 	cmake --build $(BUILD)
 	ctest --test-dir $(BUILD) --output-on-failure
 	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) $(ARGS)
@@ -95,5 +95,6 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	@touch $@
 
 $(EXTENSION): $(DEPENDENCIES) $(CPP) $(FOLDERS)
-	$(PY) -m pip install --quiet --no-build-isolation --no-deps --config-settings build-dir=$(BUILD) --editable .
+	$(PY) -m pip install --quiet --no-build-isolation --no-deps --config-settings build-dir=$(BUILD) \
+	  --config-settings cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON --editable .
 	@touch $@

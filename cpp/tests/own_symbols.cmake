@@ -7,7 +7,8 @@ foreach(object IN LISTS OBJECTS)
   execute_process(COMMAND "${NM}" -C --defined-only "${object}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
   string(REPLACE ";" "," symbols "${symbols}")
   string(REGEX MATCHALL "[^\n]* [WVu] [^\n]*" weak "${symbols}")
-  list(FILTER weak EXCLUDE REGEX "cvxl::${ISA}::| DW\\.ref\\.")  # DW.ref: a pointer to the personality routine, the same everywhere
+  list(FILTER weak EXCLUDE REGEX "cvxl::${ISA}::|4cvxl[0-9]+${ISA}| DW\\.ref\\.")  # the second is what nm cannot demangle; DW.ref: a
+  # pointer to the personality routine, the same everywhere
   if(weak)
     list(JOIN weak "\n" listed)
     message(SEND_ERROR "${object} shares with other instruction sets:\n${listed}")

@@ -71,7 +71,7 @@ TEST(vjp_is_the_adjoint_of_jvp) {
   for (const auto& [name, s] : all_structures(5)) {
     Random random(8);
     const long before = failures;
-    each_engine(mixed_problem(s), [&](const Engine& engine) {
+    each_engine(mixed_problem(s), [&, &s = s](const Engine& engine) {
       const Linearization at(s, random);
       const Tangents t = jvp(engine, at.batch(), at.tape, at.tangents());
       const Gradients per_row = vjp(engine, at.batch(), at.tape, at.cotangent, {false, false});

@@ -107,7 +107,7 @@ TEST(random_programs_reach_their_solution_on_every_instruction_set) {
     }
     const long before = failures;
     std::optional<Answer> first;
-    each_engine(plain_problem(s), [&](const Engine& engine) {
+    each_engine(plain_problem(s), [&, &s = s](const Engine& engine) {
       const Answer answer = solve(engine, batch_of(B, {{rows.data(), s.values()}}));
       for (Index i = 0; i < B; ++i) {
         double objective = numbers[i].values.back(), scale = 1.0;

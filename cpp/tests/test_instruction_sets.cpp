@@ -1,9 +1,11 @@
-// Runs test_kkt.cpp and test_cones.cpp as compiled for every instruction set that this machine has.
+// Runs test_kkt.cpp and test_cones.cpp as compiled for every instruction set that this machine has, which is what the compiler's
+// runtime says too.
 
 #include <algorithm>
 #include <string>
 
 #include "cvxl/engine.hpp"
+#include "lanes/processor.hpp"
 #include "test.hpp"
 
 #define CVXL_CHECK(isa)                                                 \
@@ -22,6 +24,13 @@ void run_if_available(const std::string& isa, void (*check)()) {
 }
 
 }  // namespace
+
+#if defined(__x86_64__) && !defined(_WIN32) && (__clang_major__ >= 18 || (__GNUC__ >= 12 && !defined(__clang__)))
+TEST(levels_are_those_of_the_compiler) {
+  CHECK(cvxl::runs_level(3) == (__builtin_cpu_supports("x86-64-v3") != 0));
+  CHECK(cvxl::runs_level(4) == (__builtin_cpu_supports("x86-64-v4") != 0));
+}
+#endif
 
 #if CVXL_BASELINE
 CVXL_CHECK(baseline)

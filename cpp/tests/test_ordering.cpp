@@ -2,8 +2,10 @@
 
 #include <numeric>
 #include <set>
+#include <tuple>
 
 #include "plan/elimination_tree.hpp"
+#include "plan/quotient_graph.hpp"
 #include "random_programs.hpp"
 #include "test.hpp"
 
@@ -49,6 +51,36 @@ std::vector<std::vector<Index>> eliminate(const Graph& graph, const std::vector<
   return columns;
 }
 
+// Nodes that wait for one of their neighbours, as rows of A wait for a variable: no two are adjacent.
+std::vector<bool> random_deferral(Random& random, const Graph& graph) {
+  std::vector<bool> deferred(graph.size());
+  for (std::size_t v = 0; v < graph.size(); ++v) {
+    deferred[v] = random.flip(0.3);
+    for (Index u : graph[v]) deferred[v] = deferred[v] && !deferred[u];
+  }
+  return deferred;
+}
+
+Cliques random_cliques(Random& random, Index nodes) {
+  Cliques cliques(random.index(6));
+  for (auto& clique : cliques)
+    for (Index v = 0; v < nodes; ++v)
+      if (random.flip(0.2)) clique.push_back(v);
+  return cliques;
+}
+
+Graph with_edges_of(Graph graph, const Cliques& cliques) {
+  for (const auto& clique : cliques)
+    for (Index u : clique)
+      for (Index v : clique)
+        if (u != v) graph[u].push_back(v);
+  for (auto& list : graph) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+  return graph;
+}
+
 }  // namespace
 
 TEST(ordering_is_a_permutation_that_defers) {
@@ -56,13 +88,9 @@ TEST(ordering_is_a_permutation_that_defers) {
   for (int trial = 0; trial < 60; ++trial) {
     const Index count = 1 + random.index(40);
     const Graph graph = random_graph(random, count, random.uniform(0.0, 0.5));
-    std::vector<bool> deferred(count);
-    for (Index v = 0; v < count; ++v) {
-      deferred[v] = random.flip(0.3);
-      for (Index u : graph[v]) deferred[v] = deferred[v] && !deferred[u];  // rows of A touch variables only
-    }
-    const Ordering found = minimum_degree(graph, deferred);
-    for (const auto& order : {found.order, analyze(graph, found.order).order}) {
+    const std::vector<bool> deferred = random_deferral(random, graph);
+    const Ordering exact = minimum_degree(graph, deferred), bound = approximate_minimum_degree(graph, {}, deferred);
+    for (const auto& order : {exact.order, analyze(graph, {}, exact.order).order, bound.order}) {
       CHECK(is_permutation(order, count));
       std::vector<bool> done(count);
       for (Index v : order) {
@@ -77,11 +105,13 @@ TEST(elimination_tree_equals_symbolic_elimination) {
   Random random(2);
   for (int trial = 0; trial < 60; ++trial) {
     const Index count = 1 + random.index(40);
-    const Graph graph = random_graph(random, count, random.uniform(0.0, 0.3));
+    const Graph edges = random_graph(random, count, random.uniform(0.0, 0.3));
+    const Cliques cliques = trial % 2 ? random_cliques(random, count) : Cliques{};
+    const Graph graph = with_edges_of(edges, cliques);
     std::vector<Index> order(count);
     std::iota(order.begin(), order.end(), 0);
     for (Index k = count; k-- > 1;) std::swap(order[k], order[random.index(k + 1)]);
-    const auto tree = analyze(graph, order);
+    const auto tree = analyze(edges, cliques, order);
     CHECK(is_permutation(tree.order, count));
     const auto columns = eliminate(graph, tree.order);
     CHECK(tree.structure == columns);
@@ -140,11 +170,7 @@ TEST(minimum_degree_is_what_it_says_and_counts_its_cost) {
   for (int trial = 0; trial < 200; ++trial) {
     const Index count = 1 + random.index(90);
     Graph graph = random_graph(random, count, random.uniform(0.0, trial % 2 ? 0.9 : 0.2));
-    std::vector<bool> deferred(count);
-    for (Index v = 0; v < count; ++v) {
-      deferred[v] = random.flip(0.3);
-      for (Index u : graph[v]) deferred[v] = deferred[v] && !deferred[u];
-    }
+    const std::vector<bool> deferred = random_deferral(random, graph);
     const Ordering found = minimum_degree(graph, deferred);
     CHECK(found.order == plain_minimum_degree(graph, deferred));
     std::int64_t flops = 0, nonzeros = 0;
@@ -154,7 +180,67 @@ TEST(minimum_degree_is_what_it_says_and_counts_its_cost) {
       flops += 2 * size + size * (size + 1);
       nonzeros += 1 + size;
     }
-    CHECK(found.flops == flops);
-    CHECK(found.nonzeros == nonzeros);
+    Ordering counted{found.order};
+    count_fill(graph, {}, counted);
+    for (const Ordering& ordering : {found, counted}) {
+      CHECK(ordering.flops == flops);
+      CHECK(ordering.nonzeros == nonzeros);
+    }
   }
+}
+
+TEST(approximate_degrees_take_cliques_and_fill_hardly_more_than_exact_ones) {
+  const auto compare = [](const Graph& edges, const Cliques& cliques, const std::vector<bool>& deferred, double& exact,
+                          double& bound) {
+    const Graph graph = with_edges_of(edges, cliques);
+    const Ordering found = approximate_minimum_degree(edges, cliques, deferred);
+    CHECK(is_permutation(found.order, static_cast<Index>(edges.size())));
+    Ordering counted{found.order};
+    count_fill(graph, {}, counted);
+    CHECK(found.flops == counted.flops && found.nonzeros == counted.nonzeros);
+    exact += static_cast<double>(minimum_degree(graph, deferred).nonzeros);
+    bound += static_cast<double>(found.nonzeros);
+  };
+  Random random(6);
+  double exact = 0.0, bound = 0.0;  // of grids: chains, sheets and blocks
+  for (const auto& [width, height, depth] : {std::tuple{900, 1, 1}, {30, 30, 1}, {60, 12, 1}, {10, 10, 10}, {21, 7, 5}}) {
+    Graph grid(static_cast<std::size_t>(width) * height * depth);
+    const std::vector<bool> deferred(grid.size());
+    for (Index z = 0; z < depth; ++z)
+      for (Index y = 0; y < height; ++y)
+        for (Index x = 0; x < width; ++x) {
+          const Index v = (z * height + y) * width + x;
+          for (const auto& [inside, u] :
+               {std::pair{x + 1 < width, v + 1}, {y + 1 < height, v + width}, {z + 1 < depth, v + width * height}})
+            if (inside) {
+              grid[v].push_back(u);
+              grid[u].push_back(v);
+            }
+        }
+    compare(with_edges_of(grid, {}), {}, deferred, exact, bound);
+  }
+  CHECK(bound < 1.05 * exact);
+  exact = bound = 0.0;
+  for (int trial = 0; trial < 100; ++trial) {
+    const Index count = 20 + random.index(200);
+    const Graph edges = random_graph(random, count, random.uniform(0.0, 4.0) / count);
+    const Cliques cliques = trial % 2 ? random_cliques(random, count) : Cliques{};
+    compare(edges, cliques, trial % 4 ? random_deferral(random, with_edges_of(edges, cliques)) : std::vector<bool>(count), exact,
+            bound);
+  }
+  CHECK(bound < 1.05 * exact);
+}
+
+TEST(nodes_with_many_neighbours_come_last_in_linear_time) {
+  const Index count = 200'000;
+  Graph star(count);
+  std::vector<bool> deferred(count);
+  for (Index v = 1; v < count; ++v) {
+    star[0].push_back(v);
+    star[v].push_back(0);
+  }
+  deferred[0] = true;
+  const Ordering found = approximate_minimum_degree(star, {}, deferred);
+  CHECK(found.order.back() == 0);
+  CHECK(found.nonzeros == 2 * count - 1);
 }

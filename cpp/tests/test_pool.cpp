@@ -1,8 +1,10 @@
 // Threads: the pool, the working memory of a thread, concurrent calls of one engine, fork. The target of the thread sanitizer.
 
 #include <signal.h>
+#if !defined(_WIN32)
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -204,7 +206,7 @@ TEST(an_interrupt_may_use_the_engine) {
   CHECK(caught && identical(solve(engine, batch(engine, rows, 1, B)), expected));
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which does not support threads in a child of a process with threads
+#if !defined(_WIN32) && !defined(__SANITIZE_THREAD__)  // which does not support threads in a child of a process with threads
 TEST(a_forked_child_solves_too) {
   const Engine engine(plain_problem(dense_structure()));
   const Index B = 64;

@@ -1,9 +1,8 @@
 // How many threads a call gets: quotas of control groups, from files as the kernel writes them.
 
-#include <unistd.h>
-
 #include <fstream>
 #include <map>
+#include <random>
 #include <string>
 
 #include "cvxl/threads.hpp"
@@ -62,7 +61,7 @@ const Case cases[] = {
 }  // namespace
 
 TEST(quotas_are_read_from_control_groups) {
-  const fs::path room = fs::temp_directory_path() / ("cvxl_threads_" + std::to_string(getpid()));
+  const fs::path room = fs::temp_directory_path() / ("cvxl_threads_" + std::to_string(std::random_device()()));
   for (const Case& c : cases) {
     fs::remove_all(room);
     for (const auto& [name, text] : c.files) {

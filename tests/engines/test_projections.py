@@ -45,3 +45,14 @@ def test_derivatives_agree_with_central_differences(cones: Cones) -> None:
         np.testing.assert_allclose(D, D.T, atol=1e-9)
         numeric = np.column_stack([(project(w + h * e) - project(w - h * e)) / (2 * h) for e in np.eye(len(w))])
         np.testing.assert_allclose(D, numeric, atol=2e-6)
+
+
+@pytest.mark.parametrize("rho", [-300.0, -30.0, -1.0, 0.5, 30.0, 300.0])
+def test_derivatives_far_out_on_the_exponential_cone_are_finite_and_symmetric(rho: float) -> None:
+    """And Π'(w) w = Π(w), since Π is homogeneous."""
+    grow, decay = np.exp(rho), np.exp(-rho)
+    w = np.array([rho, 1.0, grow]) / max(1.0, grow) + np.array([1.0, 1 - rho, -decay]) / max(1.0, decay)
+    with np.errstate(all="raise", under="ignore"):
+        s, D = Projection(Cones(exp=1))(w), Projection(Cones(exp=1)).derivative(w)
+    np.testing.assert_allclose(D, D.T, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(D @ w, s, rtol=1e-9, atol=1e-9)

@@ -56,6 +56,27 @@ def flat_distances(count: int = COUNT, seed: int = 104) -> Drawn:
     return problem, batch_of(problem, [one() for _ in range(count)])
 
 
+def patches(count: int = COUNT, seed: int = 105) -> Drawn:
+    """½‖x - y‖² + Σ tₑ, ±(D x)ₑ ≤ tₑ over the edges and diagonals of an 8 x 8 picture that is flat in patches: so many rows depend
+    on others that the derivative keeps the eliminations of a few lanes at a time."""
+    rng, cell = np.random.default_rng(seed), np.arange(64).reshape(8, 8)
+    pairs = [(cell[1:], cell[:-1]), (cell[:, 1:], cell[:, :-1]), (cell[1:, 1:], cell[:-1, :-1]), (cell[1:, :-1], cell[:-1, 1:])]
+    first, last = (np.concatenate([pair[k].ravel() for pair in pairs]) for k in range(2))
+    edges = len(first)
+    D, own = np.eye(64)[first] - np.eye(64)[last], np.eye(edges)
+    P, A = np.zeros((64 + edges,) * 2), np.block([[D, -own], [-D, -own]])
+    P[:64, :64] = np.eye(64)
+
+    def one() -> Program:
+        x = np.kron(rng.integers(0, 3, (4, 4)), np.ones((2, 2))).ravel()
+        share = np.where(D @ x == 0, rng.uniform(0.1, 0.9, edges), D @ x > 0)
+        s = np.concatenate([np.abs(D @ x) - D @ x, np.abs(D @ x) + D @ x])
+        return Program(P, A, np.concatenate([x, np.abs(D @ x)]), s, np.concatenate([share, 1 - share]), 0)
+
+    problem = compiled(P, A != 0, Cones(nonneg=2 * edges))
+    return problem, batch_of(problem, [one() for _ in range(count)])
+
+
 KINDS_HERE = [
     "dense_qp", "low_rank_sparse", "lp_vertex", "lp_face", "equality_qp", "unconstrained", "tied", "redundant_equalities",
     "empty_rows", "rows_1e6", "small_point",
@@ -64,10 +85,7 @@ KINDS_HERE = [
 ROWS: dict[str, tuple[Callable[[int], Drawn], dict[str, Any]]] = {
     **{kind: (lambda count, kind=kind: of_kind(kind, count), {}) for kind in KINDS_HERE},
     "flat_distances": (flat_distances, {}),
-    **{
-        f"{kind}-smoothed": (lambda count, kind=kind: of_kind(kind, count), BY_MODE["smoothed"])
-        for kind in ("low_rank_qp", "lp_vertex")
-    },
+    "patches": (patches, {}),
     **{
         f"{kind}-smoothed": (lambda count, kind=kind: of_kind(kind, count), BY_MODE["smoothed"])
         for kind in ("low_rank_qp", "lp_vertex")

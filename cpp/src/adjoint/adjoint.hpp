@@ -105,29 +105,32 @@ class Adjoint {
     out_of_units();
   }
 
-  // Lanes in which (a, y) may not be determined: the matrix is singular, or a row is at a kink.
-  M doubtful() const { return doubtful_; }
+  // f(group of lanes) for lanes in which (a, y) may not be determined: the matrix is singular, or a row is at a kink. What is asked
+  // of lanes below costs least within a group.
+  template <class F>
+  void for_each_doubtful_group(F&& f) const {
+    if (any(doubtful_)) alone_.for_each_group(doubtful_, f);
+  }
 
   // Into (a, y): the k-th direction in which a, or then y, is not determined, in the user's units; zero in lanes that have no such,
   // and in those where it concerns equalities alone. Returns the lanes that have one.
-  M flat_direction(Index k) {
-    return undetermined([&](Elimination& alone, int) {
+  M flat_direction(Index k, M among) {
+    return undetermined(among, [&](Elimination& alone, int) {
       if (k < alone.flat_directions()) std::copy_n(alone.flat_direction(k), plan_.n, alone.r1);
       return k < alone.flat_directions();
     });
   }
-  M choice(Index k) {
-    return undetermined([&](Elimination& alone, int) {
+  M choice(Index k, M among) {
+    return undetermined(among, [&](Elimination& alone, int) {
       if (k < alone.choices() && !alone.choice(k, alone.r2)) std::fill(alone.r2, alone.r2 + plan_.m, 0.0);
       return k < alone.choices();
     });
   }
   // Into (a, y): what moves the slack of row i, which is at a kink in the lanes returned; `noise` gets what it may be off by.
-  M kink(Index i, V& noise) {
-    const M lanes = kinked_ & rows_.tied[i];
+  M kink(Index i, V& noise, M among) {
+    const M lanes = among & kinked_ & rows_.tied[i];
     if (!any(lanes)) return lanes;
-    return undetermined([&](Elimination& alone, int lane) {
-      if (!lanes[lane]) return false;
+    return undetermined(lanes, [&](Elimination& alone, int lane) {
       noise[lane] = alone_.error(lane, i) / scaling_.c[lane];
       alone.r2[i] += 1.0;
       return true;
@@ -140,10 +143,10 @@ class Adjoint {
         if (lanes[lane] & kinked_[lane] & rows_.tied[i][lane]) alone_.count_as_active(i, lane);
   }
   // Lanes that can move within their active rows.
-  M movable() {
+  M movable(M among) {
     M lanes{};
     for (int lane = 0; lane < lanes_of<V>; ++lane)
-      if (doubtful_[lane] && alone_[lane].free_directions() > 0) lanes[lane] = -1;
+      if (among[lane] && alone_[lane].free_directions() > 0) lanes[lane] = -1;
     return lanes;
   }
 
@@ -254,13 +257,12 @@ class Adjoint {
   }
 
   template <class Write>
-  M undetermined(Write&& write) {
+  M undetermined(M among, Write&& write) {
     M lanes{};
-    if (!any(doubtful_)) return lanes;
     for (Index j = 0; j < plan_.n; ++j) a[j] = V{};
     for (Index i = 0; i < plan_.m; ++i) y[i] = V{};
     for (int lane = 0; lane < lanes_of<V>; ++lane) {
-      if (!doubtful_[lane]) continue;
+      if (!among[lane]) continue;
       Elimination& own = alone_[lane];
       own.clear();
       if (!write(own, lane)) continue;

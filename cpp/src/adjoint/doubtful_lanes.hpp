@@ -27,7 +27,7 @@ class DoubtfulLanes {
     Arena measured;
     const Elimination sized(plan, measured);
     const std::size_t bytes = measured.used();
-    slots_ = !plan.whole.empty() ? 0 : bytes * lanes_of<V> <= room ? lanes_of<V> : bytes <= room ? 1 : 0;
+    if (plan.whole.empty()) slots_ = static_cast<int>(std::min(room / bytes, std::size_t{lanes_of<V>}));
     for (int slot = 0; slot < slots_; ++slot) elimination_[slot] = Elimination(plan, arena);
   }
 
@@ -36,12 +36,21 @@ class DoubtfulLanes {
   // Forgets what was eliminated: rows have changed.
   void reset() { std::fill(held_, held_ + lanes_of<V>, -1); }
 
-  // The elimination of a lane, factored: each has its own, or, where they would take too much memory, the latest has the only one.
+  // The elimination of a lane, factored. Where there is no room for one of each lane, they are kept of as many neighbours as fit:
+  // whoever asks for several things looks at one such group after the other.
   Elimination& operator[](int lane) {
-    const int slot = slots_ == 1 ? 0 : lane;
+    const int slot = lane % slots_;
     if (held_[slot] != lane) eliminate(lane, elimination_[slot]);
     held_[slot] = lane;
     return elimination_[slot];
+  }
+  template <class F>
+  void for_each_group(M lanes, F&& f) const {
+    for (int first = 0; first < lanes_of<V>; first += slots_) {
+      M group{};
+      for (int lane = first; lane < std::min(first + slots_, lanes_of<V>); ++lane) group[lane] = lanes[lane];
+      if (any(group)) f(group);
+    }
   }
 
   // Of lanes with tied rows those with rows at a kink, which are left out; rows that are none are tied no longer. Where a number is
@@ -122,7 +131,7 @@ class DoubtfulLanes {
     rows_.active[i][lane] = active ? -1 : 0;
     rows_.H[i][lane] = 0.0;
     rows_.weight[i][lane] = 1.0;
-    reset();
+    held_[lane % slots_] = -1;
   }
 
   // Hands the system of one lane over and factors it. A row of a cone block in which the multiplier moves by itself, along the ray
@@ -153,7 +162,7 @@ class DoubtfulLanes {
     to.factor();
   }
 
-  static constexpr std::size_t room = std::size_t{64} << 20;  // in bytes; without it instances are marked
+  static constexpr std::size_t room = std::size_t{64} << 20;  // in bytes; where one does not fit, instances are marked
 
   const Plan& plan_;
   const ProgramPack<V>& program_;

@@ -91,7 +91,7 @@ class BatchAdjoint {
   //
   // (Ḣ where the cone curves: Adjoint::add_curvature), and the cotangents of the data follow by the product rule.
   void hvp(std::int64_t direction, double* partial) {
-    const auto& [tangent, pulled] = std::tie(memory_.tangent, memory_.pulled);
+    const auto &tangent = memory_.tangent, &pulled = memory_.pulled;
     push_data(direction, adjoint_.x, z_, true);
     adjoint_.solve(memory_.kept_tangent);
     copy_solution(tangent);

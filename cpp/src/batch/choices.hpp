@@ -45,27 +45,8 @@ class Choices {
   // After a factorization: flags lanes in which gradients are not determined. `instance`: lane → number in the batch.
   template <class Instance>
   void notice(Instance&& instance) {
-    const Plan& plan = job_.compiled.plan;
     shifted_ = turned_ = M{};
-    if (!any(adjoint_.doubtful())) return;
-    const auto cotangent = [&](const Place& where) { return data_.cotangent(where); };
-    M lanes, kinks{};
-    V noise{};
-    for (Index i = plan.zero; i < plan.m; ++i)
-      if (any(lanes = adjoint_.kink(i, noise))) kinks |= lanes & felt(cotangent, instance, noise);
-    if (any(kinks)) adjoint_.count_kinks_as_active(kinks);
-    adjoint_.degenerate |= kinks;
-    for (Index k = 0; any(lanes = adjoint_.flat_direction(k)); ++k) adjoint_.degenerate |= lanes & felt(cotangent, instance);
-    for (Index k = 0; any(lanes = adjoint_.choice(k)); ++k) {
-      shifted_ |= lanes & felt(cotangent, instance);
-      turned_ |=
-          lanes & adjoint_.movable() &
-          felt(
-              [&](const Place& where) {
-                return where.kind == Place::A ? data_.y[where.row] * (1.0 + 0.618 * static_cast<double>(where.column % 97)) : V{};
-              },
-              instance);
-    }
+    adjoint_.for_each_doubtful_group([&](M group) { notice(group, instance); });
   }
 
   // After a solve: flags lanes in which (a, y) would give another gradient with other multipliers, as rows move and are not always
@@ -78,6 +59,30 @@ class Choices {
   }
 
  private:
+  template <class Instance>
+  void notice(M group, Instance&& instance) {
+    const Plan& plan = job_.compiled.plan;
+    const auto cotangent = [&](const Place& where) { return data_.cotangent(where); };
+    M lanes, kinks{};
+    V noise{};
+    for (Index i = plan.zero; i < plan.m; ++i)
+      if (any(lanes = adjoint_.kink(i, noise, group))) kinks |= lanes & felt(cotangent, instance, noise);
+    if (any(kinks)) adjoint_.count_kinks_as_active(kinks);
+    adjoint_.degenerate |= kinks;
+    for (Index k = 0; any(lanes = adjoint_.flat_direction(k, group)); ++k) adjoint_.degenerate |= lanes & felt(cotangent, instance);
+    const M movable = adjoint_.movable(group);
+    for (Index k = 0; any(lanes = adjoint_.choice(k, group)); ++k) {
+      shifted_ |= lanes & felt(cotangent, instance);
+      turned_ |=
+          lanes & movable &
+          felt(
+              [&](const Place& where) {
+                return where.kind == Place::A ? data_.y[where.row] * (1.0 + 0.618 * static_cast<double>(where.column % 97)) : V{};
+              },
+              instance);
+    }
+  }
+
   // Lanes in which some parameter has a gradient beyond what rounding leaves of its terms, and, changing by its own size or by 1,
   // moves more than `noise`.
   template <class Cotangent, class Instance>

@@ -205,8 +205,8 @@ class LargeSemidefinite {
     for (V* matrix : {X, P}) {
       V* product = room_ + multiply_room(k_, k_);
       multiply(
-          k_, k_, k_, room_, [&](Index i, Index l) { return matrix[l * k_ + i]; },
-          [&](Index l, Index j) { return Y_[j * k_ + l]; }, [&](Index i, Index j, V sum) { product[j * k_ + i] = sum; });
+          k_, k_, k_, room_, [&](Index i, Index l) { return matrix[l * k_ + i]; }, [&](Index l, Index j) { return Y_[j * k_ + l]; },
+          [&](Index i, Index j, V sum) { product[j * k_ + i] = sum; });
       std::copy(product, product + k_ * k_, matrix);
     }
     orthogonalize_columns(X, P, k_, lanes);

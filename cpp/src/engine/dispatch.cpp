@@ -2,6 +2,7 @@
 #include <stdexcept>
 
 #include "engine/job.hpp"
+#include "lanes/processor.hpp"
 
 namespace cvxl {
 
@@ -27,10 +28,10 @@ const std::vector<Choice>& choices() {
   static const std::vector<Choice> all = [] {
     std::vector<Choice> list;
 #if CVXL_AVX512
-    list.push_back({"avx512", __builtin_cpu_supports("x86-64-v4") != 0, avx512::narrow, avx512::wide});
+    list.push_back({"avx512", runs_level(4), avx512::narrow, avx512::wide});
 #endif
 #if CVXL_AVX2
-    list.push_back({"avx2", __builtin_cpu_supports("x86-64-v3") != 0, avx2::narrow, avx2::wide});
+    list.push_back({"avx2", runs_level(3), avx2::narrow, avx2::wide});
 #endif
 #if CVXL_BASELINE
     list.push_back({"baseline", true, baseline::narrow, baseline::wide});

@@ -6,7 +6,9 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
+#if !defined(_WIN32)
 #include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -38,11 +40,18 @@ void spin_until(Condition&& condition) {
     for (int i = 0; i < 16; ++i) pause();
 }
 
+// Another number in a forked child, which has none of its parent's threads. On Windows nothing forks.
+int process() {
+#if defined(_WIN32)
+  return 0;
+#else
+  return getpid();
+#endif
+}
+
 class Pool {
  public:
-  Pool() : owner_(getpid()) {}
-
-  bool alive() const { return owner_ == getpid(); }
+  bool alive() const { return owner_ == process(); }
 
   // Takes the pool if it is free; it must then be given back.
   bool take() { return !taken_.exchange(true, std::memory_order_acquire); }
@@ -109,7 +118,7 @@ class Pool {
     }
   }
 
-  const pid_t owner_;
+  const int owner_ = process();
   std::atomic<bool> taken_{false};
   std::mutex mutex_;
   std::condition_variable wake_, done_;

@@ -2,9 +2,13 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#elif defined(_WIN32)
+#define NOMINMAX
+#include <windows.h>
 #endif
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -92,6 +96,9 @@ int affinity() {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+#elif defined(_WIN32)
+  DWORD_PTR mine = 0, machine = 0;  // both zero for a process in several groups of 64 processors
+  if (GetProcessAffinityMask(GetCurrentProcess(), &mine, &machine) && mine) return std::popcount(std::uint64_t{mine});
 #endif
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }

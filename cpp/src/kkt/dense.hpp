@@ -54,12 +54,14 @@ template <bool transposed, class V>
 void congruence(V* a, const V* B, Index k, V* room, Index stride = 1) {
   V* Y = room + multiply_room(k, k);
   const auto right = [&](Index l, Index j) { return transposed ? B[l * k + j] : B[j * k + l]; };
-  multiply(k, k, k, room, [&](Index i, Index l) { return svec_entry(a, i, l, stride); }, right,
-           [&](Index i, Index j, V sum) { Y[j * k + i] = sum; });
-  multiply<true>(k, k, k, room, [&](Index i, Index l) { return right(l, i); }, [&](Index l, Index j) { return Y[j * k + l]; },
-                 [&](Index i, Index j, V sum) {
-                   if (i >= j) a[svec_place(j, i) * stride] = i == j ? sum : sqrt_two * sum;
-                 });
+  multiply(
+      k, k, k, room, [&](Index i, Index l) { return svec_entry(a, i, l, stride); }, right,
+      [&](Index i, Index j, V sum) { Y[j * k + i] = sum; });
+  multiply<true>(
+      k, k, k, room, [&](Index i, Index l) { return right(l, i); }, [&](Index l, Index j) { return Y[j * k + l]; },
+      [&](Index i, Index j, V sum) {
+        if (i >= j) a[svec_place(j, i) * stride] = i == j ? sum : sqrt_two * sum;
+      });
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -7,8 +7,6 @@
 #include "kkt/program_pack.hpp"
 #include "kkt/whole_blocks.hpp"
 #include "lanes/arena.hpp"
-#include "lanes/lanes.hpp"
-#include "plan/plan.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -18,8 +16,7 @@ class Kkt {
   using M = Mask<lanes_of<V>>;
 
   // Row scalings of the system being factored: row i reads e_i (A_i x - r_i) - Δ_i ζ_i = 0 with z_i = e_i ζ_i.
-  V* e;
-  V* delta;
+  V *e, *delta;
   WholeBlocks<V> whole;
 
   Kkt(const Plan& plan, Arena& arena)
@@ -78,9 +75,10 @@ class Kkt {
             y[s][plan_.row_position[first + r]] = e[first + r] * r2[s][first + r];
       if (plan_.is_condensed(first)) rows.template axpy<S>(t, dx);
     });
-    for (int s = 0; s < S; ++s) whole.enter(A, e, weight_, r2[s], dx[s], y[s]);
-    for (int s = 0; s < S; ++s)
+    for (int s = 0; s < S; ++s) {
+      whole.enter(A, e, weight_, r2[s], dx[s], y[s]);
       for (Index j = 0; j < plan_.n; ++j) y[s][plan_.variable_position[j]] = dx[s][j];
+    }
     substitute<S>(y);
     for (int s = 0; s < S; ++s)
       for (Index j = 0; j < plan_.n; ++j) dx[s][j] = y[s][plan_.variable_position[j]];

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -26,11 +27,14 @@ inline constexpr int block_rows = 4, block_columns = 4, most_lanes = 8;
 inline constexpr int block_rows = 4, block_columns = 2, most_lanes = 4;
 #endif
 
+// The element of what comparing doubles gives: the first signed type of that size, which is not everywhere what std::int64_t names.
+using Truth = std::conditional_t<sizeof(long) == 8, long, long long>;
+
 template <int W>
 struct LaneTypes {
   typedef double Real __attribute__((vector_size(W * 8)));
-  typedef long Mask __attribute__((vector_size(W * 8)));
-  typedef unsigned long Bits __attribute__((vector_size(W * 8)));
+  typedef Truth Mask __attribute__((vector_size(W * 8)));
+  typedef std::uint64_t Bits __attribute__((vector_size(W * 8)));
 };
 template <int W>
 using Real = typename LaneTypes<W>::Real;
@@ -84,7 +88,7 @@ CVXL_INLINE bool any(M mask) {
 #if defined(__AVX__)
   if constexpr (lanes_of<M> == 4) return !_mm256_testz_si256(reinterpret_cast<__m256i>(mask), reinterpret_cast<__m256i>(mask));
 #endif
-  long r = 0;
+  Truth r = 0;
   for (int l = 0; l < lanes_of<M>; ++l) r |= mask[l];
   return r != 0;
 }
@@ -100,19 +104,38 @@ CVXL_INLINE auto finite(V a) {
   return a - a == 0.0;
 }
 
+// The register that says how the calling thread rounds, and its bits that flush denormal operands and results to zero.
+struct Rounding {
+#if defined(__SSE2__)
+  using Word = unsigned;
+  static constexpr Word flush = 0x8040;
+  static Word read() { return _mm_getcsr(); }
+  static void write(Word word) { _mm_setcsr(word); }
+#elif defined(__aarch64__)
+  using Word = std::uint64_t;
+  static constexpr Word flush = 1 << 24;
+  static Word read() {
+    Word word;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(word));
+    return word;
+  }
+  static void write(Word word) { __asm__ volatile("msr fpcr, %0" : : "r"(word) : "memory"); }
+#else
+  using Word = unsigned;
+  static constexpr Word flush = 0;
+  static Word read() { return 0; }
+  static void write(Word) {}
+#endif
+};
+
 // Flushes denormals to zero for the lifetime of the object and restores the caller's mode: they would cost ten times an operation.
 class FlushDenormals {
  public:
-#if defined(__SSE2__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
-  ~FlushDenormals() { _mm_setcsr(saved_); }
+  FlushDenormals() : saved_(Rounding::read()) { Rounding::write(saved_ | Rounding::flush); }
+  ~FlushDenormals() { Rounding::write(saved_); }
 
  private:
-  unsigned saved_;
-#else
-  FlushDenormals() {}
-  ~FlushDenormals() {}
-#endif
+  Rounding::Word saved_;
 };
 
 }  // namespace cvxl::CVXL_ISA

@@ -13,7 +13,7 @@ CVXL_INLINE V log(V a) {
   using U = Bits<lanes_of<V>>;
   const U bits = (U)a;
   // Exponent of a/√½: the subtraction moves the fraction's split from 1 to √½.
-  const I exponent = (I)(bits - 0x3fe6a09e667f3bcdUL) >> 52;
+  const I exponent = (I)(bits - std::uint64_t{0x3fe6a09e667f3bcd}) >> 52;
   const V m = (V)(bits - ((U)exponent << 52));
   const V e = __builtin_convertvector(exponent, V);
   const V f = m - 1.0, t = f / (2.0 + f), t2 = t * t;

@@ -10,6 +10,8 @@ namespace cvxl {
 inline void pause() {
 #if defined(__SSE2__)
   _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // about as long as x86's pause; yield is none
 #endif
 }
 

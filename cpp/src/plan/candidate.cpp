@@ -4,8 +4,42 @@
 #include <limits>
 #include <set>
 
+#include "plan/quotient_graph.hpp"
+
 namespace cvxl {
 namespace {
+
+constexpr Index exact_limit = 2000;  // nodes up to which exact degrees are worth their time, which grows with the square
+
+// The graph of the edges alone, or with those of the cliques.
+Graph adjacency(const Structure& s, const WholeCones& whole, const Candidate& c, bool with_cliques) {
+  const auto each_edge = [&](auto&& visit) {
+    for (Index i = 0; i < s.n; ++i)
+      for (Index j : s.P.row(i))
+        if (i != j) visit(i, j);
+    if (with_cliques)
+      for (const auto& clique : c.cliques)
+        for (std::size_t a = 0; a < clique.size(); ++a)
+          for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
+    for (Index i = 0; i < s.m; ++i)
+      if (const Index node = c.node_of_row[i]; node >= 0)
+        for (Index j : s.A.row(i))
+          if (!whole.variable_leaves[j]) visit(node, j);
+  };
+  std::vector<std::size_t> count(c.nodes);
+  each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
+  Graph graph(c.nodes);
+  for (Index v = 0; v < c.nodes; ++v) graph[v].reserve(count[v]);
+  each_edge([&](Index u, Index v) {
+    graph[u].push_back(v);
+    graph[v].push_back(u);
+  });
+  for (auto& list : graph) {
+    if (!std::is_sorted(list.begin(), list.end())) std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+  return graph;
+}
 
 Candidate make_candidate(const Structure& s, const WholeCones& whole, Index longest_condensed) {
   Candidate c;
@@ -17,7 +51,7 @@ Candidate make_candidate(const Structure& s, const WholeCones& whole, Index long
     const auto entries = s.A.row(i);
     const auto length = static_cast<std::int64_t>(entries.size());
     if (i >= s.zero && length <= longest_condensed && !whole.row_stays[i]) {
-      cliques.emplace(entries.begin(), entries.end());
+      if (length > 1) cliques.emplace(entries.begin(), entries.end());
       c.flops += length * (length + 1);
     } else {
       c.node_of_row[i] = c.nodes++;
@@ -27,42 +61,21 @@ Candidate make_candidate(const Structure& s, const WholeCones& whole, Index long
     std::vector<Index> clique = cone.faces;
     if (cone.of_variables)
       for (Index& node : clique) node = c.node_of_row[node];
-    cliques.insert(std::move(clique));
+    if (clique.size() > 1) cliques.insert(std::move(clique));
   }
-
-  const auto each_edge = [&](auto&& visit) {
-    for (Index i = 0; i < s.n; ++i)
-      for (Index j : s.P.row(i))
-        if (i != j) visit(i, j);
-    for (const auto& clique : cliques)
-      for (std::size_t a = 0; a < clique.size(); ++a)
-        for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
-    for (Index i = 0; i < s.m; ++i)
-      if (const Index node = c.node_of_row[i]; node >= 0)
-        for (Index j : s.A.row(i))
-          if (!whole.variable_leaves[j]) visit(node, j);
-  };
-  std::vector<std::size_t> count(c.nodes);
-  each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
-  Graph& graph = c.graph;
-  graph.resize(c.nodes);
-  for (Index v = 0; v < c.nodes; ++v) graph[v].reserve(count[v]);
-  each_edge([&](Index u, Index v) {
-    graph[u].push_back(v);
-    graph[v].push_back(u);
-  });
-  for (auto& list : graph) {
-    if (!std::is_sorted(list.begin(), list.end())) std::sort(list.begin(), list.end());
-    list.erase(std::unique(list.begin(), list.end()), list.end());
-  }
+  c.cliques.assign(cliques.begin(), cliques.end());
+  c.graph = adjacency(s, whole, c, false);
 
   std::vector<bool> deferred(c.nodes, false);
   std::fill(deferred.begin() + s.n, deferred.end(), true);
-  Ordering found = minimum_degree(graph, deferred);
+  const bool exact = c.nodes <= exact_limit;
+  Ordering found =
+      exact ? minimum_degree(adjacency(s, whole, c, true), deferred) : approximate_minimum_degree(c.graph, c.cliques, deferred);
   c.order = std::move(found.order);
   c.flops += found.flops;
   c.nonzeros = found.nonzeros;
-  c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, minimum degree";
+  c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, " + (exact ? "" : "approximate ") +
+           "minimum degree";
   return c;
 }
 

@@ -10,7 +10,8 @@ namespace cvxl {
 struct Candidate {
   std::vector<Index> node_of_row;  // -1 if condensed, or of a cone that leaves as a whole
   Index nodes = 0;
-  Graph graph;
+  Graph graph;      // of P and the rows that are kept
+  Cliques cliques;  // of the condensed rows, and of cones that leave as a whole
   std::vector<Index> order;
   std::int64_t flops = 0, nonzeros = 0;  // of a factorization, and of its factor
   std::string name;

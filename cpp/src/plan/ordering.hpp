@@ -8,6 +8,9 @@ namespace cvxl {
 // An undirected graph without self loops; adjacency lists sorted.
 using Graph = std::vector<std::vector<Index>>;
 
+// Sets of nodes, sorted, of which each is adjacent to all others of its set.
+using Cliques = std::vector<std::vector<Index>>;
+
 // An order with what a factorization costs in it.
 struct Ordering {
   std::vector<Index> order;   // position → node

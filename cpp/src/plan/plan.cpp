@@ -1,12 +1,12 @@
 #include "plan/plan.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <map>
 #include <stdexcept>
 
 #include "plan/candidate.hpp"
+#include "plan/faces.hpp"
 #include "plan/panels.hpp"
 
 namespace cvxl {
@@ -49,7 +49,11 @@ struct Padded {
 class Builder {
  public:
   explicit Builder(const Structure& s)
-      : padded_(s), s_(padded_.structure), whole_(s_), c_(choose_candidate(s_, whole_)), tree_(analyze(c_.graph, c_.order)) {}
+      : padded_(s),
+        s_(padded_.structure),
+        whole_(s_),
+        c_(choose_candidate(s_, whole_)),
+        tree_(analyze(c_.graph, c_.cliques, c_.order)) {}
 
   Plan build() {
     plan_.n = s_.n;
@@ -203,7 +207,8 @@ class Builder {
       if (!plan_.runs.empty()) {
         RowRun& run = plan_.runs.back();
         const auto first = plan_.A.row(run.first), own = plan_.A.row(i);
-        if (run.rows < 4 && std::min(plan_.row_position[run.first], 0) == std::min(plan_.row_position[i], 0) && std::ranges::equal(first, own)) {
+        if (run.rows < 4 && std::min(plan_.row_position[run.first], 0) == std::min(plan_.row_position[i], 0) &&
+            std::ranges::equal(first, own)) {
           ++run.rows;
           continue;
         }
@@ -232,65 +237,9 @@ class Builder {
     }
   }
 
-  // The faces of a whole cone, with the places of their entries, and of their products in the factor.
   void place_whole_cones() {
-    std::vector<Index> internal(s_.n);
-    for (Index j = 0; j < s_.n; ++j) internal[plan_.variable_of[j]] = j;
-    for (const WholeCone& cone : whole_.cones) {
-      std::vector<std::pair<Index, Index>> by_position;
-      for (const Index f : cone.faces)
-        by_position.emplace_back(cone.of_variables ? plan_.row_position[f] : plan_.variable_position[internal[f]], f);
-      std::sort(by_position.begin(), by_position.end());
-      const auto entries = entries_of_faces(cone);
-      std::vector<Index> positions;
-      for (const auto& [position, face] : by_position) positions.push_back(position);
-      const Update update = make_update({}, positions);
-      WholeBlock block{};
-      while (plan_.cones[block.cone].first != cone.first) ++block.cone;
-      block.of_variables = cone.of_variables;
-      block.faces.begin = static_cast<Index>(plan_.faces.size());
-      std::vector<std::pair<Index, Index>> by_density;
-      for (Index s = update.segments.begin; s < update.segments.end; ++s) {
-        const Segment& segment = plan_.segments[s];
-        for (Index b = segment.begin; b < segment.end; ++b) {
-          const auto& own = entries.at(by_position[b].second);
-          const Index column = segment.panel + (positions[b] - segment.first) * segment.ld;
-          plan_.faces.push_back({append(plan_.face_entries, own), cone.of_variables ? by_position[b].second : -1, positions[b],
-                                 column, segment.relative - segment.begin});
-          by_density.emplace_back(-static_cast<Index>(own.size()), b);
-        }
-      }
-      block.faces.end = static_cast<Index>(plan_.faces.size());
-      std::sort(by_density.begin(), by_density.end());
-      std::vector<Index> order;
-      for (const auto& [density, b] : by_density) order.push_back(b);
-      block.by_density = append(plan_.face_order, order);
-      plan_.whole.push_back(block);
-    }
-  }
-
-  // By face as in WholeCone::faces.
-  std::map<Index, std::vector<FaceEntry>> entries_of_faces(const WholeCone& cone) const {
-    std::map<Index, std::vector<FaceEntry>> entries;
-    const auto entry = [](Index place, Index source) {
-      auto column = static_cast<Index>((std::sqrt(8.0 * place + 1.0) - 1.0) / 2.0);
-      if ((column + 1) * (column + 2) / 2 <= place) ++column;
-      if (column * (column + 1) / 2 > place) --column;
-      return FaceEntry{place - column * (column + 1) / 2, column, source};
-    };
-    const Index rows = cone.order * (cone.order + 1) / 2;
-    if (!cone.of_variables) {
-      for (Index r = 0; r < rows; ++r)
-        for (Index k = plan_.A.indptr[cone.first + r]; k < plan_.A.indptr[cone.first + r + 1]; ++k)
-          entries[plan_.variable_of[plan_.A.indices[k]]].push_back(entry(r, k));
-      return entries;
-    }
-    std::vector<Index> place(s_.n, -1);
-    for (Index r = 0; r < rows; ++r) place[plan_.A.indices[plan_.A.indptr[cone.first + r]]] = r;
-    for (const Index i : cone.faces)
-      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k)
-        if (const Index r = place[plan_.A.indices[k]]; r >= 0) entries[i].push_back(entry(r, k));
-    return entries;
+    for (const WholeCone& cone : whole_.cones)
+      place_whole_cone(plan_, cone, [&](const std::vector<Index>& positions) { return make_update({}, positions); });
   }
 
   Padded padded_;

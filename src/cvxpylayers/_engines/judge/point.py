@@ -74,13 +74,13 @@ class Point:
     def distance(self, other: Point) -> float:
         return largest((other.x - self.x) / np.maximum(1.0, _WITHIN * np.abs(self.x)))
 
+    @np.errstate(all="ignore")  # a step far uphill may overflow, which residuals tell
     def step(self) -> list[Point]:
         """The point after a Newton step; none where the system is singular and large."""
         inner, (m, n) = self.inner, self.inner.A.shape
         p = Projection(inner.cones)(self.w)
         F = np.concatenate([inner.product(self.x) + inner.q + inner.A.T @ (p - self.w), inner.A @ self.x + p - inner.b])
-        with np.errstate(all="ignore"):
-            move = self._dense_move(F) if n + m <= _SMALL else self._sparse_move(F)
+        move = self._dense_move(F) if n + m <= _SMALL else self._sparse_move(F)
         if move is None or not np.isfinite(move).all():
             return []
         return [Point.at(self.program, self.units, inner, self.x + move[:n], self.w + move[n:])]

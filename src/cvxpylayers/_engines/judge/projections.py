@@ -174,12 +174,15 @@ def _exponential(w: Float64) -> tuple[Float64, Float64]:
     rho = _root(h, low, high)
     p, d, N = parts(rho)
     grow, decay = _exp(rho), _exp(-rho)
+    p = (t + d * decay) / grow if rho > 0 else p  # the same at the root, without the cancellation that e^ρ would enlarge
     dp, dd = (x - (2 * rho - 1) * p) / N, (-y - (2 * rho - 1) * d) / N  # by ρ
-    p_w, d_w = np.array([rho - 1, 1.0, 0.0]) / N, np.array([1.0, -rho, 0.0]) / N
-    slope = dp * grow + p * grow - dd * decay + d * decay
-    rho_w = (np.array([0.0, 0.0, 1.0]) - p_w * grow + d_w * decay) / slope
-    ray, turn = np.array([rho, 1.0, grow]), np.array([1.0, 0.0, grow])
-    return p * ray, np.outer(ray, p_w + dp * rho_w) + p * np.outer(turn, rho_w)
+    p_w, d_w, last = np.array([rho - 1, 1.0, 0.0]) / N, np.array([1.0, -rho, 0.0]) / N, np.array([0.0, 0.0, 1.0])
+    slope = (dp + p) * grow + (d - dd) * decay
+    # dρ = (last - p_w e^ρ + d_w e^-ρ) / slope; what it brings to dp and d(p e^ρ) cancels large terms, which are left out.
+    rho_w = (last - p_w * grow + d_w * decay) / slope
+    own = (p_w * (p * grow + (d - dd) * decay) + dp * (last + d_w * decay)) / slope
+    top = (p_w * (d - dd) + (dp + p) * (d_w + last * grow)) / slope
+    return p * np.array([rho, 1.0, grow]), np.array([rho * own + p * rho_w, own, top])
 
 
 def _exponential_depth(s: Float64) -> float:

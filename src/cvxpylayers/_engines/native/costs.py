@@ -2,8 +2,8 @@
 
 The native engine rotates the rows of a cone, and for that fills them to the union of their columns (``cpp/src/plan/plan.hpp``).
 Nothing is lost where they are dense anyway; a second-order cone of k single variables becomes k² entries and takes k³ flops.
-Large semidefinite cones are eliminated as a whole instead (``whole``). Other interior point methods fill their k(k + 1)/2 rows, which a
-first-order method does not.
+Large semidefinite cones are eliminated as a whole instead (``whole``). Other interior point methods fill their k(k + 1)/2 rows,
+which a first-order method does not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _SHARING: Final = 2.0  # rows of second-order cones for an unknown from which se
 class Costs(NamedTuple):
     """``size``: unknowns, and rows that are no bounds, without those of cones that are eliminated as a whole; ``sharing``: rows of
     second-order cones, but small ones, for an unknown. The rest are flops of a factorization, roughly: of the native engine
-    (``filled``), with sparse second-order cones (``interior``), and with those and semidefinite cones of single variables (``sparse``).
+    (``filled``), with sparse second-order cones (``interior``), and with those and sparse semidefinite cones of single variables
+    (``sparse``).
 
     A block of k rows with u columns takes k u² flops where the rows are eliminated, u k² where the columns are, and what is left is
     dense. Fill that all ways of storing cones have in common is not counted.
