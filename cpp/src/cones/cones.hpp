@@ -172,7 +172,7 @@ class Cones {
     });
     rotated_ = true;
   }
-  // Products as of `ProgramPack`, with z and Ax in the frames; those of cones that leave K as a whole have no rows there.
+  // Products as of `ProgramPack`, with z and Ax in the frames, where cones that leave K as a whole have no rows: K is lent theirs.
   void products(const ProgramPack<V>& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
     if (plan_.whole.empty()) return rotated.products(x, z, Px, Ax, Atz);
     std::copy(z, z + plan_.m, t_);
@@ -180,7 +180,6 @@ class Cones {
     rotated.products(x, t_, Px, Ax, Atz);
     for_each_whole([&](const ConeBlock& c, const auto& block, std::size_t) { block.forward(Ax + c.first, 1, sums_); });
   }
-  // Where K finds the frames of such cones.
   void lend_frames(Kkt<V>& kkt) const {
     for_each_whole([&](const ConeBlock&, const auto& block, std::size_t k) {
       kkt.whole.frame[k] = plan_.whole[k].of_variables ? block.inverse_frame() : block.frame();
@@ -278,10 +277,8 @@ class Cones {
   template <class F>
   CVXL_INLINE void for_each_whole(F&& f) const {
     const auto* blocks = std::get<LargeSemidefinite<V>*>(blocks_);
-    for (std::size_t k = 0; blocks && k < plan_.whole.size(); ++k) {
-      const ConeBlock& c = plan_.cones[plan_.whole[k].cone];
-      f(c, blocks[c.number], k);
-    }
+    for (std::size_t k = 0; blocks && k < plan_.whole.size(); ++k)
+      if (const ConeBlock& c = plan_.cones[plan_.whole[k].cone]; c.whole()) f(c, blocks[c.number], k);
   }
 
   template <class F>

@@ -1,8 +1,8 @@
 """Large semidefinite cones, which the native engine eliminates as a whole: which they are and what they cost, from the structure.
 
 The rows of other cones are rotated into frames, and filled for that to the union of their columns. A cone that is eliminated as
-a whole (``cpp/src/plan/whole_cone.hpp``) keeps its rows as they are, and leaves a dense block of the order of its faces: the columns
-of its rows, or the other rows that meet them where they are single variables.
+a whole (``cpp/src/plan/whole_cone.hpp``) keeps its rows as they are, and leaves a dense block of the order of its faces: the
+columns of its rows, or the other rows that meet them where they are single variables.
 """
 
 from __future__ import annotations
