@@ -135,19 +135,21 @@ class ForceIsa {
  public:
   explicit ForceIsa(const std::string& name) {
     if (const char* old = std::getenv(variable)) saved_ = old;
-    setenv(variable, name.c_str(), 1);
+    set(name);
   }
-  ~ForceIsa() {
-    if (saved_)
-      setenv(variable, saved_->c_str(), 1);
-    else
-      unsetenv(variable);
-  }
+  ~ForceIsa() { set(saved_.value_or("")); }  // an empty variable is none
   ForceIsa(const ForceIsa&) = delete;
   ForceIsa& operator=(const ForceIsa&) = delete;
 
  private:
   static constexpr const char* variable = "CVXPYLAYERS_ISA";
+  static void set(const std::string& name) {
+#if defined(_WIN32)
+    _putenv_s(variable, name.c_str());
+#else
+    setenv(variable, name.c_str(), 1);
+#endif
+  }
   std::optional<std::string> saved_;
 };
 

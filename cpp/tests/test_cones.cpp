@@ -80,12 +80,13 @@ void check_smallest_eigenvalue() {
 // Plans hold references: everything a product of cones needs, in one place.
 struct Fixture {
   Structure structure;
-  Plan plan;
+  const Plan made;
+  const PlanView plan;
   std::vector<std::unique_ptr<V[], std::function<void(V*)>>> vectors;
   std::unique_ptr<std::byte[], std::function<void(std::byte*)>> block;
   std::unique_ptr<Cones<V>> cones;
 
-  explicit Fixture(const Structure& s) : structure(s), plan(make_plan(structure)) {
+  explicit Fixture(const Structure& s) : structure(s), made(make_plan(structure)), plan(made) {
     Arena counting;
     const Cones<V> measure(plan, counting);
     block = {static_cast<std::byte*>(::operator new[](counting.used(), std::align_val_t{64})),

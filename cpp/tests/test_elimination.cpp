@@ -15,11 +15,12 @@ namespace {
 using namespace cvxl::testing;
 
 struct Alone {
-  Plan plan;
+  const Plan made;
+  const PlanView plan;
   std::unique_ptr<std::byte[]> block;
   Elimination system;
 
-  explicit Alone(const Structure& s) : plan(make_plan(s)) {
+  explicit Alone(const Structure& s) : made(make_plan(s)), plan(made) {
     Arena count;
     Elimination measured(plan, count);
     block = std::make_unique<std::byte[]>(count.used() + 64);
@@ -29,7 +30,7 @@ struct Alone {
 };
 
 // (a, ζ) of [P, A'; A, -D] (a, ζ) = (r1, e r2) over the rows that are on, rows of A scaled by e; y = e ζ.
-std::vector<long double> reference(const Plan& plan, const Elimination& v, int passes) {
+std::vector<long double> reference(const PlanView& plan, const Elimination& v, int passes) {
   const std::size_t n = static_cast<std::size_t>(plan.n), m = static_cast<std::size_t>(plan.m);
   std::vector<std::vector<long double>> K(n + m, std::vector<long double>(n + m + 1));
   for (std::size_t i = 0; i < n; ++i) {
@@ -63,7 +64,7 @@ std::vector<long double> reference(const Plan& plan, const Elimination& v, int p
 void compare(const Structure& s, Random& random, int& compared) {
   Alone alone(s);
   Elimination& v = alone.system;
-  const Plan& plan = alone.plan;
+  const PlanView& plan = alone.plan;
   const Numbers numbers = solvable(s, random);
   const double wide = std::pow(10.0, random.uniform(0.0, 5.0));
   for (Index i = 0; i < s.n; ++i)

@@ -71,7 +71,7 @@ struct System {
   std::vector<Frame> frames = {};  // of cones that leave K as a whole
 };
 
-System random_system(const Structure& s, const Plan& plan, Random& random) {
+System random_system(const Structure& s, const PlanView& plan, Random& random) {
   const Numbers numbers = solvable(s, random);
   System v{{}, {}, {}, {}, {}, {}, random.uniform(0.1, 0.5)};
   for (Index source : plan.P_source) v.P.push_back(numbers.values[source]);
@@ -96,7 +96,7 @@ System random_system(const Structure& s, const Plan& plan, Random& random) {
 }
 
 // A with the rows of cones that leave K as a whole in their frames.
-Dense rotated_rows(const Plan& plan, const System& v) {
+Dense rotated_rows(const PlanView& plan, const System& v) {
   Dense A(v.r2.size(), std::vector<double>(v.r1.size()));
   for (Index i = 0; i < plan.m; ++i)
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) A[i][plan.A.indices[k]] = v.A[k];
@@ -113,7 +113,7 @@ Dense rotated_rows(const Plan& plan, const System& v) {
 }
 
 // P dx + ρ dx + A'dz = r1, e²(A dx - r2) = Δ dz, with the rows of A in frames; ρ of variables that are a cone is that of A dx.
-std::vector<long double> reference(const Plan& plan, const System& v) {
+std::vector<long double> reference(const PlanView& plan, const System& v) {
   const std::size_t n = v.r1.size(), m = v.r2.size();
   const Dense A = rotated_rows(plan, v);
   std::vector<std::vector<long double>> K(n + m, std::vector<long double>(n + m + 1));
@@ -153,7 +153,7 @@ struct Run {
   std::vector<std::vector<double>> solution;  // lane → (dx, dz)
   std::vector<bool> broken;
 
-  Run(const Plan& plan, const std::vector<const System*>& lanes) {
+  Run(const PlanView& plan, const std::vector<const System*>& lanes) {
     using V = Real<W>;
     Arena measure;
     {
@@ -201,7 +201,7 @@ struct Run {
     V *P, *A, *r1, *r2, *dx, *dz, *frames;
     std::size_t square;  // of the largest frame
   };
-  static Vectors<Real<W>> allocate(const Plan& plan, Arena& arena) {
+  static Vectors<Real<W>> allocate(const PlanView& plan, Arena& arena) {
     using V = Real<W>;
     V* P = arena.take<V>(plan.P.nnz());
     V* A = arena.take<V>(plan.A.nnz());
@@ -222,7 +222,7 @@ bool identical(const std::vector<double>& a, const std::vector<double>& b) {
 
 // A pivot of the wrong sign, or a NaN, is seen in its own lane and nowhere else.
 template <int W>
-void check_poison(const Structure& s, const Plan& plan, const std::vector<System>& systems, const Run<W>& run) {
+void check_poison(const Structure& s, const PlanView& plan, const std::vector<System>& systems, const Run<W>& run) {
   std::vector<const System*> lanes;
   for (const System& system : systems) lanes.push_back(&system);
   for (int lane = 0; lane < W; ++lane) {
@@ -251,7 +251,8 @@ void check_kkt() {
   auto named = structures(5);
   for (auto& whole : whole_structures(5)) named.push_back(std::move(whole));
   for (const auto& [name, s] : named) {
-    const Plan plan = make_plan(s);
+    const Plan made = make_plan(s);
+    const PlanView plan(made);
     std::vector<System> systems;
     for (int lane = 0; lane < W; ++lane) systems.push_back(random_system(s, plan, random));
     std::vector<const System*> lanes;

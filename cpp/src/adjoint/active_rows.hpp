@@ -3,19 +3,20 @@
 
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
-#include "plan/plan.hpp"
+#include "lanes/team.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 template <class V>
 struct ActiveRows {
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   V *H, *weight;        // D/(1 - D) and 1/(1 - D) of active rows, 0 and 1 of others
   M *active, *tied;     // D < 1; slack and multiplier all but vanish
   V *s, *z;             // where a lane is in doubt
 
-  ActiveRows(const Plan& plan, Arena& arena) {
+  ActiveRows(const PlanView& plan, Arena& arena) {
     for (V** v : {&H, &weight, &s, &z}) *v = arena.take<V>(plan.m);
     for (M** v : {&active, &tied}) *v = arena.take<M>(plan.m);
   }
@@ -26,7 +27,7 @@ struct Room {
   V *t1, *l1, *c1;      // n
   V *t2, *c2;           // m
 
-  Room(const Plan& plan, Arena& arena) {
+  Room(const PlanView& plan, Arena& arena) {
     for (V** v : {&t1, &l1, &c1}) *v = arena.take<V>(plan.n);
     for (V** v : {&t2, &c2}) *v = arena.take<V>(plan.m);
   }

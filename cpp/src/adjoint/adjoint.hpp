@@ -35,7 +35,7 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class Adjoint {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   ProgramPack<V> program;
   V *x, *z, *s;    // the tape
@@ -44,7 +44,7 @@ class Adjoint {
   M degenerate{};  // lanes flagged so far
   M leans{};       // lanes in which y of the last solve depends on the choice of multipliers
 
-  Adjoint(const Plan& plan, Arena& arena)
+  Adjoint(const PlanView& plan, Arena& arena)
       : program(plan, arena),
         plan_(plan),
         scaling_(plan, arena, 32.0),
@@ -81,26 +81,26 @@ class Adjoint {
   void solve(V* kept = nullptr) {
     cones_.check_frames();
     V norm = V{};
-    for (Index j = 0; j < plan_.n; ++j) {
+    each<V>(plan_.n, maxima(norm), [&](Index j) {
       r1[j] *= scaling_.c * scaling_.D[j];
       norm = max(norm, abs(r1[j]));
       a[j] = V{};
-    }
+    });
     cones_.forward(r2);  // a block has one scaling, so that rotation and scaling commute
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, maxima(norm), [&](Index i) {
       r2[i] *= scaling_.E[i];
       if (kept) kept[i] = smoothed_ ? V{} : -r2[i];
       r2[i] = select(rows_.active[i], r2[i], V{});
       norm = max(norm, abs(r2[i]));
       y[i] = V{};
-    }
+    });
     if (const M lanes = valid_ & ~doubtful_; any(lanes)) regular_.refine(a, y, r1, r2, roundoff * norm * smallest_part_, lanes);
     leans = M{};
     for (int lane = 0; lane < lanes_of<V>; ++lane)
       if (doubtful_[lane]) solve_alone(lane);
     if (kept) {
       if (!smoothed_) cones_.products(program, a, y, room_.t1, room_.t2, room_.l1);
-      for (Index i = 0; i < plan_.m; ++i) kept[i] += smoothed_ ? y[i] : y[i] + room_.t2[i];
+      each<V>(plan_.m, [&](Index i) { kept[i] += smoothed_ ? y[i] : y[i] + room_.t2[i]; });
     }
     out_of_units();
   }
@@ -156,47 +156,46 @@ class Adjoint {
   // In the others, of which D is 1, ẏ = -g is known: they add to r1 and `drop_curvature` has the rest. The tangent of w = s - z is
   // what was kept of its solve, with a minus.
   void add_curvature(const V* tangent, const V* pulled) {
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, [&](Index i) {
       // In the frames each coordinate of w = s - z belongs to one of them, and the other's is rounding, beside which it may be
       // small.
       room_.c2[i] = select(abs(rows_.s[i]) > abs(rows_.z[i]), rows_.s[i], -rows_.z[i]);
       l2_[i] = smoothed_ ? tangent[i] : -tangent[i];
-    }
+    });
     smoothed_ ? cones_.barrier_third_derivative(rows_.s, rows_.z, l2_, pulled, g_)
               : cones_.projection_second_derivative(room_.c2, l2_, pulled, g_);
     if (!smoothed_) {
-      for (Index i = 0; i < plan_.m; ++i) {
+      each<V>(plan_.m, [&](Index i) {
         l2_[i] = select(rows_.active[i], rows_.weight[i] * g_[i], V{});
         g_[i] = select(rows_.active[i], V{}, g_[i]);
-      }
-      for (Index j = 0; j < plan_.n; ++j) room_.c1[j] = V{};
+      });
+      each<V>(plan_.n, [&](Index j) { room_.c1[j] = V{}; });
       cones_.products(program, room_.c1, g_, room_.t1, room_.t2, room_.l1);
-      for (Index j = 0; j < plan_.n; ++j) r1[j] += room_.l1[j] / (scaling_.c * scaling_.D[j]);
+      each<V>(plan_.n, [&](Index j) { r1[j] += room_.l1[j] / (scaling_.c * scaling_.D[j]); });
       cones_.back(g_);
     }
     V* const moved = smoothed_ ? g_ : l2_;
     cones_.back(moved);
-    for (Index i = 0; i < plan_.m; ++i) r2[i] += scaling_.E_inverse[i] * moved[i];
+    each<V>(plan_.m, [&](Index i) { r2[i] += scaling_.E_inverse[i] * moved[i]; });
   }
   void drop_curvature() {
-    if (!smoothed_)
-      for (Index i = 0; i < plan_.m; ++i) y[i] -= scaling_.E[i] / scaling_.c * g_[i];
+    if (!smoothed_) each<V>(plan_.m, [&](Index i) { y[i] -= scaling_.E[i] / scaling_.c * g_[i]; });
   }
 
  private:
   // The tape in equilibrated units and x in `a`.
   void into_units() {
     scaling_.scale_matrices(program, ~M{}, true);
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, [&](Index i) {
       rows_.s[i] = scaling_.E[i] * s[i];
       rows_.z[i] = scaling_.c * scaling_.E_inverse[i] * z[i];
-    }
+    });
     V least = scaling_.D[0], most = scaling_.D[0];
-    for (Index j = 0; j < plan_.n; ++j) {
+    each<V>(plan_.n, minima(least), maxima(most), [&](Index j) {
       a[j] = scaling_.D_inverse[j] * x[j];
       least = min(least, scaling_.D[j]);
       most = max(most, scaling_.D[j]);
-    }
+    });
     smallest_part_ = min(scaling_.c, 1.0 / scaling_.c) * least / most;
   }
 
@@ -205,11 +204,11 @@ class Adjoint {
     load_vectors();
     cones_.scale(rows_.s, rows_.z, V{}, ~M{}, ~M{}, Frames::orthonormal);
     degenerate = valid_ & strays_from_path(program, scaling_, cones_, rows_, a, room_, y, l2_);
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, [&](Index i) {
       rows_.active[i] = ~M{};
       rows_.H[i] = select(valid_, cones_.h[i], splat<V>(1.0));
       rows_.weight[i] = 1.0 + rows_.H[i];
-    }
+    });
   }
 
   template <class LoadVectors>
@@ -217,31 +216,30 @@ class Adjoint {
     degenerate = valid_ & cones_.unclear(rows_.s, rows_.z);
     // Few points are near a kink, and only for them is it worth while to measure how near.
     const V near = most_noise(plan_, a, rows_.s, rows_.z);
-    const auto tie = [&](Index i, M lanes) {
-      rows_.tied[i] = valid_ & lanes;
-      kinked_ |= rows_.tied[i];
+    const auto differentiate = [&](auto&& noise) {
+      const auto tie = [&](Index i, M lanes) { rows_.tied[i] = valid_ & lanes; };
+      kinked_ = valid_ & cones_.differentiate(rows_.s, rows_.z, noise, tie, ~M{});
     };
-    std::fill(rows_.tied, rows_.tied + plan_.m, M{});
-    cones_.differentiate(rows_.s, rows_.z, [&](Index) { return Noise<V>{near, near}; }, tie, ~M{});
+    fill<V>(rows_.tied, plan_.m, M{});
+    differentiate([&](Index) { return Noise<V>{near, near}; });
     if (any(kinked_)) {
       load_vectors();
       const Uncertainty<V>& off = alone_.uncertainty;
       measure_noise(program, scaling_, Point<V>{a, rows_.z, rows_.s}, Scratch<V>{room_.t1, room_.c1, room_.l1, y}, off);
-      kinked_ = M{};
-      cones_.differentiate(rows_.s, rows_.z, [&](Index i) { return Noise<V>{off.slacks[i], off.multipliers[i]}; }, tie, ~M{});
+      differentiate([&](Index i) { return Noise<V>{off.slacks[i], off.multipliers[i]}; });
     }
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, [&](Index i) {
       rows_.active[i] = cones_.rest[i] > alone_.least_rest;
       rows_.weight[i] = select(rows_.active[i], 1.0 / cones_.rest[i], splat<V>(1.0));
       rows_.H[i] = select(rows_.active[i], cones_.h[i] * rows_.weight[i], V{});
-    }
+    });
   }
 
   // (a, y) out of the equilibrated units and the frames.
   void out_of_units() {
     const V c_inverse = 1.0 / scaling_.c;
-    for (Index j = 0; j < plan_.n; ++j) a[j] *= scaling_.D[j];
-    for (Index i = 0; i < plan_.m; ++i) y[i] *= scaling_.E[i] * c_inverse;
+    each<V>(plan_.n, [&](Index j) { a[j] *= scaling_.D[j]; });
+    each<V>(plan_.m, [&](Index i) { y[i] *= scaling_.E[i] * c_inverse; });
     cones_.back(y);
   }
 
@@ -286,7 +284,7 @@ class Adjoint {
 
   static constexpr double roundoff = 1e-15;
 
-  const Plan& plan_;
+  const PlanView& plan_;
   Equilibration<V> scaling_;
   Cones<V> cones_;
   ActiveRows<V> rows_;

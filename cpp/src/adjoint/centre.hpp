@@ -24,12 +24,12 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class Centre {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   ProgramPack<V> program;
   V *x, *z, *s;  // in: the solution; out: the point
 
-  Centre(const Plan& plan, Arena& arena)
+  Centre(const PlanView& plan, Arena& arena)
       : program(plan, arena),
         plan_(plan),
         scaling_(plan, arena, 4.0),
@@ -169,7 +169,7 @@ class Centre {
   static constexpr int refinements = 2;
   static constexpr int passes = 60;
 
-  const Plan& plan_;
+  const PlanView& plan_;
   Equilibration<V> scaling_;
   Cones<V> cones_;
   Kkt<V> kkt_;

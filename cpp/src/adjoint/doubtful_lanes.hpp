@@ -18,11 +18,11 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class DoubtfulLanes {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   Uncertainty<V> uncertainty;  // of the optimality conditions, where rows are tied
 
-  DoubtfulLanes(const Plan& plan, const ProgramPack<V>& program, const Cones<V>& cones, ActiveRows<V>& rows, Arena& arena)
+  DoubtfulLanes(const PlanView& plan, const ProgramPack<V>& program, const Cones<V>& cones, ActiveRows<V>& rows, Arena& arena)
       : uncertainty(plan, arena), plan_(plan), program_(program), cones_(cones), rows_(rows) {
     Arena measured;
     const Elimination sized(plan, measured);
@@ -164,7 +164,7 @@ class DoubtfulLanes {
 
   static constexpr std::size_t room = std::size_t{64} << 20;  // in bytes; where one does not fit, instances are marked
 
-  const Plan& plan_;
+  const PlanView& plan_;
   const ProgramPack<V>& program_;
   const Cones<V>& cones_;
   ActiveRows<V>& rows_;

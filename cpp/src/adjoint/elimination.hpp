@@ -36,7 +36,7 @@ class Elimination {
   double *r1, *r2;               // of `solve`
 
   Elimination() = default;
-  Elimination(const Plan& plan, Arena& arena)
+  Elimination(const PlanView& plan, Arena& arena)
       : e(arena.take<double>(plan.m)),
         kind(arena.take<Kind>(plan.m)),
         n_(plan.n),

@@ -15,7 +15,7 @@
 
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
-#include "plan/plan.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 

@@ -13,10 +13,10 @@ inline constexpr double path_tolerance = 1e-6;
 // barrier, by which small slacks count as much as large ones: programs without a point inside the cones have no central path, only
 // near ones. Overwrites y and c, m long.
 template <class V>
-Mask<lanes_of<V>> strays_from_path(const ProgramPack<V>& program, const Equilibration<V>& scaling, const Cones<V>& cones,
-                                   const ActiveRows<V>& rows, const V* x, const Room<V>& room, V* y, V* c) {
+MaskOf<V> strays_from_path(const ProgramPack<V>& program, const Equilibration<V>& scaling, const Cones<V>& cones,
+                           const ActiveRows<V>& rows, const V* x, const Room<V>& room, V* y, V* c) {
   const auto& [t1, l1, c1, t2, c2] = room;
-  const Plan& plan = program.plan;
+  const PlanView& plan = program.plan;
   program.products(x, rows.z, t1, t2, l1);
   V residual = V{}, size = splat<V>(1.0), gap = V{}, distance2 = V{};
   for (Index j = 0; j < plan.n; ++j) {

@@ -19,7 +19,7 @@ class ReducedHessian {
   Orthonormal flat;  // directions of x
 
   ReducedHessian() = default;
-  ReducedHessian(const Plan& plan, Arena& arena)
+  ReducedHessian(const PlanView& plan, Arena& arena)
       : P(arena.take<double>(plan.P.indices.size())), flat(plan.n, plan.n, arena), plan_(&plan), n_(plan.n), N_(plan.n + plan.m) {
     const std::size_t n = static_cast<std::size_t>(n_), N = static_cast<std::size_t>(N_);
     for (double** v : {&terms_, &step_}) *v = arena.take<double>(n);
@@ -175,7 +175,7 @@ class ReducedHessian {
     }
   }
 
-  const Plan* plan_ = nullptr;
+  const PlanView* plan_ = nullptr;
   Index n_ = 0, N_ = 0, rank_ = 0;
   double *terms_, *step_;
   Index* permutation_;

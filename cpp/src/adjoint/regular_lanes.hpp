@@ -14,9 +14,9 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class RegularLanes {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
-  RegularLanes(const Plan& plan, const ProgramPack<V>& program, const Cones<V>& cones, const ActiveRows<V>& rows,
+  RegularLanes(const PlanView& plan, const ProgramPack<V>& program, const Cones<V>& cones, const ActiveRows<V>& rows,
                const Room<V>& room, Arena& arena)
       : plan_(plan),
         program_(program),
@@ -29,11 +29,11 @@ class RegularLanes {
   }
 
   void factorize() {
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, [&](Index i) {
       const V e2 = 1.0 / rows_.weight[i];
       kkt_.e[i] = select(rows_.active[i], sqrt(e2), V{});
       kkt_.delta[i] = select(rows_.active[i], rows_.H[i] * e2 + regularization_, splat<V>(1.0));
-    }
+    });
     kkt_.factorize(program_.P, program_.A, splat<V>(regularization_));
   }
 
@@ -45,12 +45,14 @@ class RegularLanes {
       state = state * 6364136223846793005u + 1442695040888963407u;
       return splat<V>(static_cast<double>(state >> 11) * 0x1p-52 - 1.0);  // uniform in [-1, 1)
     };
-    for (Index j = 0; j < plan_.n; ++j) t1[j] = next();
-    for (Index i = 0; i < plan_.m; ++i) t2[i] = select(rows_.active[i], next(), V{});
+    once<V>([&] {
+      for (Index j = 0; j < plan_.n; ++j) t1[j] = next();
+      for (Index i = 0; i < plan_.m; ++i) t2[i] = select(rows_.active[i], next(), V{});
+    });
     for (int k = 0; k < applications && any(lanes); ++k) {
       kkt_.solve(program_.A, t1, t2, c1, c2);
-      for (Index j = 0; j < plan_.n; ++j) t1[j] = regularization_ * c1[j];
-      for (Index i = 0; i < plan_.m; ++i) t2[i] = select(rows_.active[i], -regularization_ * rows_.weight[i] * c2[i], V{});
+      each<V>(plan_.n, [&](Index j) { t1[j] = regularization_ * c1[j]; });
+      each<V>(plan_.m, [&](Index i) { t2[i] = select(rows_.active[i], -regularization_ * rows_.weight[i] * c2[i], V{}); });
       lanes &= ~(largest() < vanished);
     }
     return lanes;
@@ -59,13 +61,13 @@ class RegularLanes {
   // Adds to (a, y) in the given lanes, from zero, until the residual of K_E (a, y) = (r1, r2) no longer shrinks, or is `enough`.
   void refine(V* a, V* y, const V* r1, const V* r2, V enough, M lanes) {
     const M loud = lanes & large_multipliers();
-    for (Index j = 0; j < plan_.n; ++j) room_.t1[j] = r1[j];
-    for (Index i = 0; i < plan_.m; ++i) room_.t2[i] = select(rows_.active[i], r2[i], V{});
+    each<V>(plan_.n, [&](Index j) { room_.t1[j] = r1[j]; });
+    each<V>(plan_.m, [&](Index i) { room_.t2[i] = select(rows_.active[i], r2[i], V{}); });
     V before = largest();
     for (int pass = 0; pass < passes && any(lanes); ++pass) {
       kkt_.solve(program_.A, room_.t1, room_.t2, room_.c1, room_.c2);
-      for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, a[j] + room_.c1[j], a[j]);
-      for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, y[i] + room_.c2[i], y[i]);
+      each<V>(plan_.n, [&](Index j) { a[j] = select(lanes, a[j] + room_.c1[j], a[j]); });
+      each<V>(plan_.m, [&](Index i) { y[i] = select(lanes, y[i] + room_.c2[i], y[i]); });
       const V now = residual(a, y, r1, r2);
       lanes &= (now > enough) & (now < 0.5 * before);
       before = now;
@@ -78,33 +80,32 @@ class RegularLanes {
   // multipliers.
   M large_multipliers() const {
     V size = V{};
-    if (plan_.P.nnz() == 0)
-      for (Index i = 0; i < plan_.m; ++i) size = max(size, abs(rows_.z[i]));
+    if (plan_.P.nnz() == 0) each<V>(plan_.m, maxima(size), [&](Index i) { size = max(size, abs(rows_.z[i])); });
     return size > 1e4;
   }
 
   // One more step without the residual of the columns: there is rounding of A'y left, of which each step takes δ into a.
   void hush(V* a, V* y, const V* r1, const V* r2, M lanes) {
     residual(a, y, r1, r2);
-    for (Index j = 0; j < plan_.n; ++j) room_.t1[j] = V{};
+    each<V>(plan_.n, [&](Index j) { room_.t1[j] = V{}; });
     kkt_.solve(program_.A, room_.t1, room_.t2, room_.c1, room_.c2);
-    for (Index j = 0; j < plan_.n; ++j) a[j] = select(lanes, a[j] + room_.c1[j], a[j]);
-    for (Index i = 0; i < plan_.m; ++i) y[i] = select(lanes, y[i] + room_.c2[i], y[i]);
+    each<V>(plan_.n, [&](Index j) { a[j] = select(lanes, a[j] + room_.c1[j], a[j]); });
+    each<V>(plan_.m, [&](Index i) { y[i] = select(lanes, y[i] + room_.c2[i], y[i]); });
   }
 
   // (t1, t2) = r - K_E (a, y); returns the largest entry.
   V residual(const V* a, const V* y, const V* r1, const V* r2) {
     const auto& [t1, l1, c1, t2, c2] = room_;
     cones_.products(program_, a, y, t1, t2, l1);
-    for (Index j = 0; j < plan_.n; ++j) t1[j] = r1[j] - (t1[j] + l1[j]);
-    for (Index i = 0; i < plan_.m; ++i) t2[i] = select(rows_.active[i], r2[i] - (t2[i] - rows_.H[i] * y[i]), V{});
+    each<V>(plan_.n, [&](Index j) { t1[j] = r1[j] - (t1[j] + l1[j]); });
+    each<V>(plan_.m, [&](Index i) { t2[i] = select(rows_.active[i], r2[i] - (t2[i] - rows_.H[i] * y[i]), V{}); });
     return largest();
   }
 
   V largest() const {
     V size = V{};
-    for (Index j = 0; j < plan_.n; ++j) size = max(size, abs(room_.t1[j]));
-    for (Index i = 0; i < plan_.m; ++i) size = max(size, abs(room_.t2[i]));
+    each<V>(plan_.n, maxima(size), [&](Index j) { size = max(size, abs(room_.t1[j])); });
+    each<V>(plan_.m, maxima(size), [&](Index i) { size = max(size, abs(room_.t2[i])); });
     return size;
   }
 
@@ -112,7 +113,7 @@ class RegularLanes {
   static constexpr int passes = 20;
   static constexpr int applications = 4;
 
-  const Plan& plan_;
+  const PlanView& plan_;
   const ProgramPack<V>& program_;
   const Cones<V>& cones_;
   const ActiveRows<V>& rows_;

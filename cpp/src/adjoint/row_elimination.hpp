@@ -7,7 +7,7 @@
 
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
-#include "plan/plan.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -24,7 +24,7 @@ class RowElimination {
   Index* pivot_of;             // column → k, or -1
 
   RowElimination() = default;
-  RowElimination(const Plan& plan, Arena& arena)
+  RowElimination(const PlanView& plan, Arena& arena)
       : A(arena.take<double>(plan.A.indices.size())), root(arena.take<double>(plan.m)), plan_(&plan), n_(plan.n), m_(plan.m) {
     const std::size_t n = static_cast<std::size_t>(n_), m = static_cast<std::size_t>(m_), N = n + m;
     for (Index** v : {&row, &column, &order_, &upper_begin_, &lower_begin_}) *v = arena.take<Index>(m + 1);
@@ -176,7 +176,7 @@ class RowElimination {
     return c;
   }
 
-  const Plan* plan_ = nullptr;
+  const PlanView* plan_ = nullptr;
   Index n_ = 0, m_ = 0, touched_count_ = 0;
   Index *order_, *touched_, *upper_begin_, *lower_begin_;
   bool* mark_;

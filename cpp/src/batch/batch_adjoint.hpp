@@ -16,7 +16,7 @@ template <class V>
 struct Pair {
   V *x, *z;
 
-  Pair(const Plan& plan, Arena& arena) : x(arena.take<V>(plan.n)), z(arena.take<V>(plan.m)) {}
+  Pair(const PlanView& plan, Arena& arena) : x(arena.take<V>(plan.n)), z(arena.take<V>(plan.m)) {}
 };
 
 template <class V>
@@ -26,12 +26,12 @@ struct AdjointMemory {
   Pair<V> tangent, pulled;  // of a second derivative: (ẋ, ż) and (a, y)
   V *kept_tangent, *kept_pulled;
   V* z;                     // the multipliers of the tape, 0 on rows that are switched off
-  Mask<lanes_of<V>>* on;    // per row: whether it is not
+  MaskOf<V>* on;    // per row: whether it is not
 
   AdjointMemory(const Compiled& compiled, Arena& arena)
-      : adjoint(compiled.plan, arena), scratch(compiled, arena), tangent(compiled.plan, arena), pulled(compiled.plan, arena) {
-    for (V** v : {&kept_tangent, &kept_pulled, &z}) *v = arena.take<V>(compiled.plan.m);
-    on = arena.take<Mask<lanes_of<V>>>(compiled.plan.m);
+      : adjoint(compiled.view, arena), scratch(compiled, arena), tangent(compiled.view, arena), pulled(compiled.view, arena) {
+    for (V** v : {&kept_tangent, &kept_pulled, &z}) *v = arena.take<V>(compiled.view.m);
+    on = arena.take<MaskOf<V>>(compiled.view.m);
   }
 };
 
@@ -39,10 +39,10 @@ template <class V>
 class BatchAdjoint {
  public:
   static constexpr int W = lanes_of<V>;
-  using M = Mask<W>;
+  using M = MaskOf<V>;
 
   BatchAdjoint(const AdjointJob& job, Arena& arena)
-      : job_(job), structure_(job.compiled.problem.structure), plan_(job.compiled.plan), memory_(job.compiled, arena) {}
+      : job_(job), structure_(job.compiled.problem.structure), plan_(job.compiled.view), memory_(job.compiled, arena) {}
 
   // Loads instances first … first + count - 1 (padding lanes repeat the last) and factors at their solutions.
   void linearize(std::int64_t first, int count) {
@@ -222,12 +222,12 @@ class BatchAdjoint {
 
   const AdjointJob& job_;
   const Structure& structure_;
-  const Plan& plan_;
+  const PlanView& plan_;
   AdjointMemory<V> memory_;
   Adjoint<V>& adjoint_ = memory_.adjoint;
   InstanceScratch& scratch_ = memory_.scratch;
   V* z_ = memory_.z;
-  Mask<W>* on_ = memory_.on;
+  M* on_ = memory_.on;
   std::int64_t first_ = 0;
   int count_ = 0;
   M valid_{};

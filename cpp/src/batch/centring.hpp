@@ -14,7 +14,7 @@ struct CentringMemory {
   Centre<V> centre;
   InstanceScratch scratch;
 
-  CentringMemory(const Compiled& compiled, Arena& arena) : centre(compiled.plan, arena), scratch(compiled, arena) {}
+  CentringMemory(const Compiled& compiled, Arena& arena) : centre(compiled.view, arena), scratch(compiled, arena) {}
 };
 
 template <class V>
@@ -22,11 +22,11 @@ class Centring {
  public:
   static constexpr int W = lanes_of<V>;
 
-  Centring(const CentreJob& job, Arena& arena) : job_(job), plan_(job.compiled.plan), memory_(job.compiled, arena) {}
+  Centring(const CentreJob& job, Arena& arena) : job_(job), plan_(job.compiled.view), memory_(job.compiled, arena) {}
 
   // Instances first … first + count - 1, in place; padding lanes repeat the last.
   void run(std::int64_t first, int count) {
-    Mask<W> solved{};
+    MaskOf<V> solved{};
     for (int lane = 0; lane < W; ++lane) {
       const std::int64_t i = first + std::min(lane, count - 1);
       solved[lane] = TapeRow(job_.tape, plan_, i).missing() ? 0 : -1;
@@ -66,7 +66,7 @@ class Centring {
   }
 
   const CentreJob& job_;
-  const Plan& plan_;
+  const PlanView& plan_;
   CentringMemory<V> memory_;
   Centre<V>& centre_ = memory_.centre;
 };

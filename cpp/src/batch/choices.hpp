@@ -37,7 +37,7 @@ template <class V>
 class Choices {
  public:
   static constexpr int W = lanes_of<V>;
-  using M = Mask<W>;
+  using M = MaskOf<V>;
 
   Choices(const AdjointJob& job, Adjoint<V>& adjoint, const DataCotangent<V>& data, InstanceScratch& scratch)
       : job_(job), adjoint_(adjoint), data_(data), scratch_(scratch) {}
@@ -54,14 +54,14 @@ class Choices {
   void flag() {
     if (!any(shifted_ | turned_)) return;
     M moves{};
-    for (Index j = 0; j < job_.compiled.plan.n; ++j) moves |= adjoint_.a[j] != 0.0;
+    for (Index j = 0; j < job_.compiled.view.n; ++j) moves |= adjoint_.a[j] != 0.0;
     adjoint_.degenerate |= (shifted_ & adjoint_.leans) | (turned_ & moves);
   }
 
  private:
   template <class Instance>
   void notice(M group, Instance&& instance) {
-    const Plan& plan = job_.compiled.plan;
+    const PlanView& plan = job_.compiled.view;
     const auto cotangent = [&](const Place& where) { return data_.cotangent(where); };
     M lanes, kinks{};
     V noise{};

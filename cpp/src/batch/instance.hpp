@@ -32,16 +32,16 @@ struct InstanceScratch {
 
   InstanceScratch(const Compiled& compiled, Arena& arena)
       : parameters(arena.take<const double*>(compiled.problem.parameter_sizes.size() + 1)),
-        xz(arena.take<double>(compiled.plan.n + compiled.plan.m)),
-        s(arena.take<double>(compiled.plan.m)),
-        off(arena.take<std::uint8_t>(static_cast<std::size_t>(compiled.plan.m) * 8)),
-        of_margin(arena.take<double>(margin_scratch(compiled.plan))) {}
+        xz(arena.take<double>(compiled.view.n + compiled.view.m)),
+        s(arena.take<double>(compiled.view.m)),
+        off(arena.take<std::uint8_t>(static_cast<std::size_t>(compiled.view.m) * 8)),
+        of_margin(arena.take<double>(margin_scratch(compiled.view))) {}
 };
 
 // P and A of one lane; `value` gives the numbers of the value vector. Entries that only fill a cone's pattern are zero.
 template <class V, class Value>
 CVXL_INLINE void load_matrices(const ProgramPack<V>& to, int lane, Value&& value) {
-  const Plan& plan = to.plan;
+  const PlanView& plan = to.plan;
   for (Index k = 0; k < plan.P.nnz(); ++k) lane_of(to.P, k, lane) = value(plan.P_source[k]);
   for (Index k = 0; k < plan.A.nnz(); ++k) lane_of(to.A, k, lane) = plan.A_source[k] < 0 ? 0.0 : value(plan.A_source[k]);
 }
@@ -50,7 +50,7 @@ CVXL_INLINE void load_matrices(const ProgramPack<V>& to, int lane, Value&& value
 // `load_varying` loads it into one lane.
 template <class V>
 CVXL_INLINE void broadcast_matrices(const ProgramPack<V>& to, const std::vector<double>& base) {
-  const Plan& plan = to.plan;
+  const PlanView& plan = to.plan;
   for (Index k = 0; k < plan.P.nnz(); ++k) to.P[k] = splat<V>(base[plan.P_source[k]]);
   for (Index k = 0; k < plan.A.nnz(); ++k) to.A[k] = splat<V>(plan.A_source[k] < 0 ? 0.0 : base[plan.A_source[k]]);
 }
@@ -71,7 +71,7 @@ template <class T>
 struct TapeRow {
   T *x, *z, *s;
 
-  TapeRow(std::span<T> points, const Plan& plan, std::int64_t i)
+  TapeRow(std::span<T> points, const PlanView& plan, std::int64_t i)
       : x(points.data() + i * (plan.n + 2 * static_cast<std::int64_t>(plan.m))), z(x + plan.n), s(z + plan.m) {}
 
   bool missing() const { return std::isnan(*x); }
@@ -79,7 +79,7 @@ struct TapeRow {
 
 // One point into one lane.
 template <class V, class T>
-CVXL_INLINE void load_point(const Plan& plan, const TapeRow<T>& from, int lane, V* x, V* z, V* s) {
+CVXL_INLINE void load_point(const PlanView& plan, const TapeRow<T>& from, int lane, V* x, V* z, V* s) {
   for (Index j = 0; j < plan.n; ++j) lane_of(x, j, lane) = from.x[plan.variable_of[j]];
   for (Index r = 0; r < plan.m; ++r) {
     lane_of(z, r, lane) = from.z[r];
@@ -89,7 +89,7 @@ CVXL_INLINE void load_point(const Plan& plan, const TapeRow<T>& from, int lane, 
 
 // Turns row r of one lane into 0·x + s = 1, which says nothing: what a row with an infinite bound is replaced by.
 template <class V>
-CVXL_INLINE void switch_off(const Plan& plan, V* A, V* b, Index r, int lane) {
+CVXL_INLINE void switch_off(const PlanView& plan, V* A, V* b, Index r, int lane) {
   for (Index k = plan.A.indptr[r]; k < plan.A.indptr[r + 1]; ++k) lane_of(A, k, lane) = 0.0;
   lane_of(b, r, lane) = 1.0;
 }

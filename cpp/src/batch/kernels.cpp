@@ -18,7 +18,7 @@ template <class V, class Loop>
 void solve_by(const SolveJob& job, std::byte* block, bool caller) {
   const FlushDenormals flush;
   Arena arena(block);
-  Loop solver(job.compiled.plan, job.settings, job.compiled.problem.check_convexity, arena);
+  Loop solver(job.compiled.view, job.settings, job.compiled.problem.check_convexity, arena);
   LaneLoader<V, std::remove_reference_t<decltype(solver.state())>> loader(job, solver.state(), arena, caller);
   if (job.shared_matrices) loader.broadcast_matrices();
   solver.run(loader, job.shared_matrices);
@@ -33,7 +33,7 @@ template <class V, class Loop>
 std::size_t arena_of(const Compiled& compiled) {
   const Settings settings;
   Arena arena;
-  Loop solver(compiled.plan, settings, false, arena);
+  Loop solver(compiled.view, settings, false, arena);
   InstanceScratch scratch(compiled, arena);
   return arena.used();
 }

@@ -16,12 +16,12 @@ class LaneLoader {
   static constexpr int W = lanes_of<V>;
 
   LaneLoader(const SolveJob& job, State& state, Arena& arena, bool caller)
-      : job_(job), plan_(job.compiled.plan), state_(state), scratch_(job.compiled, arena), caller_(caller) {}
+      : job_(job), plan_(job.compiled.view), state_(state), scratch_(job.compiled, arena), caller_(caller) {}
 
   // P and A of a batch that shares them, in every lane.
   void broadcast_matrices() {
     CVXL_ISA::broadcast_matrices(state_.program, job_.base);
-    state_.scaling.scale_matrices(state_.program, ~Mask<W>{}, job_.settings.equilibrate);
+    state_.scaling.scale_matrices(state_.program, ~MaskOf<V>{}, job_.settings.equilibrate);
   }
 
   bool load(int lane) {
@@ -154,7 +154,7 @@ class LaneLoader {
   }
 
   const SolveJob& job_;
-  const Plan& plan_;
+  const PlanView& plan_;
   State& state_;
   InstanceScratch scratch_;
   bool caller_;

@@ -5,25 +5,25 @@
 // ds + H dz = -c, and a frame T in which H is diagonal (rotation.hpp). c = s for the affine direction; `complement` adds centring
 // and second-order terms. On zero rows H = 0 and c = 0.
 
-#include <algorithm>
 #include <tuple>
 
 #include "cones/cone.hpp"
 #include "cones/kinds.hpp"
 #include "kkt/factor.hpp"
 #include "lanes/check.hpp"
-#include "plan/plan.hpp"
+#include "lanes/team.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 template <class V>
 class Cones {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
   V* h;     // per row: eigenvalues of H in the frames
   V* rest;  // of `differentiate`: 1 - h, without cancellation
 
-  Cones(const Plan& plan, Arena& arena)
+  Cones(const PlanView& plan, Arena& arena)
       : h(arena.take<V>(plan.m)),
         rest(arena.take<V>(plan.m)),
         plan_(plan),
@@ -50,44 +50,52 @@ class Cones {
 
   // s = z = the point of the central path of K alone, in the given lanes.
   void begin(V* s, V* z, M lanes) const {
-    for (Index i = 0; i < plan_.m; ++i) t_[i] = i < plan_.zero ? V{} : splat<V>(1.0);
+    each<V>(plan_.m, [&](Index i) { t_[i] = i < plan_.zero ? V{} : splat<V>(1.0); });
     for_each([&](const ConeBlock& c, const auto& block) { block.central(t_ + c.first); });
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, [&](Index i) {
       s[i] = select(lanes, t_[i], s[i]);
       z[i] = select(lanes, t_[i], z[i]);
-    }
+    });
   }
 
   // The scalings at (s, z) in the given lanes; exponential and power cones use μ∇²f* in the `dual` lanes.
   void scale(const V* s, const V* z, V mu, M dual, M lanes, Frames frames) {
     rotated_ = false;
-    for (Index i = 0; i < plan_.zero; ++i) h[i] = V{};
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) h[i] = s[i] / z[i];
+    each<V>(plan_.zero, [&](Index i) { h[i] = V{}; });
+    each_in<V>(plan_.zero, plan_.orthant_end, [&](Index i) { h[i] = s[i] / z[i]; });
     for_each([&](const ConeBlock& c, auto& block) { block.scale(s + c.first, z + c.first, mu, dual, lanes, frames, h + c.first); });
   }
 
   // Instead of a scaling, the derivative DΠ(w) of the projection on K at w = s - z: h holds its eigenvalues, in [0, 1], in the
   // frames that the blocks now have. Writes the given lanes. `tie(i, lanes)` gets the lanes in which Π has no derivative where w
-  // lies, as slack and multiplier of row i of the frame both vanish within `noise(i)`, a Noise, or do not tell which of them does.
+  // lies, as slack and multiplier of row i of the frame both vanish within `noise(i)`, a Noise, or do not tell which of them does;
+  // returned are those of any row.
   template <class NoiseOf, class Tie>
-  void differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
+  M differentiate(const V* s, const V* z, NoiseOf&& noise, Tie&& tie, M lanes) {
     const V one = splat<V>(1.0);
+    M some{};
     rotated_ = false;
-    for (Index i = 0; i < plan_.zero; ++i) {
+    each<V>(plan_.zero, [&](Index i) {
       h[i] = V{};
       rest[i] = one;
-    }
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) {
+    });
+    each_in<V>(plan_.zero, plan_.orthant_end, any_of(some), [&](Index i) {
       const M inside = s[i] > z[i];
       h[i] = select(lanes, select(inside, one, V{}), h[i]);
       rest[i] = select(lanes, select(inside, V{}, one), rest[i]);
       const V least = min(s[i], z[i]), most = max(s[i], z[i]);
-      tie(i, noise(i).hides(s[i] - z[i]) | ((least > undecided * most) & (most < undecided)));
-    }
+      const M tied = noise(i).hides(s[i] - z[i]) | ((least > undecided * most) & (most < undecided));
+      tie(i, tied);
+      some |= tied;
+    });
     for_each([&](const ConeBlock& c, auto& block) {
-      const auto tie_row = [&](Index i, M tied) { tie(c.first + i, tied); };
+      const auto tie_row = [&](Index i, M tied) {
+        tie(c.first + i, tied);
+        some |= tied;
+      };
       block.differentiate(s + c.first, z + c.first, h + c.first, rest + c.first, noise(c.first), tie_row, lanes);
     });
+    return some;
   }
   // Lanes in which s and z of a block are so little complementary that they do not tell where w lies.
   M unclear(const V* s, const V* z) const {
@@ -100,7 +108,7 @@ class Cones {
   // g = D²Π(w)[h, k], in the frames of `differentiate`; and μ∇³f*(z)[h, k] at a point of the central path, in those of `scale`.
   // Both are symmetric in h and k.
   void projection_second_derivative(const V* w, const V* h_, const V* k, V* g) const {
-    for (Index i = 0; i < plan_.orthant_end; ++i) g[i] = V{};
+    each<V>(plan_.orthant_end, [&](Index i) { g[i] = V{}; });
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index i = c.first;
       block.projection_second_derivative(w + i, h_ + i, k + i, g + i);
@@ -127,21 +135,21 @@ class Cones {
   void difference(const V* u, const V* v, V* w, M lanes) const {
     subtract(u, v, t_, plan_.orthant_end);
     for_each([&](const ConeBlock& c, const auto& block) { block.difference(u + c.first, v + c.first, t_ + c.first); });
-    for (Index i = 0; i < plan_.m; ++i) w[i] = select(lanes, t_[i], w[i]);
+    each<V>(plan_.m, [&](Index i) { w[i] = select(lanes, t_[i], w[i]); });
   }
 
   // In the given lanes, s = Π(w) and z = s - w, where (s, z) is close to that; for μ > 0 a point of the central path, z = -μ∇f(s),
   // with s - z = w (exponential and power cones: to a few digits).
   void project(const V* w, V mu, V* s, V* z, M lanes) const {
-    std::copy(s, s + plan_.m, t_);
-    std::copy(z, z + plan_.m, u_);
-    for (Index i = 0; i < plan_.zero; ++i) u_[i] = -w[i];
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) std::tie(t_[i], u_[i]) = parts(w[i], mu);
+    copy<V>(s, plan_.m, t_);
+    copy<V>(z, plan_.m, u_);
+    each<V>(plan_.zero, [&](Index i) { u_[i] = -w[i]; });
+    each_in<V>(plan_.zero, plan_.orthant_end, [&](Index i) { std::tie(t_[i], u_[i]) = parts(w[i], mu); });
     for_each([&](const ConeBlock& c, const auto& block) { block.project(w + c.first, mu, t_ + c.first, u_ + c.first, lanes); });
-    for (Index i = 0; i < plan_.m; ++i) {
+    each<V>(plan_.m, [&](Index i) {
       s[i] = select(lanes, t_[i], s[i]);
       z[i] = select(lanes, u_[i], z[i]);
-    }
+    });
   }
 
   // Into frames, v ← T v, and out of them, multipliers ṽ ← T'ṽ and slacks v ← T⁻¹v; the matrix A by rows of the plan's pattern.
@@ -159,10 +167,10 @@ class Cones {
     rotate_rows_of_cones(A, rotated);
   }
   // Its two parts: rows that are in no cone stay what they are while frames change.
-  void copy_plain_rows(const V* A, V* rotated) const { std::copy(A, A + plan_.A.indptr[plan_.orthant_end], rotated); }
+  void copy_plain_rows(const V* A, V* rotated) const { copy<V>(A, plan_.A.indptr[plan_.orthant_end], rotated); }
   void rotate_rows_of_cones(const V* A, V* rotated) {
     const Index begin = plan_.A.indptr[plan_.orthant_end];
-    std::copy(A + begin, A + plan_.A.nnz(), rotated + begin);
+    copy<V>(A + begin, plan_.A.nnz() - begin, rotated + begin);
     rotate_in_place(rotated);
   }
   void rotate_in_place(V* A) {
@@ -176,22 +184,20 @@ class Cones {
   void products(const ProgramPack<V>& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
     if (plan_.whole.empty()) return rotated.products(x, z, Px, Ax, Atz);
     std::copy(z, z + plan_.m, t_);
-    for_each_whole([&](const ConeBlock& c, const auto& block, std::size_t) { block.back(t_ + c.first, 1, sums_); });
+    for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.back(t_ + c.first, 1, sums_) : void(); });
     rotated.products(x, t_, Px, Ax, Atz);
-    for_each_whole([&](const ConeBlock& c, const auto& block, std::size_t) { block.forward(Ax + c.first, 1, sums_); });
+    for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.forward(Ax + c.first, 1, sums_) : void(); });
   }
   void lend_frames(Kkt<V>& kkt) const {
-    for_each_whole([&](const ConeBlock&, const auto& block, std::size_t k) {
-      kkt.whole.frame[k] = plan_.whole[k].of_variables ? block.inverse_frame() : block.frame();
-    });
+    const auto* own = std::get<LargeSemidefinite<V>*>(blocks_);
+    for (std::size_t k = 0; own && k < plan_.whole.size(); ++k) kkt.whole.frame[k] = own[k].frame(plan_.whole[k].of_variables);
   }
-
   void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 
   // c for the direction that follows the affine one (ds, dz).
   void complement(const V* s, const V* z, const V* ds, const V* dz, V m, V sigma_mu, V* c) const {
-    for (Index i = 0; i < plan_.zero; ++i) c[i] = V{};
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) c[i] = s[i] + (m * ds[i] * dz[i] - sigma_mu) / z[i];
+    each<V>(plan_.zero, [&](Index i) { c[i] = V{}; });
+    each_in<V>(plan_.zero, plan_.orthant_end, [&](Index i) { c[i] = s[i] + (m * ds[i] * dz[i] - sigma_mu) / z[i]; });
     for_each([&](const ConeBlock& k, const auto& block) {
       const Index i = k.first;
       block.complement(s + i, z + i, ds + i, dz + i, m, sigma_mu, c + i);
@@ -201,7 +207,8 @@ class Cones {
   // 1/α for the largest α that keeps s + α ds and z + α dz in the orthant and the symmetric cones.
   V reach(const V* s, const V* ds, const V* z, const V* dz) const {
     V worst = V{};
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) worst = max(worst, max(-ds[i] / s[i], -dz[i] / z[i]));
+    each_in<V>(plan_.zero, plan_.orthant_end, maxima(worst),
+               [&](Index i) { worst = max(worst, max(-ds[i] / s[i], -dz[i] / z[i])); });
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index i = c.first;
       worst = max(worst, block.reach(s + i, ds + i, z + i, dz + i));
@@ -237,8 +244,8 @@ class Cones {
   // The barrier f(s) + f*(z) of K at the moved points.
   V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     V sum = V{};
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i)
-      sum -= log(max((s[i] + alpha * ds[i]) * (z[i] + alpha * dz[i]), splat<V>(1e-300)));
+    each_in<V>(plan_.zero, plan_.orthant_end, sums(sum),
+               [&](Index i) { sum -= log(max((s[i] + alpha * ds[i]) * (z[i] + alpha * dz[i]), splat<V>(1e-300))); });
     for_each([&](const ConeBlock& c, const auto& block) {
       sum += block.barrier(s + c.first, ds + c.first, z + c.first, dz + c.first, alpha);
     });
@@ -253,13 +260,13 @@ class Cones {
       margin = min(margin, value);
       positive += degree * max(value, V{});
     };
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) meet(u[i], 1.0);
+    each_in<V>(plan_.zero, plan_.orthant_end, sums(positive), minima(margin), [&](Index i) { meet(u[i], 1.0); });
     for_each([&]<class Block>(const ConeBlock& c, const Block& block) {
       if constexpr (Block::symmetric) meet(block.least_eigenvalue(u + c.first), Block::degree(c));
     });
     const V target = max(splat<V>(1.0), 0.1 / std::max(degree_, 1.0) * positive);
     const V by = select(lanes & (margin < target), target - margin, V{});
-    for (Index i = plan_.zero; i < plan_.orthant_end; ++i) u[i] += by;
+    each_in<V>(plan_.zero, plan_.orthant_end, [&](Index i) { u[i] += by; });
     for_each([&]<class Block>(const ConeBlock& c, const Block& block) {
       if constexpr (Block::symmetric) block.lift(u + c.first, by);
     });
@@ -275,13 +282,6 @@ class Cones {
   }
 
   template <class F>
-  CVXL_INLINE void for_each_whole(F&& f) const {
-    const auto* blocks = std::get<LargeSemidefinite<V>*>(blocks_);
-    for (std::size_t k = 0; blocks && k < plan_.whole.size(); ++k)
-      if (const ConeBlock& c = plan_.cones[plan_.whole[k].cone]; c.whole()) f(c, blocks[c.number], k);
-  }
-
-  template <class F>
   CVXL_INLINE void with_block(std::size_t k, F&& f) const {
     const ConeBlock& c = plan_.cones[k];
     with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) { f(c, std::get<Block*>(blocks_)[c.number]); });
@@ -290,7 +290,7 @@ class Cones {
   template <class... Block>
   using Arrays = std::tuple<Block*...>;
 
-  const Plan& plan_;
+  const PlanView& plan_;
   double degree_;
   bool symmetric_ = true, rotated_ = false;
   V *t_, *u_, *sums_;

@@ -8,7 +8,7 @@ namespace cvxl::CVXL_ISA {
 
 template <class V>
 struct Exponential {
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   explicit Exponential(const Cone&) {}
 

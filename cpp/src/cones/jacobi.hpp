@@ -17,7 +17,7 @@ inline constexpr double last_cosine2 = 1e-20;
 
 // Cosine and sine that diagonalize [a, b; b, d], by their double angle; no rotation where b is negligible.
 template <class V>
-CVXL_INLINE void jacobi_rotation(V a, V b, V d, Mask<lanes_of<V>> negligible, V& c, V& s) {
+CVXL_INLINE void jacobi_rotation(V a, V b, V d, MaskOf<V> negligible, V& c, V& s) {
   const V x = d - a, inverse = 1.0 / sqrt(x * x + 4.0 * b * b);
   c = sqrt(0.5 + 0.5 * abs(x) * inverse);
   s = select(x < 0.0, -b, b) * inverse / c;
@@ -37,10 +37,10 @@ CVXL_INLINE void rotate_columns(V* p, V* q, Index rows, V c, V s) {
 // Orthogonalizes the columns of B (k × k, by columns) in the lanes `busy` by rotations from the right, applied to the columns of C
 // (or null) as well. K, if given, is k at compile time.
 template <Index K = 0, class V>
-CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order, Mask<lanes_of<V>> busy) {
+CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order, MaskOf<V> busy) {
   const Index k = K > 0 ? K : order;
   for (int sweep = 0; sweep < jacobi_sweeps && any(busy); ++sweep) {
-    Mask<lanes_of<V>> again{};
+    MaskOf<V> again{};
     for (Index p = 0; p < k; ++p)
       for (Index q = p + 1; q < k; ++q) {
         V *x = B + p * k, *y = B + q * k;
@@ -65,9 +65,9 @@ CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order, Mask<lanes_of<V>
 // Eigenvalues of the symmetric A (k × k) in the lanes `busy`, left on its diagonal; U (by columns) receives the rotations from the
 // right.
 template <class V>
-void diagonalize(V* A, V* U, Index k, Mask<lanes_of<V>> busy) {
+void diagonalize(V* A, V* U, Index k, MaskOf<V> busy) {
   for (int sweep = 0; sweep < jacobi_sweeps && any(busy); ++sweep) {
-    Mask<lanes_of<V>> again{};
+    MaskOf<V> again{};
     V largest = V{};
     for (Index i = 0; i < k; ++i) largest = max(largest, abs(A[i * k + i]));
     for (Index p = 0; p < k; ++p)

@@ -18,7 +18,7 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class LargeSemidefinite {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
   static constexpr bool symmetric = true;
 
   LargeSemidefinite(const Cone& cone, Arena& arena) : k_(cone.order), rows_(cone.rows()) {
@@ -31,9 +31,8 @@ class LargeSemidefinite {
 
   static double degree(const Cone& cone) { return cone.order; }
 
-  // B, of T, and B⁻ᵀ, of T⁻ᵀ r = svec(B⁻¹RB⁻ᵀ).
-  const V* frame() const { return B_; }
-  const V* inverse_frame() const { return C_; }
+  // B of T, or B⁻ᵀ of T⁻ᵀ r = svec(B⁻¹RB⁻ᵀ).
+  const V* frame(bool inverse) const { return inverse ? C_ : B_; }
 
   void central(V* u) const {
     for (Index j = 0, r = 0; j < k_; ++j)

@@ -9,12 +9,12 @@
 #include <limits>
 
 #include "cones/kinds.hpp"
-#include "plan/plan.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 // Numbers that `margin` needs room for.
-inline std::size_t margin_scratch(const Plan& plan) {
+inline std::size_t margin_scratch(const PlanView& plan) {
   std::size_t most = 0;
   for (const ConeBlock& cone : plan.cones)
     with_kind<Real<4>>(cone.kind,
@@ -23,7 +23,7 @@ inline std::size_t margin_scratch(const Plan& plan) {
 }
 
 // +∞ without inequalities.
-inline double margin(const Plan& plan, const double* s, const double* z, double* scratch) {
+inline double margin(const PlanView& plan, const double* s, const double* z, double* scratch) {
   double least = std::numeric_limits<double>::infinity();
   for (Index i = plan.zero; i < plan.orthant_end; ++i) least = std::min(least, std::abs(s[i] - z[i]));
   for (const ConeBlock& cone : plan.cones)

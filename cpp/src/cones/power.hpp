@@ -8,7 +8,7 @@ namespace cvxl::CVXL_ISA {
 
 template <class V>
 struct Power {
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
   double alpha;
 
   explicit Power(const Cone& cone) : alpha(cone.alpha) {}

@@ -42,7 +42,7 @@ struct SecondOrderFrame {
   V beta{}, sigma{};
 
   // In the given lanes; u has unit length, or is zero: then any frame will do.
-  void set(const V* u, Index order, Mask<lanes_of<V>> lanes) {
+  void set(const V* u, Index order, MaskOf<V> lanes) {
     if (order < 2) return;
     V norm2 = V{}, length = V{};
     for (Index i = 0; i < order - 1; ++i) norm2 += u[i] * u[i];
@@ -133,7 +133,7 @@ struct DenseFrame {
 
   // The frame in which H = BB' is diagonal, B by columns, which it overwrites: eigenvectors, in the given lanes. Rotating columns
   // until they are orthogonal gives them and the eigenvalues h to the accuracy of B, which those of BB' would not have.
-  void orthogonalize(V* B, Mask<lanes_of<V>> lanes, V* h) {
+  void orthogonalize(V* B, MaskOf<V> lanes, V* h) {
     orthogonalize_columns<3>(B, static_cast<V*>(nullptr), 3, lanes);
     for (int k = 0; k < 3; ++k) {
       const V* column = B + 3 * k;

@@ -10,7 +10,7 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class SecondOrder {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
   static constexpr bool symmetric = true;
 
   SecondOrder(const Cone& cone, Arena& arena) : order_(cone.order), frame_{arena.take<V>(order_)} {

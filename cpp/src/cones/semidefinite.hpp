@@ -15,7 +15,7 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class Semidefinite {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
   static constexpr bool symmetric = true;
 
   Semidefinite(const Cone& cone, Arena& arena) : k_(cone.order), rows_(cone.rows()), frame_{arena.take<V>(k_ * k_)} {

@@ -59,7 +59,7 @@ V smallest_eigenvalue(V* X, Index k, V* scratch, double accuracy) {
   for (Index i = 0; i < k; ++i) mean += d[i] / count;
   for (Index i = 0; i < k; ++i) spread += (d[i] - mean) * (d[i] - mean) + (i + 1 < k ? 2.0 * e2[i] : V{});
   V least = mean - sqrt(spread * ((count - 1.0) / count));  // the iteration's step from minus infinity
-  Mask<lanes_of<V>> rising = ~Mask<lanes_of<V>>{};
+  MaskOf<V> rising = ~MaskOf<V>{};
   for (int pass = 0; pass < 20 && any(rising); ++pass) {
     // p'/p and its derivative from the ratios of leading minors of X - λI, all positive below the smallest root.
     V ratio = splat<V>(1.0), slope = V{}, bend = V{}, first = V{}, second = V{};

@@ -76,8 +76,8 @@ void tridiagonalize_with_vectors(V* X, Index k, V* d, V* e, V* p) {
 // Diagonalizes the tridiagonal (d, e) in the given lanes, in no order of eigenvalues, which are left in d; Z (k × k, by columns)
 // receives the rotations from the right.
 template <class V>
-void implicit_ql(V* d, V* e, V* Z, Index k, Mask<lanes_of<V>> lanes) {
-  using M = Mask<lanes_of<V>>;
+void implicit_ql(V* d, V* e, V* Z, Index k, MaskOf<V> lanes) {
+  using M = MaskOf<V>;
   const V one = splat<V>(1.0);
   const auto negligible = [&](Index i) { return M(~(abs(e[i]) > ql_negligible * (abs(d[i]) + abs(d[i + 1])))); };
   for (Index l = 0; l + 1 < k; ++l)
@@ -124,7 +124,7 @@ void implicit_ql(V* d, V* e, V* Z, Index k, Mask<lanes_of<V>> lanes) {
 // In the given lanes, eigenvalues d and eigenvectors (by columns, in place of X) of the symmetric X (k × k, by columns); anything
 // in the others. `scratch` holds 2k.
 template <class V>
-void symmetric_eigen(V* X, Index k, V* d, V* scratch, Mask<lanes_of<V>> lanes) {
+void symmetric_eigen(V* X, Index k, V* d, V* scratch, MaskOf<V> lanes) {
   tridiagonalize_with_vectors(X, k, d, scratch, scratch + k);
   implicit_ql(d, scratch, X, k, lanes);
 }

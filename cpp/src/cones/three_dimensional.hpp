@@ -9,7 +9,7 @@ namespace cvxl::CVXL_ISA {
 template <class V, class Barrier>
 class ThreeDimensional {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
   static constexpr bool symmetric = false;
 
   ThreeDimensional(const Cone& cone, Arena&) : barrier_(cone) {}

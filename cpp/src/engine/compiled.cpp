@@ -90,7 +90,11 @@ ValueMap::ValueMap(const Problem& problem) : begin(problem.M.pattern.indptr) {
 }
 
 Compiled::Compiled(Problem p)
-    : problem(checked(std::move(p))), plan(make_plan(problem.structure)), values(problem), place(places(problem.structure, plan)) {
+    : problem(checked(std::move(p))),
+      plan(make_plan(problem.structure)),
+      view(plan),
+      values(problem),
+      place(places(problem.structure, plan)) {
   parameter_begin.push_back(0);
   for (Index size : problem.parameter_sizes) parameter_begin.push_back(parameter_begin.back() + size);
   M_transpose = transpose(problem.M, parameter_begin.back());

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cvxl/engine.hpp"
-#include "plan/plan.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl {
 
@@ -53,6 +53,7 @@ struct Place {
 struct Compiled {
   Problem problem;
   Plan plan;
+  PlanView view;                         // of the plan, for kernels
   ValueMap values;
   std::vector<Place> place;              // by index into the value vector
   Transpose M_transpose;                 // by column of M, the constant excluded

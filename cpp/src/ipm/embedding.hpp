@@ -44,7 +44,7 @@ struct Embedding : Iterate<V> {
   V left{};                         // by how much the best point may be off where that is more
   M shortens{};                     // lanes in which that was much shorter than the one before
 
-  Embedding(const Plan& p, const Settings& options, Arena& arena)
+  Embedding(const PlanView& p, const Settings& options, Arena& arena)
       : Iterate<V>(p, options, arena), cones(p, arena), rotated(this->program) {
     rotated.A = arena.take<V>(p.A.indices.size());
     for (V** v : {&x1, &x2, &t3, &image}) *v = arena.take<V>(p.n);

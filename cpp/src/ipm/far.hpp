@@ -13,32 +13,33 @@ namespace cvxl::CVXL_ISA {
 
 // Decides in new lanes from where on a bound is far: the sizes of q, of equalities, and of bounds that are not above 0.
 template <class V, template <class> class State>
-void find_far(State<V>& st, Mask<lanes_of<V>> lanes) {
+void find_far(State<V>& st, MaskOf<V> lanes) {
   V size = splat<V>(1.0);
-  for (Index j = 0; j < st.plan.n; ++j) size = max(size, abs(st.program.q[j]));
-  for (Index i = 0; i < st.plan.orthant_end; ++i) size = max(size, st.is_equality(i) ? abs(st.program.b[i]) : -st.program.b[i]);
-  for (Index i = st.plan.orthant_end; i < st.plan.m; ++i) size = max(size, abs(st.program.b[i]));
+  each<V>(st.plan.n, maxima(size), [&](Index j) { size = max(size, abs(st.program.q[j])); });
+  each<V>(st.plan.orthant_end, maxima(size),
+          [&](Index i) { size = max(size, st.is_equality(i) ? abs(st.program.b[i]) : -st.program.b[i]); });
+  each_in<V>(st.plan.orthant_end, st.plan.m, maxima(size), [&](Index i) { size = max(size, abs(st.program.b[i])); });
   st.far = select(lanes, far_away * size, st.far);
 }
 
 template <class V, template <class> class State>
-CVXL_INLINE Mask<lanes_of<V>> is_far(const State<V>& st, Index i) {
+CVXL_INLINE MaskOf<V> is_far(const State<V>& st, Index i) {
   return st.program.b[i] > st.far;
 }
 
 // Gives the far rows of lanes that have an x their slack, and their multiplier.
 template <class V, template <class> class State>
-void join_far(State<V>& st, Mask<lanes_of<V>> lanes, V mu) {
-  using M = Mask<lanes_of<V>>;
+void join_far(State<V>& st, MaskOf<V> lanes, V mu) {
+  using M = MaskOf<V>;
   M some{};
-  for (Index i = st.plan.zero; i < st.plan.orthant_end; ++i) some |= lanes & is_far<V>(st, i);
+  each_in<V>(st.plan.zero, st.plan.orthant_end, any_of(some), [&](Index i) { some |= lanes & is_far<V>(st, i); });
   if (!any(some)) return;
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
-  for (Index i = st.plan.zero; i < st.plan.orthant_end; ++i) {
+  each_in<V>(st.plan.zero, st.plan.orthant_end, [&](Index i) {
     const M far = lanes & is_far<V>(st, i);
     st.s[i] = select(far, max(st.program.b[i] - st.Ax[i], splat<V>(1.0)), st.s[i]);
     st.z[i] = select(far, mu / st.s[i], st.z[i]);
-  }
+  });
 }
 
 }  // namespace cvxl::CVXL_ISA

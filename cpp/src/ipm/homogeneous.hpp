@@ -25,9 +25,9 @@ template <class V, class Loader>
 class HomogeneousSolver {
  public:
   static constexpr int W = lanes_of<V>;
-  using M = Mask<W>;
+  using M = MaskOf<V>;
 
-  HomogeneousSolver(const Plan& plan, const Settings& settings, bool check_convexity, Arena& arena)
+  HomogeneousSolver(const PlanView& plan, const Settings& settings, bool check_convexity, Arena& arena)
       : st_(plan, settings, arena), check_convexity_(check_convexity) {}
 
   Embedding<V>& state() { return st_; }

@@ -10,9 +10,6 @@
 
 namespace cvxl::CVXL_ISA {
 
-template <class V>
-using MaskOf = Mask<lanes_of<V>>;
-
 // How well each lane's point solves its instance, in the user's units.
 template <class V>
 struct Outcome {
@@ -23,7 +20,7 @@ template <class V>
 struct Iterate {
   using M = MaskOf<V>;
 
-  const Plan& plan;
+  const PlanView& plan;
   const Settings& settings;
   ProgramPack<V> program;
   Equilibration<V> scaling;
@@ -52,7 +49,7 @@ struct Iterate {
   V no_primal{}, no_dual{};         // distance from a certificate of infeasibility
   V stalled{};                      // passes without progress
 
-  Iterate(const Plan& p, const Settings& options, Arena& arena)
+  Iterate(const PlanView& p, const Settings& options, Arena& arena)
       : plan(p), settings(options), program(p, arena), scaling(p, arena, 4.0), kkt(p, arena) {
     for (V** v : {&x, &Px, &Atz, &rx, &r1, &dx, &best_x, &saved_x, &t1, &cx}) *v = arena.take<V>(p.n);
     marked = arena.take<bool>(p.n);
@@ -71,24 +68,24 @@ struct Iterate {
   void spoil_scratch() {
     if constexpr (!assertions) return;
     const V garbage = splat<V>(__builtin_nan(""));
-    for (V* v : {t1, cx}) std::fill(v, v + plan.n, garbage);
-    for (V* v : {t2, cz}) std::fill(v, v + plan.m, garbage);
+    for (V* v : {t1, cx}) fill<V>(v, plan.n, garbage);
+    for (V* v : {t2, cz}) fill<V>(v, plan.m, garbage);
   }
 
   // In the given lanes, a point ← the iterate, and the iterate ← a point.
   void keep(M lanes, V* to_x, V* to_z, V* to_s) const {
-    for (Index j = 0; j < plan.n; ++j) to_x[j] = select(lanes, x[j], to_x[j]);
-    for (Index i = 0; i < plan.m; ++i) {
+    each<V>(plan.n, [&](Index j) { to_x[j] = select(lanes, x[j], to_x[j]); });
+    each<V>(plan.m, [&](Index i) {
       to_z[i] = select(lanes, z[i], to_z[i]);
       to_s[i] = select(lanes, s[i], to_s[i]);
-    }
+    });
   }
   void take(M lanes, const V* from_x, const V* from_z, const V* from_s) {
-    for (Index j = 0; j < plan.n; ++j) x[j] = select(lanes, from_x[j], x[j]);
-    for (Index i = 0; i < plan.m; ++i) {
+    each<V>(plan.n, [&](Index j) { x[j] = select(lanes, from_x[j], x[j]); });
+    each<V>(plan.m, [&](Index i) {
       z[i] = select(lanes, from_z[i], z[i]);
       s[i] = select(lanes, from_s[i], s[i]);
-    }
+    });
   }
 };
 

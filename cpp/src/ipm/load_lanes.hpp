@@ -8,8 +8,8 @@ namespace cvxl::CVXL_ISA {
 
 // The instances of these lanes are where they begin.
 template <class V, template <class> class State>
-void forget_point(State<V>& st, Mask<lanes_of<V>> lanes) {
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(lanes, V{}, st.x[j]);
+void forget_point(State<V>& st, MaskOf<V> lanes) {
+  each<V>(st.plan.n, [&](Index j) { st.x[j] = select(lanes, V{}, st.x[j]); });
   st.best_merit = select(lanes, splat<V>(__builtin_inf()), st.best_merit);
   st.stalled = select(lanes, V{}, st.stalled);
 }
@@ -17,9 +17,9 @@ void forget_point(State<V>& st, Mask<lanes_of<V>> lanes) {
 // Fills idle lanes with the next instances, in equilibrated units, at x = 0 and before their first iteration, and returns which
 // lanes these are. `exhausted`: the loader has no more. `shared_matrices` as for the loops.
 template <class V, template <class> class State, class Loader>
-Mask<lanes_of<V>> load_idle(State<V>& st, Loader& loader, bool shared_matrices, bool& exhausted) {
-  const Mask<lanes_of<V>> idle = ~st.live();
-  Mask<lanes_of<V>> loaded{};
+MaskOf<V> load_idle(State<V>& st, Loader& loader, bool shared_matrices, bool& exhausted) {
+  const MaskOf<V> idle = ~st.live();
+  MaskOf<V> loaded{};
   if (!any(idle) || exhausted) return loaded;
   for (int lane = 0; lane < lanes_of<V>; ++lane) {
     if (!idle[lane]) continue;
@@ -33,8 +33,8 @@ Mask<lanes_of<V>> load_idle(State<V>& st, Loader& loader, bool shared_matrices, 
   if (!shared_matrices) st.scaling.scale_matrices(st.program, loaded, st.settings.equilibrate);
   // Norms of the user's q and b, for the termination test.
   V q = V{}, b = V{};
-  for (Index j = 0; j < st.plan.n; ++j) q = max(q, abs(st.program.q[j]));
-  for (Index i = 0; i < st.plan.m; ++i) b = max(b, abs(st.program.b[i]));
+  each<V>(st.plan.n, maxima(q), [&](Index j) { q = max(q, abs(st.program.q[j])); });
+  each<V>(st.plan.m, maxima(b), [&](Index i) { b = max(b, abs(st.program.b[i])); });
   st.q_norm = select(loaded, q, st.q_norm);
   st.b_norm = select(loaded, b, st.b_norm);
   st.scaling.scale_vectors(st.program, loaded, st.settings.equilibrate);

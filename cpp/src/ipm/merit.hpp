@@ -23,18 +23,19 @@ template <class V, template <class> class State>
 CVXL_INLINE Columns<V> assess_columns(State<V>& st, Proofs<V>& proofs) {
   const V c_inverse = 1.0 / st.scaling.c, tau = homogenized(st);
   Columns<V> sum;
-  for (Index j = 0; j < st.plan.n; ++j) {
-    const V r = st.Px[j] + st.program.q[j] * tau + st.Atz[j];
-    const V unscale = st.scaling.D_inverse[j] * c_inverse;
-    st.rx[j] = r;
-    sum.quadratic += st.x[j] * st.Px[j];
-    sum.residual = max(sum.residual, abs(r) * unscale);
-    sum.error += abs(r * st.x[j]);
-    proofs.primal.violate(st.Atz[j], unscale);
-    proofs.dual.violate(st.Px[j], unscale);
-    proofs.dual.gain(st.program.q[j], st.x[j]);
-    sum.x_norm = max(sum.x_norm, abs(st.x[j]) * st.scaling.D[j]);
-  }
+  each<V>(st.plan.n, sums(sum.quadratic, sum.error), maxima(sum.residual, sum.x_norm), proofs.primal.violating(),
+          proofs.dual.violating(), proofs.dual.gaining(), [&](Index j) {
+            const V r = st.Px[j] + st.program.q[j] * tau + st.Atz[j];
+            const V unscale = st.scaling.D_inverse[j] * c_inverse;
+            st.rx[j] = r;
+            sum.quadratic += st.x[j] * st.Px[j];
+            sum.residual = max(sum.residual, abs(r) * unscale);
+            sum.error += abs(r * st.x[j]);
+            proofs.primal.violate(st.Atz[j], unscale);
+            proofs.dual.violate(st.Px[j], unscale);
+            proofs.dual.gain(st.program.q[j], st.x[j]);
+            sum.x_norm = max(sum.x_norm, abs(st.x[j]) * st.scaling.D[j]);
+          });
   return sum;
 }
 

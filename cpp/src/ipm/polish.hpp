@@ -38,19 +38,20 @@ template <class V>
 void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   using M = MaskOf<V>;
   M same = ~M{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+  each_in<V>(st.plan.zero, st.plan.m, all_of(same), [&](Index i) {
     const M smaller = st.s[i] < st.z[i];
     same &= ~(smaller ^ st.smaller[i]);
     st.smaller[i] = select(inner, smaller, st.smaller[i]);
-  }
+  });
   st.wait = select(inner, max(st.wait - 1.0, V{}), st.wait);
   const M solution = met | ((st.merit <= st.settings.tolerance) & (st.stalled == quadratic_idle - 1.0));
   const M ready = ((same | (~st.changed & (st.merit < rates_tell))) & (st.wait <= 0.0)) | (solution & ~st.last);
   const M enter = inner & ready & ~st.out_of_iterations();
   if (!any(enter)) return;
   st.last |= enter & solution;
-  for (Index i = st.plan.zero; i < st.plan.m; ++i)
+  each_in<V>(st.plan.zero, st.plan.m, [&](Index i) {
     st.active[i] = select(enter, select(same & ~solution, st.smaller[i], st.shrinking[i]), st.active[i]);
+  });
   st.keep(enter, st.saved_x, st.saved_z, st.saved_s);
   st.tries = select(enter, V{}, st.tries);
   st.flatness = select(enter, splat<V>(1.0), st.flatness);
@@ -68,29 +69,29 @@ void refine_polish(State<V>& st, MaskOf<V> busy) {
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
     V residual = V{}, size = V{}, longest = V{}, extent = V{};
-    for (Index j = 0; j < st.plan.n; ++j) {
+    each<V>(st.plan.n, maxima(longest, extent, residual, size), [&](Index j) {
       longest = max(longest, abs(st.dx[j]));
       extent = max(extent, abs(st.x[j]));
       st.r1[j] = -(st.Px[j] + st.program.q[j] + st.Atz[j]);
       residual = max(residual, abs(st.r1[j]));
       size = max(size, abs(st.Px[j]) + abs(st.program.q[j]) + abs(st.Atz[j]));
-    }
-    for (Index i = 0; i < st.plan.m; ++i) {
+    });
+    each<V>(st.plan.m, maxima(residual, size), [&](Index i) {
       st.r2[i] = st.program.b[i] - st.Ax[i];
       const V counted = st.is_equality(i) ? abs(st.r2[i]) : select(st.active[i], abs(st.r2[i]), V{});
       residual = max(residual, counted);
       size = max(size, abs(st.program.b[i]) + abs(st.Ax[i]));
-    }
+    });
     const MaskOf<V> shortens = count_step(st, length(st, st.dx, longest, extent), busy);
     busy &= ((residual > refined * size) & (residual < progress * before)) | (shortens & ~is_certain(st));
     if (pass == 4 || !any(busy)) return;
     before = residual;
     st.kkt.solve(st.program.A, st.r1, st.r2, st.cx, st.cz);
     const auto move = [&](V* value, V* last, const V* by, Index count) {
-      for (Index k = 0; k < count; ++k) {
+      each<V>(count, [&](Index k) {
         last[k] = select(busy, by[k], last[k]);
         value[k] = select(busy, value[k] + by[k], value[k]);
-      }
+      });
     };
     move(st.x, st.dx, st.cx, st.plan.n);
     move(st.z, st.dz, st.cz, st.plan.m);
@@ -104,25 +105,25 @@ template <class V>
 void project(State<V>& st, MaskOf<V> polished) {
   using M = MaskOf<V>;
   st.wrong = V{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+  each_in<V>(st.plan.zero, st.plan.m, sums(st.wrong), [&](Index i) {
     const V slack = st.program.b[i] - st.Ax[i];
     const M active = st.active[i];
     st.wrong += select(select(active, st.z[i], slack) < -sign_tolerance, splat<V>(1.0), V{});
     st.s[i] = select(polished, select(active, V{}, max(slack, V{})), st.s[i]);
     st.active[i] = (st.active[i] & ~polished) | (polished & ((active & (st.z[i] > 0.0)) | (~active & (slack < 0.0))));
     st.z[i] = select(polished, select(active, max(st.z[i], V{}), V{}), st.z[i]);
-  }
+  });
 }
 
 // Lanes that were given a point, in the user's units in `saved`, take it as the proximal centre and its active set as the guess.
 template <class V>
 void take_given(State<V>& st, MaskOf<V> given) {
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(given, st.saved_x[j] * st.scaling.D_inverse[j], st.x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
+  each<V>(st.plan.n, [&](Index j) { st.x[j] = select(given, st.saved_x[j] * st.scaling.D_inverse[j], st.x[j]); });
+  each<V>(st.plan.m, [&](Index i) {
     st.z[i] = select(given, st.saved_z[i] * st.scaling.c * st.scaling.E_inverse[i], st.z[i]);
     st.s[i] = select(given, st.saved_s[i] * st.scaling.E[i], st.s[i]);
     st.active[i] |= given & (st.s[i] < st.z[i]);
-  }
+  });
   st.tries = select(given, V{}, st.tries);
   st.last_wrong = select(given, splat<V>(__builtin_inf()), st.last_wrong);
 }
@@ -144,12 +145,12 @@ void leave_polish(State<V>& st, MaskOf<V> failed) {
   st.take(back, st.saved_x, st.saved_z, st.saved_s);
   st.wait = select(back, st.backoff, st.wait);
   st.backoff = select(back, 2.0 * st.backoff, st.backoff);
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(cold, V{}, st.x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
+  each<V>(st.plan.n, [&](Index j) { st.x[j] = select(cold, V{}, st.x[j]); });
+  each<V>(st.plan.m, [&](Index i) {
     st.z[i] = select(cold, V{}, st.z[i]);
     st.s[i] = select(cold, V{}, st.s[i]);
     st.active[i] &= ~cold;
-  }
+  });
   st.warm &= ~cold;
   st.polish &= ~(back | cold);
   st.interior |= back;

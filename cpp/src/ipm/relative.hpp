@@ -19,9 +19,8 @@
 // Residuals are relative to the row or column that they belong to. While the loop goes on, a row is given |b| + |s| and the largest
 // entry of x, which is cheap; where it ends (`worst_component`) each has the sum of the sizes of its own terms, or 1.
 
-#include <span>
-
 #include "ipm/tuning.hpp"
+#include "kkt/entries.hpp"
 #include "kkt/equilibration.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -30,7 +29,7 @@ namespace cvxl::CVXL_ISA {
 // across active rows, so that f = √κ is best. Weakens them in lanes that they hold back, and returns those in which that was
 // possible.
 template <class V, template <class> class State>
-Mask<lanes_of<V>> weaken(State<V>& st, Mask<lanes_of<V>> held) {
+MaskOf<V> weaken(State<V>& st, MaskOf<V> held) {
   held &= st.flatness < most_flat;
   st.flatness = select(held, min(flatter * st.flatness, splat<V>(most_flat)), st.flatness);
   return held;
@@ -43,7 +42,8 @@ template <class V, template <class> class State>
 V length(const State<V>& st, const V* dx, V largest, V extent) {
   if (!any(extent > large)) return largest;
   V longest = V{};
-  for (Index j = 0; j < st.plan.n; ++j) longest = max(longest, abs(dx[j]) / max(splat<V>(1.0), abs(st.x[j]) / large));
+  each<V>(st.plan.n, maxima(longest),
+          [&](Index j) { longest = max(longest, abs(dx[j]) / max(splat<V>(1.0), abs(st.x[j]) / large)); });
   return longest;
 }
 
@@ -75,6 +75,10 @@ struct Certificate {
     norm = max(norm, abs(certificate));
   }
 
+  // What both of them accumulate.
+  CVXL_INLINE auto gaining() { return together(sums(gained, terms), maxima(norm)); }
+  CVXL_INLINE auto violating() { return maxima(violation, scaled_violation); }
+
   V distance(V data_norm, V c_inverse) const {
     const V relative = violation * max(splat<V>(1.0), data_norm) / (gained * c_inverse);
     return select(gained > rounding_of_gain * terms, max(relative, scaled_violation / norm), splat<V>(__builtin_inf()));
@@ -84,52 +88,47 @@ struct Certificate {
 // The sizes of the terms of Px + q + A'z, in equilibrated units, into t1: of the wanted columns.
 template <class V, template <class> class State, class Wanted>
 void measure_columns(State<V>& st, Wanted&& wanted) {
-  const Plan& plan = st.plan;
+  const PlanView& plan = st.plan;
   const V of_data = homogenized(st);
-  for (Index j = 0; j < plan.n; ++j) st.t1[j] = of_data * abs(st.program.q[j]);
-  for (Index i = 0; i < plan.n; ++i)
-    for (Index k = plan.P.indptr[i]; k < plan.P.indptr[i + 1]; ++k) {
-      const Index j = plan.P.indices[k];
-      if (wanted(i)) st.t1[i] += abs(st.program.P[k] * st.x[j]);
-      if (i != j && wanted(j)) st.t1[j] += abs(st.program.P[k] * st.x[i]);
-    }
-  for (Index i = 0; i < plan.m; ++i)
-    for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
-      const Index j = plan.A.indices[k];
-      if (wanted(j)) st.t1[j] += abs(st.program.A[k] * st.z[i]);
-    }
+  each<V>(plan.n, [&](Index j) { st.t1[j] = of_data * abs(st.program.q[j]); });
+  each_entry_of_P<V>(plan, [&](Index j, Index i, Index k) {
+    if (wanted(j)) st.t1[j] += abs(st.program.P[k] * st.x[i]);
+  });
+  each_entry_of_A<V>(plan, [&](Index j, Index i, Index k) {
+    if (wanted(j)) st.t1[j] += abs(st.program.A[k] * st.z[i]);
+  });
 }
 
 // The same of all columns, and of Ax + s - b, into t2.
 template <class V, template <class> class State>
 void measure_terms(State<V>& st) {
-  const Plan& plan = st.plan;
+  const PlanView& plan = st.plan;
   const V of_data = homogenized(st);
   measure_columns(st, [](Index) { return true; });
-  for (Index i = 0; i < plan.m; ++i) {
+  each<V>(plan.m, [&](Index i) {
     V own = of_data * abs(st.program.b[i]) + (st.is_equality(i) ? V{} : abs(st.s[i]));
     for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) own += abs(st.program.A[k] * st.x[plan.A.indices[k]]);
     st.t2[i] = own;
-  }
+  });
   // A cone block turns as a whole: its rows have one size.
   for (const ConeBlock& cone : plan.cones) {
-    const std::span<V> rows(st.t2 + cone.first, static_cast<std::size_t>(cone.rows()));
+    const Index end = cone.first + cone.rows();
     V most = V{};
-    for (const V& own : rows) most = max(most, own);
-    for (V& own : rows) own = most;
+    each_in<V>(cone.first, end, maxima(most), [&](Index i) { most = max(most, st.t2[i]); });
+    each_in<V>(cone.first, end, [&](Index i) { st.t2[i] = most; });
   }
 }
 
 // Marks the columns whose stationarity residual in some of the lanes is not small beside qⱼ, (Px)ⱼ or (A'z)ⱼ, which are at most the
 // sum of the sizes of the terms; half of the tolerance leaves room for rounding. Returns whether there are any.
 template <class V, template <class> class State>
-bool mark_columns(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
+bool mark_columns(State<V>& st, MaskOf<V> lanes, double tolerance) {
   const V of_data = homogenized(st);
   bool found = false;
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, any_of(found), [&](Index j) {
     const V least = max(of_data * abs(st.program.q[j]), max(abs(st.Px[j]), abs(st.Atz[j])));
     found |= st.marked[j] = any(lanes & ~(abs(st.rx[j]) <= 0.5 * tolerance * least));
-  }
+  });
   return found;
 }
 
@@ -137,48 +136,50 @@ bool mark_columns(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
 // largest: a column whose terms are all tiny, such as the weight of a regularizer that fades, is known to digits too. One that
 // passes a cheap test is not asked again in company of others that do not.
 template <class V, template <class> class State>
-Mask<lanes_of<V>> is_stationary(State<V>& st, Mask<lanes_of<V>> lanes, double tolerance) {
-  using M = Mask<lanes_of<V>>;
+MaskOf<V> is_stationary(State<V>& st, MaskOf<V> lanes, double tolerance) {
+  using M = MaskOf<V>;
   M passed = st.absolute <= rounding_of_terms;
   if (const M open = lanes & ~passed; !any(open) || !mark_columns(st, open, tolerance)) return lanes;
   measure_columns(st, [&](Index j) { return st.marked[j]; });
   M small = ~M{};
-  for (Index j = 0; j < st.plan.n; ++j)
+  each<V>(st.plan.n, all_of(small), [&](Index j) {
     if (st.marked[j]) small &= abs(st.rx[j]) <= tolerance * st.t1[j];
+  });
   passed |= small;
   if (!any(lanes & ~passed)) return lanes;
   measure_columns(st, [](Index) { return true; });
   V largest = V{};
   const auto unscale = [&](Index j) { return st.scaling.D_inverse[j]; };
-  for (Index j = 0; j < st.plan.n; ++j) largest = max(largest, st.t1[j] * unscale(j));
+  each<V>(st.plan.n, maxima(largest), [&](Index j) { largest = max(largest, st.t1[j] * unscale(j)); });
   small = ~M{};
-  for (Index j = 0; j < st.plan.n; ++j)
+  each<V>(st.plan.n, all_of(small), [&](Index j) {
     small &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
+  });
   return lanes & (passed | small);
 }
 
 // Lanes, among those given, in which every stationarity residual is rounding beside the terms of its own column: no step leads
 // further.
 template <class V, template <class> class State>
-Mask<lanes_of<V>> is_rounded(State<V>& st, Mask<lanes_of<V>> lanes) {
+MaskOf<V> is_rounded(State<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return lanes;
   measure_columns(st, [](Index) { return true; });
-  for (Index j = 0; j < st.plan.n; ++j) lanes &= abs(st.rx[j]) <= rounding_of_terms * st.t1[j];
+  each<V>(st.plan.n, all_of(lanes), [&](Index j) { lanes &= abs(st.rx[j]) <= rounding_of_terms * st.t1[j]; });
   return lanes;
 }
 
 // The largest residual of a row or column relative to the sizes of its own terms or 1, exact in the lanes where it is above
 // `enough`. Reads the point and its residuals, writes scratch t1 (n) and t2 (m).
 template <class V, template <class> class State>
-V worst_component(State<V>& st, Mask<lanes_of<V>> lanes, double enough) {
+V worst_component(State<V>& st, MaskOf<V> lanes, double enough) {
   if (!any(lanes & ~(st.absolute <= enough))) return st.absolute;
   measure_terms(st);
-  const Plan& plan = st.plan;
+  const PlanView& plan = st.plan;
   const V one = splat<V>(1.0), c_inverse = 1.0 / st.scaling.c;
   V worst = V{};
   const auto count = [&](V r, V own, V unscale) { worst = max(worst, abs(r) * unscale / max(one, own * unscale)); };
-  for (Index j = 0; j < plan.n; ++j) count(st.rx[j], st.t1[j], st.scaling.D_inverse[j] * c_inverse);
-  for (Index i = 0; i < plan.m; ++i) count(st.rz[i], st.t2[i], st.scaling.E_inverse[i]);
+  each<V>(plan.n, maxima(worst), [&](Index j) { count(st.rx[j], st.t1[j], st.scaling.D_inverse[j] * c_inverse); });
+  each<V>(plan.m, maxima(worst), [&](Index i) { count(st.rz[i], st.t2[i], st.scaling.E_inverse[i]); });
   return select(st.absolute <= enough, st.absolute, worst);
 }
 

@@ -16,21 +16,22 @@ void assess(State<V>& st) {
   V error = columns.error;
   V primal = V{}, absolute = V{}, z_norm = V{}, weight = V{}, complement = V{};
   const V one = splat<V>(1.0);
-  for (Index i = 0; i < st.plan.m; ++i) {
-    const V slack = st.is_equality(i) ? V{} : st.s[i];
-    const V r = st.Ax[i] + slack - st.program.b[i];
-    st.rz[i] = r;
-    const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i] * c_inverse;
-    absolute = max(absolute, abs(r) * unscale);
-    primal = max(primal, abs(r) * unscale / max(one, (abs(st.program.b[i]) + slack) * unscale + columns.x_norm));
-    error += abs(r * st.z[i]) + slack * st.z[i];
-    proofs.primal.gain(st.program.b[i], st.z[i]);
-    proofs.dual.violate(st.Ax[i] + slack, unscale);
-    z_norm = max(z_norm, z);
-    if (st.is_equality(i)) continue;
-    weight = max(weight, z);
-    complement = max(complement, min(slack * unscale, one) * z);
-  }
+  each<V>(st.plan.m, sums(error), maxima(absolute, primal, z_norm, weight, complement), proofs.primal.gaining(),
+          proofs.dual.violating(), [&](Index i) {
+            const V slack = st.is_equality(i) ? V{} : st.s[i];
+            const V r = st.Ax[i] + slack - st.program.b[i];
+            st.rz[i] = r;
+            const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i] * c_inverse;
+            absolute = max(absolute, abs(r) * unscale);
+            primal = max(primal, abs(r) * unscale / max(one, (abs(st.program.b[i]) + slack) * unscale + columns.x_norm));
+            error += abs(r * st.z[i]) + slack * st.z[i];
+            proofs.primal.gain(st.program.b[i], st.z[i]);
+            proofs.dual.violate(st.Ax[i] + slack, unscale);
+            z_norm = max(z_norm, z);
+            if (st.is_equality(i)) return;
+            weight = max(weight, z);
+            complement = max(complement, min(slack * unscale, one) * z);
+          });
   const V linear = -proofs.dual.gained, bz = -proofs.primal.gained;
   const V primal_objective = (0.5 * columns.quadratic + linear) * c_inverse;
   const V dual_objective = -(0.5 * columns.quadratic + bz) * c_inverse;

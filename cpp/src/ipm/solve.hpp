@@ -32,9 +32,9 @@ template <class V, class Loader>
 class Solver {
  public:
   static constexpr int W = lanes_of<V>;
-  using M = Mask<W>;
+  using M = MaskOf<V>;
 
-  Solver(const Plan& plan, const Settings& settings, bool check_convexity, Arena& arena)
+  Solver(const PlanView& plan, const Settings& settings, bool check_convexity, Arena& arena)
       : st_(plan, settings, arena), check_convexity_(check_convexity) {}
 
   State<V>& state() { return st_; }
@@ -79,13 +79,13 @@ class Solver {
 
   void reset(M lanes) {
     const V zero = V{};
-    for (Index i = 0; i < st_.plan.m; ++i) {
+    each<V>(st_.plan.m, [&](Index i) {
       st_.z[i] = select(lanes, zero, st_.z[i]);
       st_.s[i] = select(lanes, zero, st_.s[i]);
       st_.active[i] &= ~lanes;
       st_.smaller[i] &= ~lanes;
       st_.shrinking[i] &= ~lanes;
-    }
+    });
     st_.last &= ~lanes;
     st_.flatness = select(lanes, splat<V>(1.0), st_.flatness);
     st_.held &= ~lanes;
@@ -159,16 +159,16 @@ class Solver {
     st_.program.products(st_.dx, st_.dz, st_.t1, st_.t2, st_.cx);
     const V c_inverse = 1.0 / st_.scaling.c;
     Certificate<V> primal, dual;
-    for (Index j = 0; j < st_.plan.n; ++j) {
+    each<V>(st_.plan.n, dual.gaining(), dual.violating(), primal.violating(), [&](Index j) {
       const V unscale = st_.scaling.D_inverse[j] * c_inverse;
       dual.gain(st_.program.q[j], st_.dx[j]);
       dual.violate(st_.t1[j], unscale);
       primal.violate(st_.cx[j], unscale);
-    }
-    for (Index i = 0; i < st_.plan.m; ++i) {
+    });
+    each<V>(st_.plan.m, primal.gaining(), dual.violating(), [&](Index i) {
       primal.gain(st_.program.b[i], st_.dz[i]);
       dual.violate(st_.t2[i], st_.scaling.E_inverse[i]);
-    }
+    });
     st_.no_primal = primal.distance(st_.b_norm, c_inverse);
     st_.no_dual = dual.distance(st_.q_norm, c_inverse);
     doubt(st_, st_.dz, -primal.gained * c_inverse);

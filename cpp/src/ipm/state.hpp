@@ -26,7 +26,7 @@ struct State : Iterate<V> {
   V wait{}, backoff{};              // passes until the next polish, and after that one
   Moved<V> moved;
 
-  State(const Plan& p, const Settings& options, Arena& arena)
+  State(const PlanView& p, const Settings& options, Arena& arena)
       : Iterate<V>(p, options, arena), h(arena.take<V>(p.m)), c(arena.take<V>(p.m)) {
     for (M** v : {&active, &smaller, &shrinking}) *v = arena.take<M>(p.m);
   }

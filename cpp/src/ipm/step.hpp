@@ -14,20 +14,20 @@ void first_system(State<V>& st) {
   const V delta = splat<V>(st.settings.regularization), one = splat<V>(1.0);
   const V polish_delta = polish_regularization * st.flatness, rho = proximal(st);
   const bool lp = st.plan.P.nnz() == 0;
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, [&](Index j) {
     V r = -st.rx[j];
     r = select(st.polish, rho * st.x[j] - st.program.q[j], r);
     r = select(st.start, lp ? V{} : -st.program.q[j], r);
     st.r1[j] = r;
-  }
-  for (Index i = 0; i < st.plan.m; ++i) {
+  });
+  each<V>(st.plan.m, [&](Index i) {
     const V b = st.program.b[i];
     if (st.is_equality(i)) {
       st.h[i] = select(st.polish, polish_delta, delta);
       st.kkt.e[i] = select(st.convexity, V{}, one);
       st.kkt.delta[i] = select(st.convexity, one, st.h[i]);
       st.r2[i] = select(st.start, b, select(st.polish, b - polish_delta * st.z[i], -st.rz[i]));
-      continue;
+      return;
     }
     V h = select(st.interior, st.s[i] / st.z[i] + delta, one);
     h = select(st.polish, polish_delta, h);
@@ -38,7 +38,7 @@ void first_system(State<V>& st) {
     st.kkt.e[i] = select(off, V{}, st.plan.is_condensed(i) ? one : sqrt(e2));
     st.kkt.delta[i] = select(off, one, h * e2);
     st.r2[i] = select(st.start, b, select(st.polish, b - polish_delta * st.z[i], st.s[i] - st.rz[i]));
-  }
+  });
 }
 
 // Moves polishing lanes to the first solution, and starting lanes to the primal half of theirs.
@@ -47,15 +47,15 @@ void keep_first_solution(State<V>& st) {
   using M = MaskOf<V>;
   const M moved = st.polish | st.start;
   V longest = V{};
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, maxima(longest), [&](Index j) {
     longest = max(longest, abs(st.dx[j] - st.x[j]));
     st.x[j] = select(moved, st.dx[j], st.x[j]);
-  }
+  });
   st.step = select(st.polish, longest, st.step);
-  for (Index i = 0; i < st.plan.m; ++i) {
+  each<V>(st.plan.m, [&](Index i) {
     st.z[i] = select(moved, st.dz[i], st.z[i]);
     st.s[i] = select(st.start, -st.dz[i], st.s[i]);
-  }
+  });
   if (any(st.polish)) st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
 }
 
@@ -63,14 +63,14 @@ void keep_first_solution(State<V>& st) {
 template <class V>
 void centre(State<V>& st) {
   V primal = splat<V>(1.0), dual = splat<V>(1.0), cross = V{}, total = V{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+  each_in<V>(st.plan.zero, st.plan.m, sums(cross, total), maxima(primal, dual), [&](Index i) {
     const V ratio = st.dz[i] / st.z[i];
     primal = max(primal, 1.0 + ratio);
     dual = max(dual, -ratio);
     st.c[i] = -st.s[i] * (1.0 + ratio) * st.dz[i];
     cross += st.c[i];
     total += st.s[i] * st.z[i];
-  }
+  });
   const V alpha = 1.0 / max(primal, dual);
   const double count = static_cast<double>(std::max<Index>(st.plan.m - st.plan.zero, 1));
   const V mu = total / count;
@@ -81,7 +81,7 @@ void centre(State<V>& st) {
   // full term would keep it there; it is weighted by what a step of that length would see of it.
   const V second_order = select(alpha < short_step, alpha * alpha, splat<V>(1.0));
   st.mu = mu;
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) st.c[i] = st.s[i] + (second_order * st.c[i] - sigma * mu) / st.z[i];
+  each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.c[i] = st.s[i] + (second_order * st.c[i] - sigma * mu) / st.z[i]; });
 }
 
 // Interior: centring and second-order terms from the affine direction in (dx, dz). Start: the dual half for linear programs.
@@ -91,18 +91,18 @@ void second_system(State<V>& st) {
   if (any(st.polish | st.start)) keep_first_solution(st);
   if (any(st.interior)) centre(st);
   const bool lp = st.plan.P.nnz() == 0;
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, [&](Index j) {
     V r = -st.rx[j];
     r = select(st.polish, -(st.Px[j] + st.program.q[j] + st.Atz[j]), r);
     r = select(st.start, lp ? -st.program.q[j] : V{}, r);
     st.r1[j] = r;
-  }
-  for (Index i = 0; i < st.plan.m; ++i) {
+  });
+  each<V>(st.plan.m, [&](Index i) {
     V r = -st.rz[i];
     if (!st.is_equality(i)) r += st.c[i];
     r = select(st.polish, st.program.b[i] - st.Ax[i], r);
     st.r2[i] = select(st.start, V{}, r);
-  }
+  });
 }
 
 // Solves for (dx, dz) from (r1, r2), refining once in lanes whose last directions were inaccurate.
@@ -112,11 +112,11 @@ void solve_refined(State<V>& st) {
   st.kkt.solve(st.program.A, st.r1, st.r2, st.dx, st.dz);
   if (!any(st.refine)) return;
   st.program.products(st.dx, st.dz, st.t1, st.t2, st.cx);
-  for (Index j = 0; j < st.plan.n; ++j) st.t1[j] = st.r1[j] - (st.t1[j] + st.cx[j] + st.settings.regularization * st.dx[j]);
-  for (Index i = 0; i < st.plan.m; ++i) st.t2[i] = st.r2[i] - (st.t2[i] - st.h[i] * st.dz[i]);
+  each<V>(st.plan.n, [&](Index j) { st.t1[j] = st.r1[j] - (st.t1[j] + st.cx[j] + st.settings.regularization * st.dx[j]); });
+  each<V>(st.plan.m, [&](Index i) { st.t2[i] = st.r2[i] - (st.t2[i] - st.h[i] * st.dz[i]); });
   st.kkt.solve(st.program.A, st.t1, st.t2, st.cx, st.cz);
-  for (Index j = 0; j < st.plan.n; ++j) st.dx[j] = select(st.refine, st.dx[j] + st.cx[j], st.dx[j]);
-  for (Index i = 0; i < st.plan.m; ++i) st.dz[i] = select(st.refine, st.dz[i] + st.cz[i], st.dz[i]);
+  each<V>(st.plan.n, [&](Index j) { st.dx[j] = select(st.refine, st.dx[j] + st.cx[j], st.dx[j]); });
+  each<V>(st.plan.m, [&](Index i) { st.dz[i] = select(st.refine, st.dz[i] + st.cz[i], st.dz[i]); });
 }
 
 // Without inequalities there is nothing to guess: the problem is one linear system. A point that was given has a guess.
@@ -130,30 +130,29 @@ void begin(State<V>& st, MaskOf<V> lanes) {
 // Shifts s and z of starting lanes into the interior (as Clarabel does: margin at least max(1, a tenth of the mean)).
 template <class V>
 void begin_interior(State<V>& st) {
-  if (st.plan.P.nnz() == 0)
-    for (Index i = 0; i < st.plan.m; ++i) st.z[i] = select(st.start, st.dz[i], st.z[i]);
+  if (st.plan.P.nnz() == 0) each<V>(st.plan.m, [&](Index i) { st.z[i] = select(st.start, st.dz[i], st.z[i]); });
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
   V near = V{}, total = V{};
   MaskOf<V> some{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+  each_in<V>(st.plan.zero, st.plan.m, sums(near), any_of(some), [&](Index i) {
     const MaskOf<V> far = is_far<V>(st, i);
     near += select(far, V{}, one);
     some |= far;
-  }
+  });
   const auto shift = [&](V* v) {
     V margin = infinity, positive = V{};
-    for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+    each_in<V>(st.plan.zero, st.plan.m, sums(positive), minima(margin), [&](Index i) {
       const MaskOf<V> far = any(some) ? is_far<V>(st, i) : some;
       margin = min(margin, select(far, infinity, v[i]));
       positive += select(far, V{}, max(v[i], V{}));
-    }
+    });
     const V target = max(one, least_margin / max(near, one) * positive);
     const V lift = select(st.start & (margin < target), target - margin, V{});
-    for (Index i = st.plan.zero; i < st.plan.m; ++i) v[i] += lift;
+    each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { v[i] += lift; });
   };
   shift(st.s);
   shift(st.z);
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) total += select(is_far<V>(st, i), V{}, st.s[i] * st.z[i]);
+  each_in<V>(st.plan.zero, st.plan.m, sums(total), [&](Index i) { total += select(is_far<V>(st, i), V{}, st.s[i] * st.z[i]); });
   join_far(st, st.start, V(select(near > 0.0, total / max(near, one), one)));
 }
 
@@ -163,7 +162,7 @@ void advance(State<V>& st, MaskOf<V> broken) {
   using M = MaskOf<V>;
   V primal = V{}, dual = V{};
   st.changed = M{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) {
+  each_in<V>(st.plan.zero, st.plan.m, any_of(st.changed), maxima(primal, dual), [&](Index i) {
     const V ds = -(st.c[i] + (st.h[i] - st.settings.regularization) * st.dz[i]);
     st.c[i] = ds;
     const V change_s = ds / st.s[i], change_z = st.dz[i] / st.z[i];
@@ -172,7 +171,7 @@ void advance(State<V>& st, MaskOf<V> broken) {
     st.shrinking[i] = select(st.interior, shrinking, st.shrinking[i]);
     primal = max(primal, -change_s);
     dual = max(dual, -change_z);
-  }
+  });
   const V one = splat<V>(1.0), tiny = splat<V>(1e-100);
   // Close to the solution the whole Newton step is wanted: the fraction to the boundary tends to 1 with μ.
   const V fraction = min(max(splat<V>(st.settings.step_fraction), 1.0 - st.mu), splat<V>(longest_fraction));
@@ -183,9 +182,9 @@ void advance(State<V>& st, MaskOf<V> broken) {
 
   alpha_primal = select(st.interior, alpha_primal, select(st.polish, one, V{}));
   alpha_dual = select(st.interior, alpha_dual, select(st.polish, one, V{}));
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] += alpha_primal * select(st.interior | st.polish, st.dx[j], V{});
-  for (Index i = 0; i < st.plan.m; ++i) st.z[i] += alpha_dual * select(st.interior | st.polish, st.dz[i], V{});
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) st.s[i] += select(st.interior, alpha_primal * st.c[i], V{});
+  each<V>(st.plan.n, [&](Index j) { st.x[j] += alpha_primal * select(st.interior | st.polish, st.dx[j], V{}); });
+  each<V>(st.plan.m, [&](Index i) { st.z[i] += alpha_dual * select(st.interior | st.polish, st.dz[i], V{}); });
+  each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.s[i] += select(st.interior, alpha_primal * st.c[i], V{}); });
   if (any(st.start)) begin_interior(st);
   st.outcome.iterations += select(st.interior | st.polish, one, V{});
   st.fresh = st.start | st.convexity;

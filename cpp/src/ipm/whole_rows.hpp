@@ -12,7 +12,7 @@ namespace cvxl::CVXL_ISA {
 // ds of such cones from A dx + ds - b dτ = -keep r_z, and dz, where their rows are single variables, from A'dz + q dτ = -keep r_x.
 template <class V>
 void restore_residuals(Embedding<V>& st, V keep, V dtau) {
-  const Plan& plan = st.plan;
+  const PlanView& plan = st.plan;
   for (const WholeBlock& block : plan.whole) {
     const ConeBlock& cone = plan.cones[block.cone];
     for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {

@@ -5,6 +5,7 @@
 // depends on P and A alone (on q only where there is no P): a batch that shares them shares it too, and an instance is scaled the
 // same way whether it shares them or not.
 
+#include "kkt/entries.hpp"
 #include "kkt/program_pack.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -12,12 +13,12 @@ namespace cvxl::CVXL_ISA {
 template <class V>
 class Equilibration {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
   V *D, *E, *D_inverse, *E_inverse;
   V c = V{} + 1.0;
 
   // Norms within [1/spread, spread] are left alone.
-  Equilibration(const Plan& plan, Arena& arena, double spread)
+  Equilibration(const PlanView& plan, Arena& arena, double spread)
       : D(arena.take<V>(plan.n)),
         E(arena.take<V>(plan.m)),
         D_inverse(arena.take<V>(plan.n)),
@@ -30,8 +31,8 @@ class Equilibration {
   // Scales P and A in place, in the lanes of the mask.
   void scale_matrices(ProgramPack<V>& pack, M lanes, bool enabled) {
     const V one = splat<V>(1.0);
-    for (Index j = 0; j < plan_.n; ++j) D[j] = select(lanes, one, D[j]);
-    for (Index i = 0; i < plan_.m; ++i) E[i] = select(lanes, one, E[i]);
+    each<V>(plan_.n, [&](Index j) { D[j] = select(lanes, one, D[j]); });
+    each<V>(plan_.m, [&](Index i) { E[i] = select(lanes, one, E[i]); });
     c = select(lanes, one, c);
     M busy = enabled ? lanes : M{};
     for (int pass = 0; pass < passes; ++pass) {
@@ -40,8 +41,8 @@ class Equilibration {
       apply(pack, busy);
     }
     if (plan_.P.nnz() > 0 && enabled) scale_cost(pack, lanes);
-    for (Index j = 0; j < plan_.n; ++j) D_inverse[j] = 1.0 / D[j];
-    for (Index i = 0; i < plan_.m; ++i) E_inverse[i] = 1.0 / E[i];
+    each<V>(plan_.n, [&](Index j) { D_inverse[j] = 1.0 / D[j]; });
+    each<V>(plan_.m, [&](Index i) { E_inverse[i] = 1.0 / E[i]; });
   }
 
   // Scales q and b in the lanes of the mask.
@@ -49,12 +50,12 @@ class Equilibration {
     const V one = splat<V>(1.0);
     if (plan_.P.nnz() == 0) {
       V norm = V{};
-      for (Index j = 0; j < plan_.n; ++j) norm = max(norm, abs(D[j] * pack.q[j]));
+      each<V>(plan_.n, maxima(norm), [&](Index j) { norm = max(norm, abs(D[j] * pack.q[j])); });
       c = select(lanes, enabled ? cost_factor(norm) : one, c);
     }
     const V cost = select(lanes, c, one);
-    for (Index j = 0; j < plan_.n; ++j) pack.q[j] *= select(lanes, D[j], one) * cost;
-    for (Index i = 0; i < plan_.m; ++i) pack.b[i] *= select(lanes, E[i], one);
+    each<V>(plan_.n, [&](Index j) { pack.q[j] *= select(lanes, D[j], one) * cost; });
+    each<V>(plan_.m, [&](Index i) { pack.b[i] *= select(lanes, E[i], one); });
   }
 
  private:
@@ -68,34 +69,27 @@ class Equilibration {
 
   // Column and row norms into d_, e_; returns the lanes where one is out of bounds.
   M measure(const ProgramPack<V>& pack) {
-    for (Index j = 0; j < plan_.n; ++j) d_[j] = V{};
-    for (Index i = 0; i < plan_.n; ++i)
-      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
-        const Index j = plan_.P.indices[k];
-        const V a = abs(pack.P[k]);
-        d_[i] = max(d_[i], a);
-        d_[j] = max(d_[j], a);
-      }
-    M outside{};
-    const auto check = [&](V norm) { outside |= (norm > spread_) | ((norm < 1.0 / spread_) & (norm > 0.0)); };
-    for (Index i = 0; i < plan_.m; ++i) {
-      V norm = V{};
-      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) {
-        const Index j = plan_.A.indices[k];
-        const V a = abs(pack.A[k]);
-        norm = max(norm, a);
-        d_[j] = max(d_[j], a);
-      }
-      e_[i] = norm;
-    }
+    each<V>(plan_.n, [&](Index j) { d_[j] = V{}; });
+    const auto largest = [&](Index j, V a) { d_[j] = max(d_[j], abs(a)); };
+    each_entry_of_P<V>(plan_, [&](Index j, Index, Index k) { largest(j, pack.P[k]); });
+    each_row_and_entry_of_A<V>(
+        plan_,
+        [&](Index i) {
+          V norm = V{};
+          for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) norm = max(norm, abs(pack.A[k]));
+          e_[i] = norm;
+        },
+        [&](Index j, Index, Index k) { largest(j, pack.A[k]); });
     // A cone block must stay one: it is scaled as a whole, by its largest row.
     for (const ConeBlock& cone : plan_.cones) {
       V norm = V{};
-      for (Index i = cone.first; i < cone.first + cone.rows(); ++i) norm = max(norm, e_[i]);
-      for (Index i = cone.first; i < cone.first + cone.rows(); ++i) e_[i] = norm;
+      each_in<V>(cone.first, cone.first + cone.rows(), maxima(norm), [&](Index i) { norm = max(norm, e_[i]); });
+      each_in<V>(cone.first, cone.first + cone.rows(), [&](Index i) { e_[i] = norm; });
     }
-    for (Index i = 0; i < plan_.m; ++i) check(e_[i]);
-    for (Index j = 0; j < plan_.n; ++j) check(d_[j]);
+    M outside{};
+    const auto check = [&](V norm) { outside |= (norm > spread_) | ((norm < 1.0 / spread_) & (norm > 0.0)); };
+    each<V>(plan_.m, any_of(outside), [&](Index i) { check(e_[i]); });
+    each<V>(plan_.n, any_of(outside), [&](Index j) { check(d_[j]); });
     return outside;
   }
 
@@ -108,31 +102,28 @@ class Equilibration {
       total = next;
       return f;
     };
-    for (Index j = 0; j < plan_.n; ++j) d_[j] = factor(d_[j], D[j]);
-    for (Index i = 0; i < plan_.m; ++i) e_[i] = factor(e_[i], E[i]);
-    for (Index i = 0; i < plan_.n; ++i)
+    each<V>(plan_.n, [&](Index j) { d_[j] = factor(d_[j], D[j]); });
+    each<V>(plan_.m, [&](Index i) { e_[i] = factor(e_[i], E[i]); });
+    each<V>(plan_.n, [&](Index i) {
       for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) pack.P[k] *= d_[i] * d_[plan_.P.indices[k]];
-    for (Index i = 0; i < plan_.m; ++i)
+    });
+    each<V>(plan_.m, [&](Index i) {
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) pack.A[k] *= e_[i] * d_[plan_.A.indices[k]];
+    });
   }
 
   // c = 1 / (mean over columns of the largest entry of P).
   void scale_cost(ProgramPack<V>& pack, M lanes) {
-    for (Index j = 0; j < plan_.n; ++j) d_[j] = V{};
-    for (Index i = 0; i < plan_.n; ++i)
-      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) {
-        const V a = abs(pack.P[k]);
-        d_[i] = max(d_[i], a);
-        d_[plan_.P.indices[k]] = max(d_[plan_.P.indices[k]], a);
-      }
+    each<V>(plan_.n, [&](Index j) { d_[j] = V{}; });
+    each_entry_of_P<V>(plan_, [&](Index j, Index, Index k) { d_[j] = max(d_[j], abs(pack.P[k])); });
     V mean = V{};
-    for (Index j = 0; j < plan_.n; ++j) mean += d_[j];
+    each<V>(plan_.n, sums(mean), [&](Index j) { mean += d_[j]; });
     const V factor = select(lanes, cost_factor(mean / static_cast<double>(plan_.n)), splat<V>(1.0));
     c *= factor;
-    for (Index k = 0; k < plan_.P.nnz(); ++k) pack.P[k] *= factor;
+    each<V>(plan_.P.nnz(), [&](Index k) { pack.P[k] *= factor; });
   }
 
-  const Plan& plan_;
+  const PlanView& plan_;
   const double spread_;
   V *d_, *e_;
 };

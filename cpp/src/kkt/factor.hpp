@@ -3,23 +3,21 @@
 
 #include <algorithm>
 
-#include "kkt/block.hpp"
 #include "kkt/program_pack.hpp"
 #include "kkt/whole_blocks.hpp"
-#include "lanes/arena.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 template <class V>
 class Kkt {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   // Row scalings of the system being factored: row i reads e_i (A_i x - r_i) - Δ_i ζ_i = 0 with z_i = e_i ζ_i.
   V *e, *delta;
   WholeBlocks<V> whole;
 
-  Kkt(const Plan& plan, Arena& arena)
+  Kkt(const PlanView& plan, Arena& arena)
       : e(arena.take<V>(plan.m)),
         delta(arena.take<V>(plan.m)),
         whole(plan, arena),
@@ -295,7 +293,7 @@ class Kkt {
   static constexpr double smallest_pivot = 1e-14;
   static constexpr double least_curvature = 1e-6;  // in units of ρ
 
-  const Plan& plan_;
+  const PlanView& plan_;
   V *factor_, *pivot_, *inverse_, *y_, *weight_, *scratch_;
 };
 

@@ -4,7 +4,8 @@
 #include "lanes/arena.hpp"
 #include "lanes/constant.hpp"
 #include "lanes/lanes.hpp"
-#include "plan/plan.hpp"
+#include "lanes/team.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -12,7 +13,7 @@ namespace cvxl::CVXL_ISA {
 template <class V, int R>
 class Rows {
  public:
-  CVXL_INLINE Rows(const Plan& plan, const V* A, Index first)
+  CVXL_INLINE Rows(const PlanView& plan, const V* A, Index first)
       : entries_(A + plan.A.indptr[first]),
         columns_(plan.A.indices.data() + plan.A.indptr[first]),
         length_(plan.A.indptr[first + 1] - plan.A.indptr[first]) {}
@@ -56,17 +57,17 @@ class Rows {
 
 // Calls visit(first row, Rows) for all rows of A, as many at a time as share their pattern.
 template <class V, class F>
-CVXL_INLINE void for_each_run(const Plan& plan, const V* A, F&& visit) {
+CVXL_INLINE void for_each_run(const PlanView& plan, const V* A, F&& visit) {
   for (const RowRun& run : plan.runs)
     with_constant<4>(run.rows, [&](auto count) { visit(run.first, Rows<V, decltype(count)::value>(plan, A, run.first), count); });
 }
 
 template <class V>
 struct ProgramPack {
-  const Plan& plan;
+  const PlanView& plan;
   V *P, *A, *q, *b;
 
-  ProgramPack(const Plan& p, Arena& arena)
+  ProgramPack(const PlanView& p, Arena& arena)
       : plan(p),
         P(arena.take<V>(p.P.indices.size())),
         A(arena.take<V>(p.A.indices.size())),

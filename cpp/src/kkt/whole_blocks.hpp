@@ -17,18 +17,18 @@
 
 #include "kkt/dense.hpp"
 #include "lanes/arena.hpp"
-#include "plan/plan.hpp"
+#include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 template <class V>
 class WholeBlocks {
  public:
-  using M = Mask<lanes_of<V>>;
+  using M = MaskOf<V>;
 
   const V** frame;  // of each block, k × k by columns: B, or B⁻ᵀ where it is one of variables
 
-  WholeBlocks(const Plan& plan, Arena& arena) : frame(arena.take<const V*>(plan.whole.size())), plan_(plan) {
+  WholeBlocks(const PlanView& plan, Arena& arena) : frame(arena.take<const V*>(plan.whole.size())), plan_(plan) {
     Index order = 0, entries = 0;
     for (const WholeBlock& block : plan.whole) {
       order = std::max(order, plan.cones[block.cone].order);
@@ -256,7 +256,7 @@ class WholeBlocks {
     }
   }
 
-  const Plan& plan_;
+  const PlanView& plan_;
   V *Bt_, *X_, *G_, *Y_, *Z_, *room_, *vector_, *value_;
   Index *slot_, *touched_;
   V rho_{};

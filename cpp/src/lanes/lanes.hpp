@@ -15,7 +15,14 @@
 #include <immintrin.h>
 #endif
 
+// What the host and a device compile, each for itself.
+#if defined(__CUDACC__)
+#define CVXL_HD __host__ __device__
+#define CVXL_INLINE __host__ __device__ __forceinline__
+#else
+#define CVXL_HD
 #define CVXL_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace cvxl::CVXL_ISA {
 
@@ -30,6 +37,7 @@ inline constexpr int block_rows = 4, block_columns = 2, most_lanes = 4;
 // The element of what comparing doubles gives: the first signed type of that size, which is not everywhere what std::int64_t names.
 using Truth = std::conditional_t<sizeof(long) == 8, long, long long>;
 
+#if !defined(__CUDACC__)  // which knows no vectors
 template <int W>
 struct LaneTypes {
   typedef double Real __attribute__((vector_size(W * 8)));
@@ -42,9 +50,20 @@ template <int W>
 using Mask = typename LaneTypes<W>::Mask;  // all bits set where true, as the comparison operators give
 template <int W>
 using Bits = typename LaneTypes<W>::Bits;  // of numbers; they may wrap around in lanes that are masked later
+#endif
 
 template <class V>
 inline constexpr int lanes_of = sizeof(V) / 8;
+
+// What belongs to a lane type: the mask of its comparisons. lanes/scalar.hpp has a lane type that is no vector.
+template <class V>
+struct LaneTraits {
+#if !defined(__CUDACC__)
+  using Mask = typename LaneTypes<lanes_of<V>>::Mask;
+#endif
+};
+template <class V>
+using MaskOf = typename LaneTraits<V>::Mask;
 
 template <class V>
 CVXL_INLINE V splat(double value) {

@@ -9,7 +9,7 @@ namespace cvxl::CVXL_ISA {
 // log(a): a = 2ᵉ m with m in [√½, √2), and log m = 2 artanh(t), t = (m - 1)/(m + 1), |t| < 0.172, by its series.
 template <class V>
 CVXL_INLINE V log(V a) {
-  using I = Mask<lanes_of<V>>;
+  using I = MaskOf<V>;
   using U = Bits<lanes_of<V>>;
   const U bits = (U)a;
   // Exponent of a/√½: the subtraction moves the fraction's split from 1 to √½.
@@ -33,7 +33,7 @@ CVXL_INLINE V log1p(V a) {
 // exp(a): a = n log 2 + r, |r| ≤ ½ log 2, Taylor's polynomial of degree 14.
 template <class V>
 CVXL_INLINE V exp(V a) {
-  using I = Mask<lanes_of<V>>;
+  using I = MaskOf<V>;
   constexpr double round = 0x1.8p52;
   const V clipped = min(max(a, splat<V>(-700.0)), splat<V>(700.0));
   const V n = (clipped * 1.44269504088896340736 + round) - round;

@@ -9,7 +9,8 @@
 namespace cvxl {
 namespace {
 
-constexpr Index exact_limit = 2000;  // nodes up to which exact degrees are worth their time, which grows with the square
+constexpr Index exact_limit = 1000;  // nodes up to which exact degrees are worth their time, which grows with the square
+constexpr Index fewer = 32;           // of more, a limit is tried that leaves fewer by this part
 
 // The graph of the edges alone, or with those of the cliques.
 Graph adjacency(const Structure& s, const WholeCones& whole, const Candidate& c, bool with_cliques) {
@@ -79,6 +80,13 @@ Candidate make_candidate(const Structure& s, const WholeCones& whole, Index long
   return c;
 }
 
+Index count_nodes(const Structure& s, const WholeCones& whole, Index longest_condensed) {
+  Index nodes = s.n + s.zero;
+  for (Index i = s.zero; i < s.m; ++i)
+    nodes += !whole.row_leaves[i] && (whole.row_stays[i] || s.A.indptr[i + 1] - s.A.indptr[i] > longest_condensed);
+  return nodes;
+}
+
 // At most what `make_candidate` would cost, from counts alone: rows that are kept have their entries as edges, the longest that is
 // condensed makes a clique, and Σ c² over the columns of the factor is least where all are equally long.
 double lower_bound(const Structure& s, const WholeCones& whole, Index longest_condensed) {
@@ -128,7 +136,13 @@ std::vector<Index> useful_limits(const Structure& s, const WholeCones& whole) {
 
 Candidate choose_candidate(const Structure& s, const WholeCones& whole) {
   std::vector<std::pair<double, Index>> tries;  // most promising first
-  for (Index limit : useful_limits(s, whole)) tries.emplace_back(lower_bound(s, whole, limit), limit);
+  Index least = std::numeric_limits<Index>::max();
+  for (Index limit : useful_limits(s, whole)) {
+    const Index nodes = count_nodes(s, whole, limit);
+    if (nodes > exact_limit && nodes > least - least / fewer) continue;
+    least = nodes;
+    tries.emplace_back(lower_bound(s, whole, limit), limit);
+  }
   std::sort(tries.begin(), tries.end());
   Candidate best;
   std::pair<double, Index> lowest{std::numeric_limits<double>::infinity(), 0};

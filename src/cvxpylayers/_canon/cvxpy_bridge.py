@@ -234,7 +234,9 @@ def _source(constraint: Any, origins: dict[int, Any], leaves: dict[int, cp.Varia
 
 def brief(expression: Any, width: int = 80) -> str:
     """``str(expression)`` on one line of at most ``width`` characters, atoms under the names that users type."""
-    text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", " ".join(str(expression).split())).replace("QuadForm(", "quad_form(")
+    with np.printoptions(threshold=width):  # numbers beyond would be formatted for nothing
+        text = " ".join(str(expression).split())
+    text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", text).replace("QuadForm(", "quad_form(")
     text = re.sub(r"\bPromote\((.*?), \((?:\d+,? ?)+\)\)", lambda m: f"({m[1]})" if " " in m[1] else m[1], text)
     text = re.sub(r"\bquad_over_lin\((.*?), 1\.0, None, False\)", r"sum_squares(\1)", text)
     return text if len(text) <= width else text[: width - 1] + "…"

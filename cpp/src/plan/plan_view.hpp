@@ -1,0 +1,52 @@
+#pragma once
+// A plan as kernels see it: spans of a Plan, which outlives them, under the same names. It can be copied to a device byte by byte.
+
+#include <span>
+#include <type_traits>
+
+#include "plan/plan.hpp"
+
+namespace cvxl {
+
+struct PatternView {
+  std::span<const Index> indptr, indices;
+
+  [[gnu::always_inline]] Index nnz() const { return static_cast<Index>(indices.size()); }
+};
+
+// Entries of a matrix by columns: those of column j are [begin[j], begin[j + 1]), each with its row and its number in the pattern.
+struct ColumnView {
+  std::span<const Index> begin, row, entry;
+};
+
+struct PlanView {
+  Index n, m, zero, orthant_end, nodes, factor_size, widest;
+  std::span<const ConeBlock> cones;
+  std::span<const Index> variable_of;
+  PatternView P, A;
+  std::span<const Index> P_source, A_source, variable_position, row_position;
+  std::span<const std::uint8_t> loose;
+  std::span<const double> pivot_sign;
+  std::span<const Index> diagonal, P_target, A_target;
+  std::span<const RowRun> runs;
+  std::span<const Index> singletons;
+  std::span<const RowGroup> groups;
+  std::span<const WholeBlock> whole;
+  std::span<const Supernode> supernodes;
+  std::span<const Index> offsets, positions, relative, group_rows;
+  std::span<const Segment> segments;
+  std::span<const Face> faces;
+  std::span<const FaceEntry> face_entries;
+  std::span<const Index> face_order;
+  ColumnView P_columns = {}, A_columns = {};  // P strictly below the diagonal; for teams of several threads alone (columns.hpp)
+
+  explicit PlanView(const Plan&);
+  explicit PlanView(Plan&&) = delete;
+
+  [[gnu::always_inline]] bool is_condensed(Index row) const { return row_position[static_cast<std::size_t>(row)] == -1; }
+  [[gnu::always_inline]] bool is_whole(Index row) const { return row_position[static_cast<std::size_t>(row)] == -2; }
+  [[gnu::always_inline]] bool is_kept(Index row) const { return row_position[static_cast<std::size_t>(row)] >= 0; }
+};
+static_assert(std::is_trivially_copyable_v<PlanView>);
+
+}  // namespace cvxl
