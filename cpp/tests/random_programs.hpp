@@ -88,6 +88,35 @@ inline std::vector<NamedStructure> structures(unsigned seed) {
 }
 
 // Every kind of cone alone, and all together with equalities and inequalities.
+// Semidefinite cones that leave K as a whole: with the columns of their rows, and with the variables that are their rows.
+inline std::vector<NamedStructure> whole_structures(unsigned seed) {
+  Random random(seed);
+  const Cone three{Cone::large_semidefinite, 3, 0.5}, four{Cone::large_semidefinite, 4, 0.5}, disc{Cone::second_order, 3, 0.5};
+  std::vector<NamedStructure> all;
+  // The last `singles` rows are the first variables, in another order; P acts on the others.
+  const auto add = [&](std::string name, Index n, Index zero, Index nonneg, std::vector<Cone> cones, Index singles,
+                       double density) {
+    Index m = zero + nonneg;
+    for (const Cone& cone : cones) m += cone.rows();
+    all.push_back({std::move(name),
+                   {n, m, zero, make_pattern(n, n, [&](Index i, Index j) { return i == j && i >= singles; }),
+                    make_pattern(m, n,
+                                 [&](Index i, Index j) {
+                                   return i >= m - singles ? j == (7 * (i - (m - singles)) + 3) % singles : random.flip(density);
+                                 }),
+                    std::move(cones)}});
+  };
+  add("matrix inequalities", 7, 2, 3, {disc, three, four}, 0, 0.5);
+  add("a sparse matrix inequality", 6, 1, 0, {four}, 0, 0.2);
+  add("a variable that is a matrix", 13, 3, 0, {four}, 10, 0.5);
+  add("matrices and what else meets them", 19, 3, 2, {disc, four, three}, 16, 0.3);
+  all.back().structure.A = make_pattern(24, 19, [&](Index i, Index j) {
+    return i < 8 ? (i + 2 * j) % 5 < 2 : i < 18 ? j == (7 * (i - 8) + 3) % 10 : j == 10 + (i - 18);
+  });
+  add("a matrix alone", 6, 0, 0, {three}, 6, 0.0);
+  return all;
+}
+
 inline std::vector<NamedStructure> conic_structures(unsigned seed) {
   Random random(seed);
   std::vector<NamedStructure> all;
@@ -106,6 +135,7 @@ inline std::vector<NamedStructure> conic_structures(unsigned seed) {
   add("exponential cones", 7, 0, 0, {exponential, exponential}, 1.0);
   add("power cones", 7, 0, 0, {half, skew}, 0.8);
   add("every cone", 20, 3, 4, {disc, ball, pair, exponential, skew}, 0.4);
+  for (auto& named : whole_structures(seed)) all.push_back(std::move(named));
   return all;
 }
 
@@ -157,7 +187,8 @@ inline void draw_pair(const Cone& cone, Random& random, double* s, double* z) {
   };
   switch (cone.kind) {
     case Cone::second_order: return draw_second_order_pair(cone.order, random, a, b, s, z);
-    case Cone::semidefinite: return draw_semidefinite_pair(cone.order, random, a, b, s, z);
+    case Cone::semidefinite:
+    case Cone::large_semidefinite: return draw_semidefinite_pair(cone.order, random, a, b, s, z);
     case Cone::exponential: {
       const double rho = random.uniform(-1.0, 1.0), e = std::exp(rho);
       return put(a, {rho, 1.0, e}, {-e, (rho - 1.0) * e, 1.0});

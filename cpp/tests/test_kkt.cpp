@@ -30,29 +30,92 @@ class Block64 {
   std::unique_ptr<std::byte[], Free> bytes_;
 };
 
+// B = I + uv' of order k, T r = svec(B'RB), and B⁻ᵀ = I - vu'/(1 + u'v), by columns.
+struct Frame {
+  Index k;
+  std::vector<double> B, inverse;
+
+  Frame(Index order, Random& random) : k(order) {
+    std::vector<double> u, v;
+    double inner = 1.0;
+    for (Index i = 0; i < k; ++i) {
+      u.push_back(random.uniform(0.0, 0.6));
+      v.push_back(random.uniform(0.0, 0.6));
+      inner += u[i] * v[i];
+    }
+    for (Index j = 0; j < k; ++j)
+      for (Index i = 0; i < k; ++i) {
+        B.push_back((i == j) + u[i] * v[j]);
+        inverse.push_back((i == j) - v[i] * u[j] / inner);
+      }
+  }
+
+  // Entry of T, rows and columns in svec form.
+  double turn(Index row, Index column) const {
+    const auto place = [](Index r) {
+      Index j = 0;
+      while (svec_place(0, j + 1) <= r) ++j;
+      return std::pair(r - svec_place(0, j), j);
+    };
+    const auto [i, j] = place(row);
+    const auto [p, q] = place(column);
+    const double straight = B[i * k + p] * B[j * k + q], crossed = B[i * k + q] * B[j * k + p];
+    return (p == q ? straight : sqrt_half * (straight + crossed)) * (i == j ? 1.0 : sqrt_two);
+  }
+};
+
 // One lane's numbers in internal variables: everything Kkt reads.
 struct System {
   std::vector<double> P, A, e, delta, r1, r2;
   double rho;
+  std::vector<Frame> frames = {};  // of cones that leave K as a whole
 };
 
 System random_system(const Structure& s, const PlanView& plan, Random& random) {
   const Numbers numbers = solvable(s, random);
   System v{{}, {}, {}, {}, {}, {}, random.uniform(0.1, 0.5)};
   for (Index source : plan.P_source) v.P.push_back(numbers.values[source]);
-  for (Index source : plan.A_source) v.A.push_back(numbers.values[source]);
+  for (Index source : plan.A_source) v.A.push_back(source < 0 ? 0.0 : numbers.values[source]);
+  for (const WholeBlock& block : plan.whole) v.frames.emplace_back(plan.cones[block.cone].order, random);
   for (Index i = 0; i < s.m; ++i) {
     v.e.push_back(i >= s.zero && random.flip(0.25) ? 0.0 : random.uniform(0.3, 1.0));  // 0: the row is switched off
     v.delta.push_back(random.uniform(0.1, 1.0));
     v.r2.push_back(random.uniform());
   }
+  for (const WholeBlock& block : plan.whole)
+    if (const ConeBlock& cone = plan.cones[block.cone]; block.of_variables)  // a variable is what its row is, up to a factor
+      for (Index i = cone.first; i < cone.first + cone.rows(); ++i)
+        v.A[plan.A.indptr[i]] = random.flip(0.5) ? random.uniform(0.5, 1.0) : random.uniform(-1.0, -0.5);
+  for (const WholeBlock& block : plan.whole)
+    if (const ConeBlock& cone = plan.cones[block.cone]; random.flip(0.5)) {  // as in the frames of scalings
+      std::fill_n(v.e.begin() + cone.first, cone.rows(), 0.5);
+      std::fill_n(v.delta.begin() + cone.first, cone.rows(), 0.4);
+    }
   for (Index j = 0; j < s.n; ++j) v.r1.push_back(random.uniform());
   return v;
 }
 
-// P dx + ρ dx + A'dz = r1, e²(A dx - r2) = Δ dz.
+// A with the rows of cones that leave K as a whole in their frames.
+Dense rotated_rows(const PlanView& plan, const System& v) {
+  Dense A(v.r2.size(), std::vector<double>(v.r1.size()));
+  for (Index i = 0; i < plan.m; ++i)
+    for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) A[i][plan.A.indices[k]] = v.A[k];
+  for (std::size_t b = 0; b < plan.whole.size(); ++b) {
+    const ConeBlock& cone = plan.cones[plan.whole[b].cone];
+    const Dense own(A.begin() + cone.first, A.begin() + cone.first + cone.rows());
+    for (Index i = 0; i < cone.rows(); ++i)
+      for (std::size_t j = 0; j < v.r1.size(); ++j) {
+        A[cone.first + i][j] = 0.0;
+        for (Index r = 0; r < cone.rows(); ++r) A[cone.first + i][j] += v.frames[b].turn(i, r) * own[r][j];
+      }
+  }
+  return A;
+}
+
+// P dx + ρ dx + A'dz = r1, e²(A dx - r2) = Δ dz, with the rows of A in frames; ρ of variables that are a cone is that of A dx.
 std::vector<long double> reference(const PlanView& plan, const System& v) {
   const std::size_t n = v.r1.size(), m = v.r2.size();
+  const Dense A = rotated_rows(plan, v);
   std::vector<std::vector<long double>> K(n + m, std::vector<long double>(n + m + 1));
   for (std::size_t i = 0; i < n; ++i) {
     K[i][i] += v.rho;
@@ -67,9 +130,18 @@ std::vector<long double> reference(const PlanView& plan, const System& v) {
     const long double e2 = static_cast<long double>(v.e[i]) * v.e[i];
     K[n + i][n + i] = -v.delta[i];
     K[n + i][n + m] = e2 * v.r2[i];
-    for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
-      K[n + i][plan.A.indices[k]] = e2 * v.A[k];
-      K[plan.A.indices[k]][n + i] = v.A[k];
+    for (std::size_t j = 0; j < n; ++j) {
+      K[n + i][j] = e2 * A[i][j];
+      K[j][n + i] = A[i][j];
+    }
+  }
+  for (const WholeBlock& block : plan.whole) {
+    if (!block.of_variables) continue;
+    const ConeBlock& cone = plan.cones[block.cone];
+    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
+      K[plan.A.row(i)[0]][plan.A.row(i)[0]] -= v.rho;
+      for (std::size_t j = 0; j < n; ++j)
+        for (std::size_t l = 0; l < n; ++l) K[j][l] += v.rho * static_cast<long double>(A[i][j]) * A[i][l];
     }
   }
   return solve_dense(std::move(K));
@@ -102,6 +174,15 @@ struct Run {
     fill(v.r2, &System::r2);
     fill(kkt.e, &System::e);
     fill(kkt.delta, &System::delta);
+    for (std::size_t b = 0; b < plan.whole.size(); ++b) {
+      V* frame = v.frames + b * v.square;
+      kkt.whole.frame[b] = frame;
+      for (int lane = 0; lane < W; ++lane) {
+        const Frame& own = lanes[lane]->frames[b];
+        const auto& entries = plan.whole[b].of_variables ? own.inverse : own.B;
+        for (std::size_t k = 0; k < entries.size(); ++k) frame[k][lane] = entries[k];
+      }
+    }
     V rho;
     for (int lane = 0; lane < W; ++lane) rho[lane] = lanes[lane]->rho;
     const Mask<W> mask = kkt.factorize(v.P, v.A, rho);
@@ -117,7 +198,8 @@ struct Run {
  private:
   template <class V>
   struct Vectors {
-    V *P, *A, *r1, *r2, *dx, *dz;
+    V *P, *A, *r1, *r2, *dx, *dz, *frames;
+    std::size_t square;  // of the largest frame
   };
   static Vectors<Real<W>> allocate(const PlanView& plan, Arena& arena) {
     using V = Real<W>;
@@ -126,7 +208,11 @@ struct Run {
     V* r1 = arena.take<V>(plan.n);
     V* r2 = arena.take<V>(plan.m);
     V* dx = arena.take<V>(plan.n);
-    return {P, A, r1, r2, dx, arena.take<V>(plan.m)};
+    V* dz = arena.take<V>(plan.m);
+    std::size_t square = 0;
+    for (const WholeBlock& block : plan.whole)
+      square = std::max(square, static_cast<std::size_t>(plan.cones[block.cone].order) * plan.cones[block.cone].order);
+    return {P, A, r1, r2, dx, dz, arena.take<V>(square * plan.whole.size()), square};
   }
 };
 
@@ -144,7 +230,7 @@ void check_poison(const Structure& s, const PlanView& plan, const std::vector<Sy
     const double poison = lane % 2 ? -1e3 : std::nan("");
     Index kept = -1;
     for (Index i = 0; i < s.m; ++i)
-      if (!plan.is_condensed(i)) kept = i;
+      if (plan.is_kept(i)) kept = i;
     if (kept >= 0 && lane % 4 < 2)
       bad.delta[kept] = poison;
     else
@@ -162,7 +248,9 @@ void check_poison(const Structure& s, const PlanView& plan, const std::vector<Sy
 template <int W>
 void check_kkt() {
   Random random(11);
-  for (const auto& [name, s] : structures(5)) {
+  auto named = structures(5);
+  for (auto& whole : whole_structures(5)) named.push_back(std::move(whole));
+  for (const auto& [name, s] : named) {
     const Plan made = make_plan(s);
     const PlanView plan(made);
     std::vector<System> systems;

@@ -1,5 +1,6 @@
 // The plan of a problem against brute force on dense matrices.
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <set>
@@ -118,6 +119,40 @@ void check_groups(const Plan& plan, const Structure& s, const std::map<Index, En
   for (Index i = 0; i < s.m; ++i) CHECK(seen[i] == (plan.is_condensed(i) && !plan.A.row(i).empty() ? 1 : 0));
 }
 
+// Every pair of faces has its place in the factor; the faces hold all entries of their cone, or of its variables in other rows.
+void check_faces(const Plan& plan, const std::map<Index, Entry>& at) {
+  for (const WholeBlock& block : plan.whole) {
+    const ConeBlock& cone = plan.cones[block.cone];
+    std::set<Index> own, sources;  // variables of the cone; entries that belong to faces
+    for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
+      CHECK(plan.is_whole(i));
+      own.insert(plan.A.row(i).begin(), plan.A.row(i).end());
+    }
+    for (Index b = 0; b < block.faces.size(); ++b) {
+      const Face& face = plan.faces[block.faces.begin + b];
+      for (Index a = b; a < block.faces.size(); ++a)
+        CHECK(at.at(face.column + plan.relative[face.relative + a]) ==
+              Entry(plan.faces[block.faces.begin + a].position, face.position));
+      for (Index k = face.entries.begin; k < face.entries.end; ++k) {
+        const auto& [row, column, source] = plan.face_entries[k];
+        const Index in_cone = cone.first + column * (column + 1) / 2 + row, variable = plan.A.indices[source];
+        CHECK(row <= column && column < cone.order && sources.insert(source).second);
+        if (block.of_variables)
+          CHECK(plan.A.row(in_cone)[0] == variable && plan.row_position[face.row] == face.position);
+        else
+          CHECK(plan.A.indptr[in_cone] <= source && source < plan.A.indptr[in_cone + 1] &&
+                plan.variable_position[variable] == face.position);
+      }
+    }
+    for (Index i = 0; i < plan.m; ++i)
+      for (Index k = plan.A.indptr[i]; k < plan.A.indptr[i + 1]; ++k) {
+        const bool inside = i >= cone.first && i < cone.first + cone.rows();
+        const bool expected = block.of_variables ? !inside && own.contains(plan.A.indices[k]) : inside;
+        CHECK(sources.contains(k) == expected);
+      }
+  }
+}
+
 // Elimination of K, with what groups add to it, creates nothing that is not stored.
 void check_fill(const Plan& plan, const std::map<Index, Entry>& at, const std::set<Entry>& entries) {
   using Matrix = std::vector<std::vector<bool>>;
@@ -173,4 +208,19 @@ TEST(the_random_structures_cover_the_kernels) {
   for (Index c = 1; c <= 9; ++c) CHECK(columns.count(c));
   CHECK(remainders.size() == 4);
   CHECK(both && grouped && singleton && kept_inequality);
+}
+
+TEST(plan_of_cones_that_leave_as_a_whole) {
+  bool of_variables = false, of_columns = false;
+  for (const auto& [name, s] : whole_structures(3)) {
+    const Plan plan = make_plan(s);
+    const auto at = stored_entries(plan);
+    check_variables(plan, s, at);
+    check_faces(plan, at);
+    CHECK(plan.whole.size() ==
+          static_cast<std::size_t>(std::count_if(s.cones.begin(), s.cones.end(), [](const Cone& c) { return c.whole(); })));
+    for (const WholeBlock& block : plan.whole) (block.of_variables ? of_variables : of_columns) = true;
+    if (failures) std::fprintf(stderr, "  in structure: %s\n", name.c_str());
+  }
+  CHECK(of_variables && of_columns);
 }

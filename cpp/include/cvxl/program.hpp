@@ -25,13 +25,15 @@ struct SparseMap {
 
 // A cone block beyond the orthant; the conventions are those of the package's _canon/layout.py.
 struct Cone {
-  enum Kind : std::uint8_t { second_order, semidefinite, exponential, power };
-  static constexpr int kinds = power + 1;
+  // Large semidefinite cones are eliminated as a whole (plan/whole_cone.hpp), which pays where their rows have few entries.
+  enum Kind : std::uint8_t { second_order, semidefinite, exponential, power, large_semidefinite };
+  static constexpr int kinds = large_semidefinite + 1;
   Kind kind = second_order;
-  Index order = 0;     // dimension of a second-order cone, order of the matrices of a semidefinite one
+  Index order = 0;     // dimension of a second-order cone, order of the matrices of semidefinite ones
   double alpha = 0.5;  // exponent of a power cone, else ½
 
-  constexpr Index rows() const { return kind == second_order ? order : kind == semidefinite ? order * (order + 1) / 2 : 3; }
+  constexpr bool whole() const { return kind == large_semidefinite; }
+  constexpr Index rows() const { return kind == second_order ? order : kind == semidefinite || whole() ? order * (order + 1) / 2 : 3; }
 };
 
 // What all instances share: min ½x'Px + q'x + d  s.t.  Ax + s = b, s ∈ K. The first `zero` rows are equalities; the rows of `cones`

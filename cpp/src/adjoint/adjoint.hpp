@@ -51,7 +51,7 @@ class Adjoint {
         cones_(plan, arena),
         rows_(plan, arena),
         room_(plan, arena),
-        regular_(plan, program, rows_, room_, arena),
+        regular_(plan, program, cones_, rows_, room_, arena),
         alone_(plan, program, cones_, rows_, arena) {
     for (V** v : {&x, &a, &r1}) *v = arena.take<V>(plan.n);
     for (V** v : {&z, &s, &y, &r2, &l2_, &g_}) *v = arena.take<V>(plan.m);
@@ -100,7 +100,7 @@ class Adjoint {
       for (int lane = 0; lane < lanes_of<V>; ++lane)
         if (doubtful_[lane]) solve_alone(lane);
     if (kept) {
-      if (!smoothed_) program.products(a, y, room_.t1, room_.t2, room_.l1);
+      if (!smoothed_) cones_.products(program, a, y, room_.t1, room_.t2, room_.l1);
       each<V>(plan_.m, [&](Index i) { kept[i] += smoothed_ ? y[i] : y[i] + room_.t2[i]; });
     }
     out_of_units();
@@ -170,7 +170,7 @@ class Adjoint {
         g_[i] = select(rows_.active[i], V{}, g_[i]);
       });
       each<V>(plan_.n, [&](Index j) { room_.c1[j] = V{}; });
-      program.products(room_.c1, g_, room_.t1, room_.t2, room_.l1);
+      cones_.products(program, room_.c1, g_, room_.t1, room_.t2, room_.l1);
       each<V>(plan_.n, [&](Index j) { r1[j] += room_.l1[j] / (scaling_.c * scaling_.D[j]); });
       cones_.back(g_);
     }

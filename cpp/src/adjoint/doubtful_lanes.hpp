@@ -25,7 +25,8 @@ class DoubtfulLanes {
   CVXL_HD DoubtfulLanes(const PlanView& plan, const ProgramPack<V>& program, const Cones<V>& cones, ActiveRows<V>& rows,
                         Arena& arena)
       : uncertainty(plan, arena), plan_(plan), program_(program), cones_(cones), rows_(rows) {
-    if constexpr (Team<V>::alone) make_slots(arena);  // elimination is one thread's work: a team leaves it to the host
+    if constexpr (Team<V>::alone)  // elimination is one thread's work: a team leaves it to the host
+      if (plan.whole.empty()) make_slots(arena);
   }
 
   CVXL_HD bool has_room() const { return slots_ > 0; }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "adjoint/active_rows.hpp"
+#include "cones/cones.hpp"
 #include "kkt/equilibration.hpp"
 #include "kkt/kkt.hpp"
 
@@ -15,14 +16,17 @@ class RegularLanes {
  public:
   using M = MaskOf<V>;
 
-  CVXL_HD RegularLanes(const PlanView& plan, const ProgramPack<V>& program, const ActiveRows<V>& rows, const Room<V>& room,
-                       Arena& arena)
+  CVXL_HD RegularLanes(const PlanView& plan, const ProgramPack<V>& program, const Cones<V>& cones, const ActiveRows<V>& rows,
+                       const Room<V>& room, Arena& arena)
       : plan_(plan),
         program_(program),
+        cones_(cones),
         rows_(rows),
         room_(room),
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
-        kkt_(plan, arena) {}
+        kkt_(plan, arena) {
+    cones_.lend_frames(kkt_);
+  }
 
   CVXL_HD void factorize() {
     each<V>(plan_.m, [&](Index i) {
@@ -92,7 +96,7 @@ class RegularLanes {
   // (t1, t2) = r - K_E (a, y); returns the largest entry.
   CVXL_SEAM V residual(const V* a, const V* y, const V* r1, const V* r2) {
     const auto& [t1, l1, c1, t2, c2] = room_;
-    program_.products(a, y, t1, t2, l1);
+    cones_.products(program_, a, y, t1, t2, l1);
     each<V>(plan_.n, [&](Index j) { t1[j] = r1[j] - (t1[j] + l1[j]); });
     each<V>(plan_.m, [&](Index i) { t2[i] = select(rows_.active[i], r2[i] - (t2[i] - rows_.H[i] * y[i]), V{}); });
     return largest();
@@ -111,6 +115,7 @@ class RegularLanes {
 
   const PlanView& plan_;
   const ProgramPack<V>& program_;
+  const Cones<V>& cones_;
   const ActiveRows<V>& rows_;
   const Room<V>& room_;
   // Refinement contracts by δ/(δ + σ²), without P by δ²/(δ² + σ²), σ the singular values of the active rows, while rounding is

@@ -9,6 +9,7 @@
 
 #include "cones/cone.hpp"
 #include "cones/kinds.hpp"
+#include "kkt/factor.hpp"
 #include "lanes/check.hpp"
 #include "lanes/team.hpp"
 #include "plan/plan_view.hpp"
@@ -164,9 +165,21 @@ class Cones {
   CVXL_HD void rotate_in_place(V* A) {
     for_each([&](const ConeBlock& c, const auto& block) {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
-      if (columns > 0) block.forward(A + begin, columns, sums_);
+      if (columns > 0 && !c.whole()) block.forward(A + begin, columns, sums_);
     });
     rotated_ = true;
+  }
+  // Products as of `ProgramPack`, with z and Ax in the frames, where cones that leave K as a whole have no rows: K is lent theirs.
+  CVXL_HD void products(const ProgramPack<V>& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
+    if (plan_.whole.empty()) return rotated.products(x, z, Px, Ax, Atz);
+    copy<V>(z, plan_.m, t_);
+    for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.back(t_ + c.first, 1, sums_) : void(); });
+    rotated.products(x, t_, Px, Ax, Atz);
+    for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.forward(Ax + c.first, 1, sums_) : void(); });
+  }
+  CVXL_HD void lend_frames(Kkt<V>& kkt) const {
+    const auto* own = std::get<LargeSemidefinite<V>*>(blocks_);
+    for (std::size_t k = 0; own && k < plan_.whole.size(); ++k) kkt.whole.frame[k] = own[k].frame(plan_.whole[k].of_variables);
   }
   CVXL_HD void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "cones/exponential.hpp"
+#include "cones/large_semidefinite.hpp"
 #include "cones/power.hpp"
 #include "cones/second_order.hpp"
 #include "cones/semidefinite.hpp"
@@ -13,7 +14,8 @@ namespace cvxl::CVXL_ISA {
 
 // Of<block type of each Cone::Kind, in their order>.
 template <class V, template <class...> class Of>
-using Kinds = Of<SecondOrder<V>, Semidefinite<V>, ThreeDimensional<V, Exponential<V>>, ThreeDimensional<V, Power<V>>>;
+using Kinds =
+    Of<SecondOrder<V>, Semidefinite<V>, ThreeDimensional<V, Exponential<V>>, ThreeDimensional<V, Power<V>>, LargeSemidefinite<V>>;
 
 template <class... Block>
 struct KindList {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "cones/jacobi.hpp"
+#include "kkt/dense.hpp"
 #include "lanes/lanes.hpp"
 #include "lanes/math.hpp"
 
@@ -32,8 +33,6 @@ struct Noise {
 
   CVXL_INLINE auto hides(V value) const { return (value <= s) & (value >= -z); }
 };
-
-inline constexpr double sqrt_half = 0.70710678118654752440, sqrt_two = 1.41421356237309504880;
 
 // H = η²(2ww' - J) and the projection's derivative share eigenvectors (1, ±u)/√2 and u's complement. A Householder reflection F
 // with F u = -σ e₁, σ = sign u₁, gives the complement; then the first two coordinates are turned by 45 degrees.

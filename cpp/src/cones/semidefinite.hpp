@@ -7,6 +7,7 @@
 
 #include "cones/cone.hpp"
 #include "cones/jacobi.hpp"
+#include "cones/semidefinite_derivatives.hpp"
 #include "cones/smallest_eigenvalue.hpp"
 
 namespace cvxl::CVXL_ISA {
@@ -154,24 +155,11 @@ class Semidefinite {
   void back(V* a, Index columns, V*) const { frame_.back(a, k_, columns, scratch_); }
   void inverse(V* a, V* sums) const { back(a, 1, sums); }
 
-  // The weights are the second divided differences of max(λ, 0): where one eigenvalue x has another sign than u and v,
-  // |x|/(|x - u||x - v|); else 0.
   void projection_second_derivative(const V* w, const V* h, const V* k, V* g) const {
-    const auto odd = [](V x, V u, V v) { return abs(x) / max(abs((x - u) * (x - v)), splat<V>(1e-300)); };
-    congruence_of_two(h, k, g, [&](Index i, Index l, Index j) {
-      const V a = w[i * (i + 3) / 2], b = w[l * (l + 3) / 2], c = w[j * (j + 3) / 2];
-      const auto ab = (a > 0.0) == (b > 0.0), bc = (b > 0.0) == (c > 0.0);
-      return select(ab, select(bc, V{}, odd(c, a, b)), select(bc, odd(a, b, c), odd(b, a, c)));
-    });
+    projection_second_derivative_of_matrix(w, h, k, g, k_);
   }
-
-  // μ∇³f*(Z)[H, K] = -(SHSKS + SKSHS)/μ² with S = μZ⁻¹, diagonal in the frame.
   void barrier_third_derivative(const V* s, const V* z, const V* h, const V* k, V* g) const {
-    const auto value = [&](Index i) { return s[i * (i + 3) / 2]; };
-    V mu = V{};
-    for (Index i = 0; i < k_; ++i) mu += value(i) * z[i * (i + 3) / 2];
-    const V factor = -static_cast<double>(k_ * k_) / (mu * mu);
-    congruence_of_two(h, k, g, [&](Index i, Index l, Index j) { return factor * value(i) * value(l) * value(j); });
+    barrier_third_derivative_of_matrix(s, z, h, k, g, k_);
   }
 
   static std::size_t margin_scratch(const Cone& cone) { return static_cast<std::size_t>(cone.order) * cone.order; }
@@ -192,20 +180,6 @@ class Semidefinite {
     std::copy(d, d + rows_, svec);
     Frame::template congruence<primal>(svec, primal ? R_inverse_ : R_, k_, 1, scratch_);
     Frame::unpack(svec, k_, 1, matrix);
-  }
-
-  // g_ij = Σ_l weight(i, l, j) (h_il k_lj + k_il h_lj) for symmetric matrices in svec form.
-  template <class Weight>
-  CVXL_INLINE void congruence_of_two(const V* h, const V* k, V* g, Weight&& weight) const {
-    const auto entry = [](const V* v, Index i, Index j) {
-      return i == j ? v[i * (i + 3) / 2] : v[std::max(i, j) * (std::max(i, j) + 1) / 2 + std::min(i, j)] * sqrt_half;
-    };
-    for (Index j = 0; j < k_; ++j)
-      for (Index i = 0; i <= j; ++i) {
-        V sum = V{};
-        for (Index l = 0; l < k_; ++l) sum += weight(i, l, j) * (entry(h, i, l) * entry(k, l, j) + entry(k, i, l) * entry(h, l, j));
-        g[j * (j + 1) / 2 + i] = i == j ? sum : sum * sqrt_two;
-      }
   }
 
   // In the given lanes, eigenvectors of the matrix u into C_, its eigenvalues onto the diagonal of B_.

@@ -81,4 +81,34 @@ V smallest_eigenvalue(V* X, Index k, V* scratch, double accuracy) {
   return least;
 }
 
+// The least |eigenvalue| of X, by bisection: between -t and t lie as many as leading minors of X - tI change sign more often than
+// those of X + tI. X is overwritten; `scratch` holds 3k.
+template <class V>
+V nearest_eigenvalue(V* X, Index k, V* scratch) {
+  V *d = scratch, *e2 = scratch + k;
+  tridiagonalize(X, k, d, e2, scratch + 2 * k);
+  const V one = splat<V>(1.0);
+  const auto below = [&](V bound) {
+    V count = V{}, ratio = one;
+    for (Index i = 0; i < k; ++i) {
+      ratio = d[i] - bound - (i > 0 ? e2[i - 1] / ratio : V{});
+      ratio = select(abs(ratio) < 1e-290, splat<V>(-1e-290), ratio);
+      count += select(ratio < 0.0, one, V{});
+    }
+    return count;
+  };
+  V low = V{}, high = V{};
+  for (Index i = 0; i < k; ++i) {
+    const V radius = (i > 0 ? sqrt(e2[i - 1]) : V{}) + (i + 1 < k ? sqrt(e2[i]) : V{});
+    high = max(high, abs(d[i]) + radius);
+  }
+  for (int pass = 0; pass < 64; ++pass) {
+    const V middle = 0.5 * (low + high);
+    const auto some = below(middle) > below(-middle);
+    high = select(some, middle, high);
+    low = select(some, low, middle);
+  }
+  return high;
+}
+
 }  // namespace cvxl::CVXL_ISA

@@ -1,7 +1,7 @@
 #pragma once
 // Directions of the homogeneous loop (ipm/homogeneous.hpp), put together from solutions of two systems, and how far they lead.
 
-#include "ipm/embedding.hpp"
+#include "ipm/whole_rows.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -13,7 +13,7 @@ void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   if (!any(st.refine)) return;
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
-    st.rotated.products(x, z, st.t1, st.t2, st.t3);
+    st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
     V size = V{}, scale = V{};
     for (Index j = 0; j < st.plan.n; ++j) {
       st.t1[j] = r1[j] - (st.t1[j] + st.t3[j]);
@@ -98,6 +98,7 @@ CVXL_INLINE void assemble(Embedding<V>& st, const V* slack, V keep, V d_kappa, V
   st.cones.inverse(st.ds);
   for (Index i = 0; i < st.plan.zero; ++i) st.ds[i] = V{};
   for (Index i = st.plan.zero; i < st.plan.m; ++i) st.ds[i] = -(slack[i] + st.ds[i]);
+  restore_residuals(st, keep, dtau);
 }
 
 // The step to the boundary, at most 1.

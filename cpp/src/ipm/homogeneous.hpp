@@ -116,7 +116,7 @@ class HomogeneousSolver {
       st_.H[i] = select(st_.off[i], V{}, select(st_.polish, st_.balance[i] * h / st_.cones.rest[i], h));
       const V regularized = st_.H[i] + delta;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
-      const V e2 = st_.plan.is_condensed(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
+      const V e2 = !st_.plan.is_kept(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
       st_.kkt.e[i] = select(st_.off[i], V{}, sqrt(e2));
       st_.kkt.delta[i] = select(st_.off[i], one, regularized * e2);
     }

@@ -14,7 +14,7 @@ namespace cvxl::CVXL_ISA {
 // (cx, cz) ← K_δ⁻¹K (x, z), or K_δ⁻¹ of what K (x, z) leaves of (r1, r2).
 template <class V>
 void precondition(Embedding<V>& st, const V* x, const V* z, bool residual) {
-  st.rotated.products(x, z, st.t1, st.t2, st.t3);
+  st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
   for (Index j = 0; j < st.plan.n; ++j) {
     const V product = st.t1[j] + st.t3[j];
     st.t1[j] = residual ? st.r1[j] - product : product;

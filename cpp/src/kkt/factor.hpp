@@ -3,12 +3,9 @@
 
 #include <algorithm>
 
-#include "kkt/block.hpp"
 #include "kkt/pivot.hpp"
 #include "kkt/program_pack.hpp"
-#include "lanes/arena.hpp"
-#include "lanes/lanes.hpp"
-#include "plan/plan_view.hpp"
+#include "kkt/whole_blocks.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -18,12 +15,13 @@ class Kkt {
   using M = MaskOf<V>;
 
   // Row scalings of the system being factored: row i reads e_i (A_i x - r_i) - Δ_i ζ_i = 0 with z_i = e_i ζ_i.
-  V* e;
-  V* delta;
+  V *e, *delta;
+  WholeBlocks<V> whole;
 
   Kkt(const PlanView& plan, Arena& arena)
       : e(arena.take<V>(plan.m)),
         delta(arena.take<V>(plan.m)),
+        whole(plan, arena),
         plan_(plan),
         factor_(arena.take<V>(plan.factor_size)),
         pivot_(arena.take<V>(plan.nodes)),
@@ -42,6 +40,7 @@ class Kkt {
       for (Index k = 0; k < group.rows.size(); ++k) coefficient[k] = -weight_[plan_.group_rows[group.rows.begin + k]];
       apply(A, group.update, coefficient);
     }
+    whole.assemble(A, e, weight_, rho, factor_);
     regularize(rho, relative);
     M broken{};
     for (const Supernode& node : plan_.supernodes) {
@@ -65,6 +64,7 @@ class Kkt {
     }
     for_each_run(plan_, A, [&](Index first, const auto& rows, auto count) {
       constexpr int R = decltype(count)::value;
+      if (plan_.is_whole(first)) return;
       V t[S][R];
       for (int s = 0; s < S; ++s)
         for (int r = 0; r < R; ++r)
@@ -74,13 +74,16 @@ class Kkt {
             y[s][plan_.row_position[first + r]] = e[first + r] * r2[s][first + r];
       if (plan_.is_condensed(first)) rows.template axpy<S>(t, dx);
     });
-    for (int s = 0; s < S; ++s)
+    for (int s = 0; s < S; ++s) {
+      whole.enter(A, e, weight_, r2[s], dx[s], y[s]);
       for (Index j = 0; j < plan_.n; ++j) y[s][plan_.variable_position[j]] = dx[s][j];
+    }
     substitute<S>(y);
     for (int s = 0; s < S; ++s)
       for (Index j = 0; j < plan_.n; ++j) dx[s][j] = y[s][plan_.variable_position[j]];
     for_each_run(plan_, A, [&](Index first, const auto& rows, auto count) {
       constexpr int R = decltype(count)::value;
+      if (plan_.is_whole(first)) return;
       V t[S][R];
       for (int s = 0; s < S; ++s)
         for (int r = 0; r < R; ++r) {
@@ -92,6 +95,7 @@ class Kkt {
       for (int s = 0; s < S; ++s)
         for (int r = 0; r < R; ++r) dz[s][first + r] = weight_[first + r] * t[s][r];
     });
+    for (int s = 0; s < S; ++s) whole.leave(A, weight_, r1[s], r2[s], dx[s], dz[s]);
   }
 
  private:
@@ -106,12 +110,13 @@ class Kkt {
     std::fill(factor_, factor_ + plan_.factor_size, V{});
     for (Index k = 0; k < plan_.P.nnz(); ++k) factor_[plan_.P_target[k]] = P[k];
     for (Index i = 0; i < plan_.m; ++i) {
-      if (plan_.is_condensed(i)) {
+      if (!plan_.is_kept(i)) {
         weight_[i] = e[i] * e[i] / delta[i];
         continue;
       }
       factor_[plan_.diagonal[plan_.row_position[i]]] = -delta[i];
-      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) factor_[plan_.A_target[k]] = e[i] * A[k];
+      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k)
+        if (plan_.A_target[k] >= 0) factor_[plan_.A_target[k]] = e[i] * A[k];
     }
     for (Index i : plan_.singletons) {
       const Index k = plan_.A.indptr[i];

@@ -13,7 +13,7 @@ constexpr Index exact_limit = 1000;  // nodes up to which exact degrees are wort
 constexpr Index fewer = 32;           // of more, a limit is tried that leaves fewer by this part
 
 // The graph of the edges alone, or with those of the cliques.
-Graph adjacency(const Structure& s, const Candidate& c, bool with_cliques) {
+Graph adjacency(const Structure& s, const WholeCones& whole, const Candidate& c, bool with_cliques) {
   const auto each_edge = [&](auto&& visit) {
     for (Index i = 0; i < s.n; ++i)
       for (Index j : s.P.row(i))
@@ -24,7 +24,8 @@ Graph adjacency(const Structure& s, const Candidate& c, bool with_cliques) {
           for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
     for (Index i = 0; i < s.m; ++i)
       if (const Index node = c.node_of_row[i]; node >= 0)
-        for (Index j : s.A.row(i)) visit(node, j);
+        for (Index j : s.A.row(i))
+          if (!whole.variable_leaves[j]) visit(node, j);
   };
   std::vector<std::size_t> count(c.nodes);
   each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
@@ -41,29 +42,36 @@ Graph adjacency(const Structure& s, const Candidate& c, bool with_cliques) {
   return graph;
 }
 
-Candidate make_candidate(const Structure& s, Index longest_condensed) {
+Candidate make_candidate(const Structure& s, const WholeCones& whole, Index longest_condensed) {
   Candidate c;
   c.node_of_row.assign(s.m, -1);
   c.nodes = s.n;
   std::set<std::vector<Index>> cliques;
   for (Index i = 0; i < s.m; ++i) {
+    if (whole.row_leaves[i]) continue;
     const auto entries = s.A.row(i);
     const auto length = static_cast<std::int64_t>(entries.size());
-    if (i >= s.zero && length <= longest_condensed) {
+    if (i >= s.zero && length <= longest_condensed && !whole.row_stays[i]) {
       if (length > 1) cliques.emplace(entries.begin(), entries.end());
       c.flops += length * (length + 1);
     } else {
       c.node_of_row[i] = c.nodes++;
     }
   }
+  for (const WholeCone& cone : whole.cones) {
+    std::vector<Index> clique = cone.faces;
+    if (cone.of_variables)
+      for (Index& node : clique) node = c.node_of_row[node];
+    if (clique.size() > 1) cliques.insert(std::move(clique));
+  }
   c.cliques.assign(cliques.begin(), cliques.end());
-  c.graph = adjacency(s, c, false);
+  c.graph = adjacency(s, whole, c, false);
 
   std::vector<bool> deferred(c.nodes, false);
   std::fill(deferred.begin() + s.n, deferred.end(), true);
   const bool exact = c.nodes <= exact_limit;
   Ordering found =
-      exact ? minimum_degree(adjacency(s, c, true), deferred) : approximate_minimum_degree(c.graph, c.cliques, deferred);
+      exact ? minimum_degree(adjacency(s, whole, c, true), deferred) : approximate_minimum_degree(c.graph, c.cliques, deferred);
   c.order = std::move(found.order);
   c.flops += found.flops;
   c.nonzeros = found.nonzeros;
@@ -72,17 +80,19 @@ Candidate make_candidate(const Structure& s, Index longest_condensed) {
   return c;
 }
 
-Index count_nodes(const Structure& s, Index longest_condensed) {
+Index count_nodes(const Structure& s, const WholeCones& whole, Index longest_condensed) {
   Index nodes = s.n + s.zero;
-  for (Index i = s.zero; i < s.m; ++i) nodes += s.A.indptr[i + 1] - s.A.indptr[i] > longest_condensed;
+  for (Index i = s.zero; i < s.m; ++i)
+    nodes += !whole.row_leaves[i] && (whole.row_stays[i] || s.A.indptr[i + 1] - s.A.indptr[i] > longest_condensed);
   return nodes;
 }
 
 // At most what `make_candidate` would cost, from counts alone: rows that are kept have their entries as edges, the longest that is
 // condensed makes a clique, and Σ c² over the columns of the factor is least where all are equally long.
-double lower_bound(const Structure& s, Index longest_condensed) {
+double lower_bound(const Structure& s, const WholeCones& whole, Index longest_condensed) {
   std::int64_t condensing = 0, kept = 0, nodes = s.n, clique = 1;
   for (Index i = 0; i < s.m; ++i) {
+    if (whole.row_leaves[i] || whole.row_stays[i]) continue;
     const std::int64_t length = s.A.indptr[i + 1] - s.A.indptr[i];
     if (i >= s.zero && length <= longest_condensed) {
       condensing += length * (length + 1);
@@ -101,9 +111,10 @@ double lower_bound(const Structure& s, Index longest_condensed) {
 
 // The limits on the length of condensed rows that are worth a look: those between which no length lies are one. Lengths whose
 // cliques would be too many to list are not tried.
-std::vector<Index> useful_limits(const Structure& s) {
+std::vector<Index> useful_limits(const Structure& s, const WholeCones& whole) {
   std::set<std::vector<Index>> patterns;
   for (Index i = s.zero; i < s.m; ++i) {
+    if (whole.row_leaves[i] || whole.row_stays[i]) continue;
     const auto own = s.A.row(i);
     if (i == s.zero || !std::ranges::equal(own, s.A.row(i - 1))) patterns.emplace(own.begin(), own.end());
   }
@@ -123,21 +134,21 @@ std::vector<Index> useful_limits(const Structure& s) {
 
 }  // namespace
 
-Candidate choose_candidate(const Structure& s) {
+Candidate choose_candidate(const Structure& s, const WholeCones& whole) {
   std::vector<std::pair<double, Index>> tries;  // most promising first
   Index least = std::numeric_limits<Index>::max();
-  for (Index limit : useful_limits(s)) {
-    const Index nodes = count_nodes(s, limit);
+  for (Index limit : useful_limits(s, whole)) {
+    const Index nodes = count_nodes(s, whole, limit);
     if (nodes > exact_limit && nodes > least - least / fewer) continue;
     least = nodes;
-    tries.emplace_back(lower_bound(s, limit), limit);
+    tries.emplace_back(lower_bound(s, whole, limit), limit);
   }
   std::sort(tries.begin(), tries.end());
   Candidate best;
   std::pair<double, Index> lowest{std::numeric_limits<double>::infinity(), 0};
   for (const auto& [bound, limit] : tries) {
     if (bound > lowest.first) break;
-    Candidate c = make_candidate(s, limit);
+    Candidate c = make_candidate(s, whole, limit);
     if (std::pair(c.cost(), limit) < lowest) {
       lowest = {c.cost(), limit};
       best = std::move(c);

@@ -2,15 +2,16 @@
 #include <string>
 
 #include "plan/ordering.hpp"
+#include "plan/whole_cone.hpp"
 
 namespace cvxl {
 
 // One way to set up the reduced system: which rows are condensed, and the order of the rest.
 struct Candidate {
-  std::vector<Index> node_of_row;  // -1 if condensed
+  std::vector<Index> node_of_row;  // -1 if condensed, or of a cone that leaves as a whole
   Index nodes = 0;
   Graph graph;      // of P and the rows that are kept
-  Cliques cliques;  // of the condensed rows
+  Cliques cliques;  // of the condensed rows, and of cones that leave as a whole
   std::vector<Index> order;
   std::int64_t flops = 0, nonzeros = 0;  // of a factorization, and of its factor
   std::string name;
@@ -20,6 +21,7 @@ struct Candidate {
 };
 
 // The cheapest candidate over all useful limits on the length of condensed rows, of equals the one that condenses least.
-Candidate choose_candidate(const Structure& structure);
+// Variables of cones that leave with them are nodes without edges.
+Candidate choose_candidate(const Structure& structure, const WholeCones& whole);
 
 }  // namespace cvxl

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "plan/candidate.hpp"
+#include "plan/faces.hpp"
 #include "plan/panels.hpp"
 
 namespace cvxl {
@@ -33,6 +34,10 @@ struct Padded {
     };
     while (i < s.first_cone_row()) copy_row(s.A.row(i));
     for (const Cone& cone : s.cones) {
+      if (cone.whole()) {
+        for (Index r = 0; r < cone.rows(); ++r) copy_row(s.A.row(i));
+        continue;
+      }
       std::vector<Index> pattern(s.A.indices.begin() + s.A.indptr[i], s.A.indices.begin() + s.A.indptr[i + cone.rows()]);
       std::sort(pattern.begin(), pattern.end());
       pattern.erase(std::unique(pattern.begin(), pattern.end()), pattern.end());
@@ -44,7 +49,11 @@ struct Padded {
 class Builder {
  public:
   explicit Builder(const Structure& s)
-      : padded_(s), s_(padded_.structure), c_(choose_candidate(s_)), tree_(analyze(c_.graph, c_.cliques, c_.order)) {}
+      : padded_(s),
+        s_(padded_.structure),
+        whole_(s_),
+        c_(choose_candidate(s_, whole_)),
+        tree_(analyze(c_.graph, c_.cliques, c_.order)) {}
 
   Plan build() {
     plan_.n = s_.n;
@@ -64,6 +73,7 @@ class Builder {
     place_entries();
     find_runs();
     group_rows();
+    place_whole_cones();
     return std::move(plan_);
   }
 
@@ -77,6 +87,8 @@ class Builder {
 
   void relabel() {
     plan_.row_position.assign(s_.m, -1);
+    for (Index i = 0; i < s_.m; ++i)
+      if (whole_.row_leaves[i]) plan_.row_position[i] = -2;
     std::vector<Index> row_of_node(c_.nodes, -1);
     for (Index i = 0; i < s_.m; ++i)
       if (c_.node_of_row[i] >= 0) row_of_node[c_.node_of_row[i]] = i;
@@ -184,8 +196,9 @@ class Builder {
     plan_.loose.assign(static_cast<std::size_t>(s_.n), 1);
     for (Index i = 0; i < s_.m; ++i)
       for (Index j : plan_.A.row(i)) {
-        plan_.A_target.push_back(plan_.is_condensed(i) ? -1 : target(plan_.row_position[i], plan_.variable_position[j]));
-        if (!plan_.is_condensed(i)) plan_.loose[j] = 0;
+        const bool placed = plan_.is_kept(i) && !whole_.variable_leaves[plan_.variable_of[j]];
+        plan_.A_target.push_back(placed ? target(plan_.row_position[i], plan_.variable_position[j]) : -1);
+        if (plan_.is_kept(i)) plan_.loose[j] = 0;
       }
   }
 
@@ -194,7 +207,8 @@ class Builder {
       if (!plan_.runs.empty()) {
         RowRun& run = plan_.runs.back();
         const auto first = plan_.A.row(run.first), own = plan_.A.row(i);
-        if (run.rows < 4 && plan_.is_condensed(run.first) == plan_.is_condensed(i) && std::ranges::equal(first, own)) {
+        if (run.rows < 4 && std::min(plan_.row_position[run.first], 0) == std::min(plan_.row_position[i], 0) &&
+            std::ranges::equal(first, own)) {
           ++run.rows;
           continue;
         }
@@ -223,8 +237,14 @@ class Builder {
     }
   }
 
+  void place_whole_cones() {
+    for (const WholeCone& cone : whole_.cones)
+      place_whole_cone(plan_, cone, [&](const std::vector<Index>& positions) { return make_update({}, positions); });
+  }
+
   Padded padded_;
   const Structure& s_;
+  WholeCones whole_;
   Candidate c_;
   EliminationTree tree_;
   Plan plan_;

@@ -6,7 +6,8 @@
 //
 // Rows in the *condensed* set are eliminated first: row i with entries a adds w a aᵀ, w = e²/Δ, to the x block. Rows that share
 // a column pattern form a group, a dense panel whose update runs through the same register-blocked kernel as a supernode's.
-// The rows of a cone block share one pattern, the union of theirs, so that they can be rotated (cones/cones.hpp).
+// The rows of a cone block share one pattern, the union of theirs, so that they can be rotated (cones/cones.hpp); those of large
+// semidefinite cones keep their own, and such a cone is eliminated as a whole (plan/whole_cone.hpp).
 // The other rows are *kept* as nodes beside the variables. The nodes are ordered by minimum degree, and the factor is stored by
 // supernodes: dense panels, column-major, the diagonal block on top. Variables are relabelled in elimination order, so that the
 // entries of a row of A, ascending in column, are also ascending in position.
@@ -61,6 +62,26 @@ struct ConeBlock : Cone {
   Index first = 0, number = 0;
 };
 
+// An entry of a face of a cone that is eliminated as a whole, row ≤ column, and the offset of its number in A.
+struct FaceEntry {
+  Index row, column, source;
+};
+
+struct Face {
+  Range entries;    // pool `face_entries`
+  Index row;        // -1: a variable
+  Index position;
+  Index column;     // offset of its column of the factor
+  Index relative;   // pool offset: panel row of face a at or after this one is relative[a], a as in WholeBlock::faces
+};
+
+struct WholeBlock {
+  std::size_t cone;    // its number in `cones`
+  bool of_variables;   // the variable of row i is the only entry of that row
+  Range faces;         // pool `faces`, by position
+  Range by_density;    // pool `face_order`: the same, counted from the first, those with most entries first
+};
+
 struct Plan {
   Index n = 0, m = 0, zero = 0;
   Index orthant_end = 0;               // rows [zero, orthant_end) are nonnegative, those from there on belong to `cones`
@@ -71,20 +92,24 @@ struct Plan {
   std::vector<Index> P_source, A_source;  // entry → index into the user's value vector, -1 for a zero that fills a cone's pattern
 
   std::vector<Index> variable_position;  // internal variable → position, increasing
-  std::vector<Index> row_position;  // row → position, -1 if condensed
+  std::vector<Index> row_position;  // row → position, -1 if condensed, -2 if of a block in `whole`
   std::vector<std::uint8_t> loose;  // internal variable → whether it is in no row that has a position
   std::vector<double> pivot_sign;  // position → +1 (variable) or -1 (row)
   std::vector<Index> diagonal;  // position → offset into the factor
-  std::vector<Index> P_target, A_target;  // entry → offset into the factor, -1 where condensed
+  std::vector<Index> P_target, A_target;  // entry → offset into the factor, -1 where it has none
 
   std::vector<RowRun> runs;  // all rows of A, in order
   std::vector<Index> singletons;  // condensed rows with one entry: they touch a diagonal only
   std::vector<RowGroup> groups;
+  std::vector<WholeBlock> whole;
   std::vector<Supernode> supernodes;
   Index factor_size = 0;
 
   std::vector<Index> offsets, positions, relative, group_rows;
   std::vector<Segment> segments;
+  std::vector<Face> faces;
+  std::vector<FaceEntry> face_entries;
+  std::vector<Index> face_order;
 
   std::int64_t flops = 0;  // one factorization, condensing included
   std::int64_t factor_nonzeros = 0;
@@ -92,7 +117,9 @@ struct Plan {
   Index widest = 1;  // most terms of one update or supernode: sizes the scratch block
   std::string ordering;
 
-  bool is_condensed(Index row) const { return row_position[row] < 0; }
+  bool is_condensed(Index row) const { return row_position[row] == -1; }
+  bool is_whole(Index row) const { return row_position[row] == -2; }
+  bool is_kept(Index row) const { return row_position[row] >= 0; }
 };
 
 Plan make_plan(const Structure& structure);

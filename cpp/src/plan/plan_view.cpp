@@ -31,11 +31,15 @@ PlanView::PlanView(const Plan& p)
       runs(p.runs),
       singletons(p.singletons),
       groups(p.groups),
+      whole(p.whole),
       supernodes(p.supernodes),
       offsets(p.offsets),
       positions(p.positions),
       relative(p.relative),
       group_rows(p.group_rows),
-      segments(p.segments) {}
+      segments(p.segments),
+      faces(p.faces),
+      face_entries(p.face_entries),
+      face_order(p.face_order) {}
 
 }  // namespace cvxl

@@ -31,15 +31,21 @@ struct PlanView {
   std::span<const RowRun> runs;
   std::span<const Index> singletons;
   std::span<const RowGroup> groups;
+  std::span<const WholeBlock> whole;
   std::span<const Supernode> supernodes;
   std::span<const Index> offsets, positions, relative, group_rows;
   std::span<const Segment> segments;
+  std::span<const Face> faces;
+  std::span<const FaceEntry> face_entries;
+  std::span<const Index> face_order;
   ColumnView P_columns = {}, A_columns = {};  // P strictly below the diagonal; for teams of several threads alone (columns.hpp)
 
   explicit PlanView(const Plan&);
   explicit PlanView(Plan&&) = delete;
 
-  [[gnu::always_inline]] constexpr bool is_condensed(Index row) const { return row_position[static_cast<std::size_t>(row)] < 0; }
+  [[gnu::always_inline]] constexpr bool is_condensed(Index row) const { return row_position[static_cast<std::size_t>(row)] == -1; }
+  [[gnu::always_inline]] constexpr bool is_whole(Index row) const { return row_position[static_cast<std::size_t>(row)] == -2; }
+  [[gnu::always_inline]] constexpr bool is_kept(Index row) const { return row_position[static_cast<std::size_t>(row)] >= 0; }
 };
 static_assert(std::is_trivially_copyable_v<PlanView>);
 

@@ -2,7 +2,8 @@
 
 The native engine rotates the rows of a cone, and for that fills them to the union of their columns (``cpp/src/plan/plan.hpp``).
 Nothing is lost where they are dense anyway; a second-order cone of k single variables becomes k² entries and takes k³ flops.
-Interior point methods that keep those sparse fill semidefinite cones of k(k + 1)/2 rows, which a first-order method does not.
+Large semidefinite cones are eliminated as a whole instead (``whole``). Other interior point methods fill their k(k + 1)/2 rows,
+which a first-order method does not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from cvxpylayers._engines.judge.turn import single_variables
+from cvxpylayers._engines.native.whole import whole_cones
 from cvxpylayers._program import Structure
 
 LARGE: Final = 200_000  # unknowns and rows: at 80 000 the native engine took a quarter of Clarabel's time; memory grows
@@ -23,9 +25,10 @@ _SHARING: Final = 2.0  # rows of second-order cones for an unknown from which se
 
 
 class Costs(NamedTuple):
-    """``size``: unknowns, and rows that are no bounds; ``sharing``: rows of second-order cones, but small ones, for an unknown.
-    The rest are flops of a factorization, roughly: of the native engine (``filled``), with sparse second-order cones
-    (``interior``), and with those and semidefinite cones of single variables (``sparse``).
+    """``size``: unknowns, and rows that are no bounds, without those of cones that are eliminated as a whole; ``sharing``: rows of
+    second-order cones, but small ones, for an unknown. The rest are flops of a factorization, roughly: of the native engine
+    (``filled``), with sparse second-order cones (``interior``), and with those and sparse semidefinite cones of single variables
+    (``sparse``).
 
     A block of k rows with u columns takes k u² flops where the rows are eliminated, u k² where the columns are, and what is left is
     dense. Fill that all ways of storing cones have in common is not counted.
@@ -43,21 +46,26 @@ class Costs(NamedTuple):
         cones, A = structure.cones, structure.A
         lengths, lower = (np.diff(pattern.indptr).astype(np.float64) for pattern in (A, structure.P))
         own = float(lengths @ lengths + lower @ lower)
-        second_order, semidefinite, core = 0.0, {}, 0
+        second_order, semidefinite, core, whole = 0.0, {}, 0, whole_cones(structure)
+        size = structure.n + int((lengths > 1).sum())
         for block in cones.blocks("soc", "psd"):
             first, last = block.rows.start, block.rows.stop
             columns, k = A.indices[A.indptr[first] : A.indptr[last]], last - first
             u = len(np.unique(columns)) if k > _SMALL else len(columns)
-            flops, core = float(k * u * min(k, u)), max(core, min(k, u))
+            flops = float(k * u * min(k, u))
+            core = max(core, whole[first].faces if first in whole else min(k, u))
+            if first in whole:
+                size -= whole[first].alone + int((lengths[first:last] > 1).sum())
             if block.kind == "soc":
                 second_order += flops
             else:
                 semidefinite[first] = flops
         interior = own + sum(semidefinite.values())
+        saved = sum(semidefinite[first] - cone.flops for first, cone in whole.items())
         for rows, J, others in single_variables(cones, structure.n, structure.P, A) if interior > _WORTH_INTERIOR else ():
             semidefinite[rows.start] = float(len(J)) * others**2 + others**3 / 3
-        filled = interior + second_order + core**3 / 3
-        size, sharing = structure.n + int((lengths > 1).sum()), sum(k for k in cones.soc if k > _SMALL) / max(structure.n, 1)
+        filled = interior - saved + second_order + core**3 / 3
+        sharing = sum(k for k in cones.soc if k > _SMALL) / max(structure.n, 1)
         return Costs(size, filled, interior, own + sum(semidefinite.values()), sharing)
 
     @property
@@ -70,6 +78,6 @@ class Costs(NamedTuple):
         if self.filled > max(_WORTH, _RATIO * self.interior):
             which = "several large second-order cones " if self.sharing >= _SHARING else "large second-order cones "
             return "SCS" if self.sharing >= _SHARING else "CLARABEL", which + costs.format(self.filled, self.interior)
-        if self.interior > max(_WORTH_INTERIOR, _RATIO * self.sparse):
-            return "SCS", "large semidefinite cones " + costs.format(self.interior, self.sparse)
+        if min(self.filled, self.interior) > max(_WORTH_INTERIOR, _RATIO * self.sparse):
+            return "SCS", "large semidefinite cones " + costs.format(min(self.filled, self.interior), self.sparse)
         return None

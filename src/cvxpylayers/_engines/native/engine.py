@@ -15,6 +15,7 @@ from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._engines.judge.resort import last_resort
+from cvxpylayers._engines.native.whole import whole_cones
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Bool, Float64, Int32, NDArray, Shaped
@@ -22,6 +23,7 @@ from cvxpylayers.errors import OptionError
 
 # Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
 _KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
+_WHOLE: Final = len(CURVED)  # semidefinite cones that leave K as a whole (cpp/src/plan/whole_cone.hpp)
 
 # By status code: whether another solver is asked as well.
 _UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
@@ -258,6 +260,7 @@ def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int,
 
 def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
     structure, M, R = compiled.structure, compiled.M, compiled.R
+    whole = whole_cones(structure)
 
     def pattern(of: Any) -> tuple[Int32, Int32]:
         return np.ascontiguousarray(of.indptr, dtype=np.int32), np.ascontiguousarray(of.indices, dtype=np.int32)
@@ -270,7 +273,10 @@ def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _c
             n=structure.n,
             m=structure.m,
             zero=structure.cones.zero,
-            cones=[(_KINDS[block.kind], block.order, block.alpha) for block in structure.cones.blocks(*_KINDS)],
+            cones=[
+                (_WHOLE if block.rows.start in whole else _KINDS[block.kind], block.order, block.alpha)
+                for block in structure.cones.blocks(*_KINDS)
+            ],
             P=pattern(structure.P),
             A=pattern(structure.A),
             M=(*pattern(M), np.ascontiguousarray(M.data, dtype=np.float64)),
