@@ -177,9 +177,12 @@ class Cones {
     rotated.products(x, t_, Px, Ax, Atz);
     for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.forward(Ax + c.first, 1, sums_) : void(); });
   }
-  CVXL_HD void lend_frames(Kkt<V>& kkt) const {
-    const auto* own = std::get<LargeSemidefinite<V>*>(blocks_);
-    for (std::size_t k = 0; own && k < plan_.whole.size(); ++k) kkt.whole.frame[k] = own[k].frame(plan_.whole[k].of_variables);
+  template <class K>
+  CVXL_HD void lend_frames(K& kkt) const {
+    if constexpr (Team<V>::alone) {  // teams have no such cones
+      const auto* own = std::get<LargeSemidefinite<V>*>(blocks_);
+      for (std::size_t k = 0; own && k < plan_.whole.size(); ++k) kkt.whole.frame[k] = own[k].frame(plan_.whole[k].of_variables);
+    }
   }
   CVXL_HD void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 
