@@ -15,6 +15,10 @@ struct Block {
 
   template <class Operand>
   CVXL_INLINE Block(Index terms, const V* T, Operand&& operand) {
+    if constexpr (lanes_of<V> == 2 && MR > 1 && MR == pairs_of_register) {
+      by_rows(terms, T, operand);
+      return;
+    }
     for (int i = 0; i < MR; ++i)
       for (int j = 0; j < NR; ++j) acc[i][j] = V{};
     for (Index k = 0; k < terms; ++k, T += NR) {
@@ -22,6 +26,19 @@ struct Block {
       for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NR; ++j) acc[i][j] += p[i] * T[j];
     }
+  }
+
+ private:
+  // Pairs of lanes leave most of a register empty: rows, which lie next to each other, fill it.
+  template <class Operand>
+  CVXL_INLINE void by_rows(Index terms, const V* T, Operand& operand) {
+    Pairs sum[NR]{};
+    for (Index k = 0; k < terms; ++k, T += NR) {
+      const Pairs p = *reinterpret_cast<const Pairs*>(operand(k));
+      for (int j = 0; j < NR; ++j) sum[j] += p * repeat(T[j]);
+    }
+    for (int j = 0; j < NR; ++j)
+      for (int i = 0; i < MR; ++i) acc[i][j] = V{sum[j][2 * i], sum[j][2 * i + 1]};
   }
 };
 

@@ -126,6 +126,17 @@ CVXL_INLINE auto finite(V a) {
   return a - a == 0.0;
 }
 
+// Pairs of lanes that fill a register, as they lie in memory, and one pair so many times over; 1 where a pair is what is fast.
+#if defined(__AVX512F__)
+inline constexpr int pairs_of_register = 4;
+typedef double Pairs __attribute__((vector_size(64), aligned(16), may_alias));
+CVXL_INLINE Real<8> repeat(Real<2> pair) { return _mm512_maskz_broadcast_f64x2(0xff, pair); }
+#else
+inline constexpr int pairs_of_register = 1;
+typedef double Pairs __attribute__((vector_size(16), may_alias));
+CVXL_INLINE Real<2> repeat(Real<2> pair) { return pair; }
+#endif
+
 // The register that says how the calling thread rounds, and its bits that flush denormal operands and results to zero.
 struct Rounding {
 #if defined(__SSE2__)
