@@ -77,6 +77,43 @@ void check_smallest_eigenvalue() {
     }
 }
 
+// XQ = Q diag(d) with orthogonal Q, and the eigenvalue that is nearest to zero, on matrices with clustered and zero eigenvalues, some
+// of which fall apart in some lanes.
+void check_symmetric_eigen() {
+  Random random(6);
+  for (const Index k : {1, 2, 3, 4, 7, 20})
+    for (int kind = 0; kind < 6; ++kind) {
+      const Index count = k * k;
+      std::vector<V> X(count), Q(count), d(k), scratch(3 * k);
+      for (Index j = 0; j < k; ++j)
+        for (Index i = 0; i <= j; ++i)
+          for (int lane = 0; lane < 4; ++lane) {
+            const bool apart = (kind == 1 || (kind == 2 && lane % 2)) && i / 3 != j / 3;
+            const double entry = kind == 3 ? 1.0 : kind == 4 ? i == j : kind == 5 ? 0.0 : random.uniform();
+            X[i * k + j][lane] = X[j * k + i][lane] = apart ? 0.0 : entry * std::pow(10.0, kind == 0 ? -0.2 * (i + j) : 0.0);
+          }
+      Q = X;
+      symmetric_eigen(Q.data(), k, d.data(), scratch.data(), ~Mask<4>{});
+      V off{}, nearest = splat<V>(HUGE_VAL);
+      for (Index i = 0; i < k; ++i) {
+        nearest = min(nearest, abs(d[i]));
+        for (Index j = 0; j < k; ++j) {
+          V inner = splat<V>(i == j ? -1.0 : 0.0), image = -Q[j * k + i] * d[j];
+          for (Index l = 0; l < k; ++l) {
+            inner += Q[i * k + l] * Q[j * k + l];
+            image += X[l * k + i] * Q[j * k + l];
+          }
+          off = max(off, max(abs(inner), abs(image)));
+        }
+      }
+      const V found = nearest_eigenvalue(X.data(), k, scratch.data());
+      for (int lane = 0; lane < 4; ++lane) {
+        CHECK(off[lane] < 1e-13);
+        CHECK_NEAR(found[lane], nearest[lane], 1e-13);
+      }
+    }
+}
+
 // Plans hold references: everything a product of cones needs, in one place.
 struct Fixture {
   Structure structure;
@@ -250,6 +287,7 @@ void check_assertions([[maybe_unused]] const Structure& structure) {
 void check_cones() {
   check_elementary_functions();
   check_smallest_eigenvalue();
+  check_symmetric_eigen();
   for (const auto& [name, structure] : conic_structures(7)) {
     const long before = failures;
     check_scaling(structure);

@@ -139,7 +139,8 @@ std::vector<long double> reference(const PlanView& plan, const System& v) {
     if (!block.of_variables) continue;
     const ConeBlock& cone = plan.cones[block.cone];
     for (Index i = cone.first; i < cone.first + cone.rows(); ++i) {
-      K[plan.A.row(i)[0]][plan.A.row(i)[0]] -= v.rho;
+      const Index own = plan.A.indices[plan.A.indptr[i]];
+      K[own][own] -= v.rho;
       for (std::size_t j = 0; j < n; ++j)
         for (std::size_t l = 0; l < n; ++l) K[j][l] += v.rho * static_cast<long double>(A[i][j]) * A[i][l];
     }

@@ -15,21 +15,41 @@ namespace cvxl::CVXL_ISA {
 inline constexpr int ql_sweeps = 60;  // for one eigenvalue
 inline constexpr double ql_negligible = 1e-16;
 
+// X ← the product of the reflectors that its columns hold below the diagonal, with 2/v'v on it; that of column j acts on rows and
+// columns j + 1 …
+template <class V>
+void multiply_reflectors(V* X, Index k) {
+  for (Index j = k; j-- > 0;) {
+    V* v = X + j * k;
+    const bool reflects = j + 2 < k;
+    const V inverse = v[j];
+    if (reflects)
+      for (Index c = j + 1; c < k; ++c) {
+        V* x = X + c * k;
+        V sum = V{};
+        for (Index i = j + 1; i < k; ++i) sum += v[i] * x[i];
+        sum *= inverse;
+        for (Index i = j + 1; i < k; ++i) x[i] -= sum * v[i];
+      }
+    // Column j of what was built so far is eⱼ; rows above stay zero.
+    for (Index i = 0; i < k; ++i) v[i] = splat<V>(i == j ? 1.0 : 0.0);
+    for (Index c = j + 1; c < k; ++c) X[c * k + j] = V{};
+  }
+}
+
 // X (k × k, symmetric, by columns) ← Q with Q'XQ tridiagonal, of diagonal d and subdiagonal e (e[i] beside d[i] and d[i + 1]).
 // p holds k.
 template <class V>
 void tridiagonalize_with_vectors(V* X, Index k, V* d, V* e, V* p) {
-  const V one = splat<V>(1.0);
   for (Index j = 0; j + 2 < k; ++j) {
     V* v = X + j * k;  // rows j + 1 … of the column: the reflector, of which 2/v'v is kept at v[j]
     V norm2 = V{};
     for (Index i = j + 1; i < k; ++i) norm2 += v[i] * v[i];
     d[j] = v[j];
     const V norm = sqrt(norm2), head = v[j + 1], beta = select(head < 0.0, -norm, norm);
-    e[j] = -beta;
     v[j + 1] = head + beta;
     const V scale = norm * (norm + abs(head)), inverse = select(scale > 1e-290, 1.0 / max(scale, splat<V>(1e-290)), V{});
-    e[j] = select(scale > 1e-290, e[j], head);
+    e[j] = select(scale > 1e-290, -beta, head);
     v[j] = inverse;
     for (Index i = j + 1; i < k; ++i) p[i] = V{};
     for (Index c = j + 1; c < k; ++c) {
@@ -54,23 +74,7 @@ void tridiagonalize_with_vectors(V* X, Index k, V* d, V* e, V* p) {
   for (Index j = std::max<Index>(k - 2, 0); j < k; ++j) d[j] = X[j * k + j];
   if (k > 1) e[k - 2] = X[(k - 2) * k + k - 1];
   e[k - 1] = V{};
-  // The product of the reflectors, last to first; that of column j acts on columns j + 1 …, which it has made its own by then.
-  for (Index j = k; j-- > 0;) {
-    V* v = X + j * k;
-    const bool reflects = j + 2 < k;
-    const V inverse = v[j];
-    if (reflects)
-      for (Index c = j + 1; c < k; ++c) {
-        V* x = X + c * k;
-        V sum = V{};
-        for (Index i = j + 1; i < k; ++i) sum += v[i] * x[i];
-        sum *= inverse;
-        for (Index i = j + 1; i < k; ++i) x[i] -= sum * v[i];
-      }
-    // Column j of what was built so far is eⱼ; rows above stay zero.
-    for (Index i = 0; i < k; ++i) v[i] = i == j ? one : V{};
-    for (Index c = j + 1; c < k; ++c) X[c * k + j] = V{};
-  }
+  multiply_reflectors(X, k);
 }
 
 // Diagonalizes the tridiagonal (d, e) in the given lanes, in no order of eigenvalues, which are left in d; Z (k × k, by columns)
