@@ -14,6 +14,7 @@ template <class V, class State>
 class LaneLoader {
  public:
   static constexpr int W = lanes_of<V>;
+  static constexpr std::int64_t few = 32;  // instances up to twice as many are taken one by one
 
   LaneLoader(const SolveJob& job, State& state, Arena& arena, bool caller)
       : job_(job), plan_(job.compiled.view), state_(state), scratch_(job.compiled, arena), caller_(caller) {}
@@ -26,9 +27,8 @@ class LaneLoader {
 
   bool load(int lane) {
     while (true) {
-      const std::int64_t next = job_.progress.next.fetch_add(1, std::memory_order_relaxed);
-      if (next >= job_.size()) return false;
-      const std::int64_t instance = instance_[lane] = job_.instance(next);
+      if (next_ == end_ && !take()) return false;
+      const std::int64_t instance = instance_[lane] = job_.instance(next_++);
       const bool invalid = !job_.request.invalid.empty() && job_.request.invalid[instance];
       const std::optional<Status> known = invalid ? Status::invalid_input : fill(lane, instance);
       if (!known) {
@@ -73,6 +73,15 @@ class LaneLoader {
   bool stopped() { return job_.progress.stopped(caller_, last_poll_); }
 
  private:
+  // Takes the next instances from the job, of a large batch some at a time: results of neighbours share cache lines, which two
+  // threads would pass back and forth. False if none are left.
+  bool take() {
+    const std::int64_t size = job_.size(), count = std::clamp<std::int64_t>(size / few, 1, W);
+    next_ = std::min(job_.progress.next.fetch_add(count, std::memory_order_relaxed), size);
+    end_ = std::min(next_ + count, size);
+    return next_ < end_;
+  }
+
   double value(Index v) const { return job_.locator.shared(v) ? job_.base[v] : job_.compiled.values(v, scratch_.parameters); }
 
   std::uint8_t& is_off(Index r, int lane) { return scratch_.off[r * W + lane]; }
@@ -159,6 +168,7 @@ class LaneLoader {
   InstanceScratch scratch_;
   bool caller_;
   std::int64_t instance_[W]{};
+  std::int64_t next_ = 0, end_ = 0;       // of the instances that were taken, those to be loaded
   std::chrono::steady_clock::time_point last_poll_ = std::chrono::steady_clock::now();
 };
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.log_space import build, kind_of
 from cvxpylayers._engines.registry import Solver, automatic, check, resolve
+from cvxpylayers._layer.call import Call, Point
 from cvxpylayers._layer.explain import Explanation, explain, summary
 from cvxpylayers._layer.failure import OnFailure, failure_message, failure_mode
 from cvxpylayers._layer.info import SolveInfo, WarmStart
@@ -19,7 +20,7 @@ from cvxpylayers._layer.inputs import screen, to_batch
 from cvxpylayers._layer.legacy import spoken
 from cvxpylayers._layer.options import COMMON, normalize, split_solver
 from cvxpylayers._layer.outputs import Outputs
-from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
+from cvxpylayers._program import Batch, CompiledProblem, Solution
 from cvxpylayers._typing import Bool, Float64, NDArray
 from cvxpylayers.errors import SolverError
 
@@ -29,38 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Layer", "OnFailure", "Point"]
 
 T = TypeVar("T")
-
-
-class Point(NamedTuple):
-    """Where derivatives are taken: at parameters and what a solve found for them; their flags go to the ``info`` of ``call``."""
-
-    batch: Batch
-    tape: Tape
-    call: Call | None = None
-
-
-class Call:
-    """One solved batch. ``outputs[i]``: (*batch, *shape of output i); ``tape`` is None where no derivative was asked for."""
-
-    __slots__ = ("_info", "_solution", "_warm", "batch", "outputs", "tape")
-
-    def __init__(self, outputs: tuple[Float64, ...], batch: Batch, solution: Solution, warm: bool) -> None:
-        self.outputs, self.batch, self.tape = outputs, batch, solution.tape
-        self._solution, self._warm = solution, warm
-        self._info: SolveInfo | None = None
-
-    @property
-    def info(self) -> SolveInfo:
-        """The outcome of every instance, made when it is first asked for."""
-        if self._info is None:
-            self._info = SolveInfo.of(self._solution, self.batch.shape, warm_start=self._warm)
-        return self._info
-
-    @property
-    def point(self) -> Point:
-        """Where its derivatives are taken, if one was asked for."""
-        assert self.tape is not None
-        return Point(self.batch, self.tape, self)
 
 
 class Layer:
