@@ -9,7 +9,7 @@ extern "C" {
 
 namespace cvxl::cuda {
 
-const unsigned char* const solve_image = cvxl_solve_image;
-const unsigned char* const adjoint_image = cvxl_adjoint_image;
+const unsigned char* const solve_image = reinterpret_cast<const unsigned char*>(cvxl_solve_image);
+const unsigned char* const adjoint_image = reinterpret_cast<const unsigned char*>(cvxl_adjoint_image);
 
 }  // namespace cvxl::cuda
