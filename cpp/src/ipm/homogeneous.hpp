@@ -256,7 +256,8 @@ class HomogeneousSolver {
   // Ends lanes that hold their best point.
   void conclude(Loader& loader, M over, M limit) {
     const V worst = max(max(st_.best_merit, uncertainty(st_)), worst_component(st_, over, st_.settings.tolerance));
-    const M once_more = loosen(st_, M(over & ~limit & (worst > st_.settings.tolerance)));
+    const M left = st_.plan.cones.empty() ? over & ~limit & (worst > st_.settings.tolerance) : M{};  // cones gain nothing by it
+    const M once_more = loosen(st_, left);
     if (any(once_more)) go_back(once_more);
     CVXL_ISA::conclude(st_, loader, over & ~once_more, worst, limit);
   }
