@@ -14,7 +14,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(abspath constraints.txt)
 
-.PHONY: help demo test coverage clusters bench lint docs format sanitize clean
+.PHONY: help demo test coverage clusters bench lint tidy docs format sanitize wheel aarch64 clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -54,6 +54,23 @@ lint: $(DEPENDENCIES)
 	clang-format --dry-run --Werror $(filter %.hpp %.cpp, $(CPP))
 	mypy
 	codespell
+
+## make tidy      clang-tidy on every header and source of the kernel, as compiled for one instruction set
+tidy: $(DEPENDENCIES)
+	cmake -S . -B build/tidy -G Ninja -DCVXL_TESTS=OFF -DCVXL_PYTHON=OFF -DCVXL_SETS=baseline -DCMAKE_EXPORT_COMPILE_COMMANDS=ON > /dev/null
+	echo cpp/src/*/*.cpp | xargs -P $(JOBS) -n 1 clang-tidy --quiet -p build/tidy
+
+## make wheel     wheels into dist/, audited, each tried in a fresh environment of every Python that is found; EXTRAS=torch
+wheel: $(DEPENDENCIES)
+	.ci/wheel
+
+## make aarch64   the C++ tests for ARM, by Debian's g++-aarch64-linux-gnu, under emulation by its qemu-user; half an hour
+aarch64: $(DEPENDENCIES)
+	cmake -S . -B build/aarch64 -G Ninja -DCVXL_TESTS=ON -DCVXL_PYTHON=OFF -DCMAKE_COMPILE_WARNING_AS_ERROR=ON \
+	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu"
+	cmake --build build/aarch64
+	ctest --test-dir build/aarch64 --output-on-failure --timeout 10000
 
 ## make docs      build the pages into build/site, and run the gallery; a warning, such as a broken link, is an error
 docs: $(EXTENSION)
