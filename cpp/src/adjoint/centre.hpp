@@ -36,7 +36,7 @@ class Centre {
         cones_(plan, arena),
         kkt_(plan, arena),
         rotated_(arena.take<V>(plan.A.nnz())) {
-    cones_.lend_frames(kkt_);
+    cones_.lend_frames(kkt_.whole.frame);
     for (V** v : {&x, &rx_, &dx_, &t1_, &u1_, &v1_}) *v = arena.take<V>(plan.n);
     for (V** v : {&z, &s, &rz_, &c_, &ds_, &dz_, &t2_, &u2_, &v2_}) *v = arena.take<V>(plan.m);
   }

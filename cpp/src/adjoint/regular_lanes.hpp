@@ -25,7 +25,7 @@ class RegularLanes {
         room_(room),
         regularization_(plan.P.nnz() > 0 ? 1e-5 : 1e-4),
         kkt_(plan, arena) {
-    cones_.lend_frames(kkt_);
+    cones_.lend_frames(kkt_.whole.frame);
   }
 
   void factorize() {

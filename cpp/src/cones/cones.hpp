@@ -9,7 +9,6 @@
 
 #include "cones/cone.hpp"
 #include "cones/kinds.hpp"
-#include "kkt/factor.hpp"
 #include "lanes/check.hpp"
 #include "lanes/team.hpp"
 #include "plan/plan_view.hpp"
@@ -181,16 +180,17 @@ class Cones {
     rotated_ = true;
   }
   // Products as of `ProgramPack`, with z and Ax in the frames, where cones that leave K as a whole have no rows: K is lent theirs.
-  void products(const ProgramPack<V>& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
+  template <class Program>
+  void products(const Program& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
     if (plan_.whole.empty()) return rotated.products(x, z, Px, Ax, Atz);
     std::copy(z, z + plan_.m, t_);
     for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.back(t_ + c.first, 1, sums_) : void(); });
     rotated.products(x, t_, Px, Ax, Atz);
     for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.forward(Ax + c.first, 1, sums_) : void(); });
   }
-  void lend_frames(Kkt<V>& kkt) const {
+  void lend_frames(const V** frame) const {
     const auto* own = std::get<LargeSemidefinite<V>*>(blocks_);
-    for (std::size_t k = 0; own && k < plan_.whole.size(); ++k) kkt.whole.frame[k] = own[k].frame(plan_.whole[k].of_variables);
+    for (std::size_t k = 0; own && k < plan_.whole.size(); ++k) frame[k] = own[k].frame(plan_.whole[k].of_variables);
   }
   void check_frames() const { check(rotated_, "the matrix that was rotated last is in the frames of now"); }
 

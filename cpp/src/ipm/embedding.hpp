@@ -50,7 +50,7 @@ struct Embedding : Iterate<V> {
     for (V** v : {&x1, &x2, &t3, &image}) *v = arena.take<V>(p.n);
     for (V** v : {&ds, &z1, &z2, &c, &b, &H, &w, &balance}) *v = arena.take<V>(p.m);
     for (M** v : {&off, &active}) *v = arena.take<M>(p.m);
-    cones.lend_frames(this->kkt);
+    cones.lend_frames(this->kkt.whole.frame);
   }
 };
 
