@@ -6,6 +6,7 @@
 #include <new>
 
 #include "kkt/factor.hpp"
+#include "matrix_frame.hpp"
 #include "random_programs.hpp"
 #include "solve_dense.hpp"
 #include "test.hpp"
@@ -28,40 +29,6 @@ class Block64 {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
   };
   std::unique_ptr<std::byte[], Free> bytes_;
-};
-
-// B = I + uv' of order k, T r = svec(B'RB), and B⁻ᵀ = I - vu'/(1 + u'v), by columns.
-struct Frame {
-  Index k;
-  std::vector<double> B, inverse;
-
-  Frame(Index order, Random& random) : k(order) {
-    std::vector<double> u, v;
-    double inner = 1.0;
-    for (Index i = 0; i < k; ++i) {
-      u.push_back(random.uniform(0.0, 0.6));
-      v.push_back(random.uniform(0.0, 0.6));
-      inner += u[i] * v[i];
-    }
-    for (Index j = 0; j < k; ++j)
-      for (Index i = 0; i < k; ++i) {
-        B.push_back((i == j) + u[i] * v[j]);
-        inverse.push_back((i == j) - v[i] * u[j] / inner);
-      }
-  }
-
-  // Entry of T, rows and columns in svec form.
-  double turn(Index row, Index column) const {
-    const auto place = [](Index r) {
-      Index j = 0;
-      while (svec_place(0, j + 1) <= r) ++j;
-      return std::pair(r - svec_place(0, j), j);
-    };
-    const auto [i, j] = place(row);
-    const auto [p, q] = place(column);
-    const double straight = B[i * k + p] * B[j * k + q], crossed = B[i * k + q] * B[j * k + p];
-    return (p == q ? straight : sqrt_half * (straight + crossed)) * (i == j ? 1.0 : sqrt_two);
-  }
 };
 
 // One lane's numbers in internal variables: everything Kkt reads.

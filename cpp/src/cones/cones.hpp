@@ -9,7 +9,6 @@
 
 #include "cones/cone.hpp"
 #include "cones/kinds.hpp"
-#include "kkt/factor.hpp"
 #include "lanes/check.hpp"
 #include "lanes/team.hpp"
 #include "plan/plan_view.hpp"
@@ -170,7 +169,8 @@ class Cones {
     rotated_ = true;
   }
   // Products as of `ProgramPack`, with z and Ax in the frames, where cones that leave K as a whole have no rows: K is lent theirs.
-  CVXL_HD void products(const ProgramPack<V>& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
+  template <class Program>
+  CVXL_HD void products(const Program& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
     if (plan_.whole.empty()) return rotated.products(x, z, Px, Ax, Atz);
     copy<V>(z, plan_.m, t_);
     for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.back(t_ + c.first, 1, sums_) : void(); });

@@ -11,7 +11,7 @@
 #include "cones/semidefinite_derivatives.hpp"
 #include "cones/smallest_eigenvalue.hpp"
 #include "cones/symmetric_eigen.hpp"
-#include "kkt/dense.hpp"
+#include "lanes/dense.hpp"
 
 namespace cvxl::CVXL_ISA {
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "cones/jacobi.hpp"
-#include "kkt/dense.hpp"
+#include "lanes/dense.hpp"
 #include "lanes/lanes.hpp"
 #include "lanes/math.hpp"
 

@@ -2,7 +2,7 @@
 // Derivatives of functions of the eigenvalues of a symmetric matrix, one order beyond `differentiate` and `scale`: in the frame of its
 // eigenvectors, svec form.
 
-#include "kkt/dense.hpp"
+#include "lanes/dense.hpp"
 #include "lanes/lanes.hpp"
 #include "lanes/math.hpp"
 

@@ -15,8 +15,8 @@
 // entries of the sparser one (as SDPA does: Fujisawa, Kojima, Nakata 1997). Where all w are equal, as with the frames of
 // scalings, V(F) = w XFX with X = BB', of which only the entries that other faces have are wanted.
 
-#include "kkt/dense.hpp"
 #include "lanes/arena.hpp"
+#include "lanes/dense.hpp"
 #include "plan/plan_view.hpp"
 
 namespace cvxl::CVXL_ISA {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "kkt/block.hpp"
+#include "lanes/block.hpp"
 
 namespace cvxl::CVXL_ISA {
 
