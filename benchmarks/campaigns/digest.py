@@ -37,7 +37,7 @@ NATIVE = {
     "": {},
     "smoothed": {"derivative": "smoothed", "smoothing": 1e-3},
     "narrow": {"lane_width": 4, "tolerance": 1e-6, "fallback": False},
-    "loose": {"max_iterations": 3},  # instances that the loop leaves open, and Clarabel finishes
+    "loose": {"max_iterations": 3},  # instances that the loop leaves open, and another solver finishes
 }
 FOREIGN = tuple(name for name in names() if name not in ("NATIVE", "MPAX", "CUCLARABEL"))  # MPAX compiles for seconds
 Layer = Callable[..., tuple[Any, ...]]
