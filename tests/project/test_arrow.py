@@ -44,7 +44,7 @@ BESIDE = {
     "tests": {"benchmarks"},
     "benchmarks": {"tests"},
 }
-MADE = {"build/site", ".venv/bin/python"}  # paths that the documents name and that are built
+MADE = {"build/site", ".venv/bin/python", "dist/"}  # paths that the documents name and that are built
 # What the words of the table's last column forbid to import; names in backticks are folders and modules of the package.
 FORBIDDEN = {"tensors": FRAMEWORKS, "CVXPY": {"cvxpy"}}
 

@@ -70,7 +70,8 @@ class Centre {
     // A step that had to be short asks for one that goes for the centre.
     const V keep = select(alpha_ < 0.5, select(alpha_ < 0.1, splat<V>(1.0), splat<V>(0.5)), V{});
     cones_.scale(s, z, mu, M{}, ~M{}, Frames::orthonormal);
-    cones_.rotate_matrix(program.A, rotated_);
+    cones_.copy_plain_rows(program.A, rotated_);
+    cones_.rotate_rows_of_cones(program.A, rotated_);
     for (Index i = 0; i < plan_.m; ++i) {
       const V e2 = 1.0 / (1.0 + cones_.h[i]);
       kkt_.e[i] = sqrt(e2);

@@ -98,16 +98,14 @@ class Cones {
   CVXL_HD void projection_second_derivative(const V* w, const V* h_, const V* k, V* g) const {
     each<V>(plan_.orthant_end, [&](Index i) { g[i] = V{}; });
     for_each([&](const ConeBlock& c, const auto& block) {
-      const Index i = c.first;
-      block.projection_second_derivative(w + i, h_ + i, k + i, g + i);
+      block.projection_second_derivative(w + c.first, h_ + c.first, k + c.first, g + c.first);
     });
   }
   CVXL_HD void barrier_third_derivative(const V* s, const V* z, const V* h_, const V* k, V* g) const {
     for (Index i = 0; i < plan_.zero; ++i) g[i] = V{};
     for (Index i = plan_.zero; i < plan_.orthant_end; ++i) g[i] = -2.0 * s[i] / (z[i] * z[i]) * h_[i] * k[i];
     for_each([&](const ConeBlock& c, const auto& block) {
-      const Index i = c.first;
-      block.barrier_third_derivative(s + i, z + i, h_ + i, k + i, g + i);
+      block.barrier_third_derivative(s + c.first, z + c.first, h_ + c.first, k + c.first, g + c.first);
     });
   }
 
@@ -150,11 +148,7 @@ class Cones {
   CVXL_HD void inverse(V* v) const {
     for_each([&](const ConeBlock& c, const auto& block) { block.inverse(v + c.first, sums_); });
   }
-  CVXL_HD void rotate_matrix(const V* A, V* rotated) {
-    copy_plain_rows(A, rotated);
-    rotate_rows_of_cones(A, rotated);
-  }
-  // Its two parts: rows that are in no cone stay what they are while frames change.
+  // That in two parts: rows that are in no cone stay what they are while frames change.
   CVXL_HD void copy_plain_rows(const V* A, V* rotated) const { copy<V>(A, plan_.A.indptr[plan_.orthant_end], rotated); }
   CVXL_HD void rotate_rows_of_cones(const V* A, V* rotated) {
     const Index begin = plan_.A.indptr[plan_.orthant_end];
@@ -191,8 +185,7 @@ class Cones {
     each<V>(plan_.zero, [&](Index i) { c[i] = V{}; });
     each_in<V>(plan_.zero, plan_.orthant_end, [&](Index i) { c[i] = s[i] + (m * ds[i] * dz[i] - sigma_mu) / z[i]; });
     for_each([&](const ConeBlock& k, const auto& block) {
-      const Index i = k.first;
-      block.complement(s + i, z + i, ds + i, dz + i, m, sigma_mu, c + i);
+      block.complement(s + k.first, z + k.first, ds + k.first, dz + k.first, m, sigma_mu, c + k.first);
     });
   }
 
@@ -202,8 +195,7 @@ class Cones {
     each_in<V>(plan_.zero, plan_.orthant_end, maxima(worst),
                [&](Index i) { worst = max(worst, max(-ds[i] / s[i], -dz[i] / z[i])); });
     for_each([&](const ConeBlock& c, const auto& block) {
-      const Index i = c.first;
-      worst = max(worst, block.reach(s + i, ds + i, z + i, dz + i));
+      worst = max(worst, block.reach(s + c.first, ds + c.first, z + c.first, dz + c.first));
     });
     return worst;
   }
