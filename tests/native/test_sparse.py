@@ -138,7 +138,7 @@ def cut(n: int) -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
     return cp.Problem(cp.Minimize(cp.trace(C @ X) + cp.square(t - 2)), rows), [C], [X, t]
 
 
-LARGE = [*((make, "CLARABEL") for make in (ball, bounded, mixed)), *((make, "SCS") for make in (several, sum_of_norms, cut))]
+LARGE = [*((make, "CLARABEL") for make in (ball, bounded, mixed)), *((make, "SCS") for make in (several, sum_of_norms))]
 
 
 @pytest.mark.parametrize(("make", "engine"), LARGE, ids=lambda value: getattr(value, "__name__", value))
