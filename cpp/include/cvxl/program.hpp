@@ -33,7 +33,9 @@ struct Cone {
   double alpha = 0.5;  // exponent of a power cone, else ½
 
   constexpr bool whole() const { return kind == large_semidefinite; }
-  constexpr Index rows() const { return kind == second_order ? order : kind == semidefinite || whole() ? order * (order + 1) / 2 : 3; }
+  constexpr Index rows() const {
+    return kind == second_order ? order : kind == semidefinite || whole() ? order * (order + 1) / 2 : 3;
+  }
 };
 
 // What all instances share: min ½x'Px + q'x + d  s.t.  Ax + s = b, s ∈ K. The first `zero` rows are equalities; the rows of `cones`
