@@ -48,7 +48,7 @@ CVXL_HD void conclude(State<V>& st, Loader& loader, MaskOf<V> lanes, V worst, Ma
 // dependent A'z is all but blind to some z, of which the solution may need much: a step gains at most the residual over δ of it.
 // Elsewhere such terms are too weak to keep rounding out of the factor.
 template <class V, template <class> class State>
-MaskOf<V> loosen(State<V>& st, MaskOf<V> lanes) {
+CVXL_HD MaskOf<V> loosen(State<V>& st, MaskOf<V> lanes) {
   lanes &= st.regularization > loosest;
   st.spent = select(lanes, st.outcome.iterations, st.spent);
   st.regularization = select(lanes, splat<V>(loosest), st.regularization);

@@ -104,7 +104,7 @@ class Solver {
     go_back(which);
   }
 
-  void go_back(M lanes) {
+  CVXL_HD void go_back(M lanes) {
     st_.warm &= ~lanes;
     withdraw(st_, lanes);
     reset(lanes);
@@ -159,7 +159,7 @@ class Solver {
   }
 
   // Many small steps are progress, too.
-  void go_on_slowly(M inner) {
+  CVXL_HD void go_on_slowly(M inner) {
     const M slow = inner & (st_.stalled >= quadratic_lost) & (st_.best_merit < progress * st_.mark);
     st_.mark = select(slow, st_.best_merit, st_.mark);
     st_.stalled = select(slow, V{}, st_.stalled);

@@ -32,6 +32,7 @@ struct Block {
   // Pairs of lanes leave most of a register empty: rows, which lie next to each other, fill it.
   template <class Operand>
   CVXL_INLINE void by_rows(Index terms, const V* T, Operand& operand) {
+    using Pairs = typename LaneTraits<V>::Pairs;
     Pairs sum[NR]{};
     for (Index k = 0; k < terms; ++k, T += NR) {
       const Pairs p = *reinterpret_cast<const Pairs*>(operand(k));

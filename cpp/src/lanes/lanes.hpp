@@ -33,8 +33,10 @@ namespace cvxl::CVXL_ISA {
 // having.
 #if defined(__AVX512F__)
 inline constexpr int block_rows = 4, block_columns = 4, most_lanes = 8;
+inline constexpr int pairs_of_register = 4;  // pairs of lanes that fill a register; 1 where a pair is what is fast
 #else
 inline constexpr int block_rows = 4, block_columns = 2, most_lanes = 4;
+inline constexpr int pairs_of_register = 1;
 #endif
 
 // The element of what comparing doubles gives: the first signed type of that size, which is not everywhere what std::int64_t names.
@@ -63,6 +65,7 @@ template <class V>
 struct LaneTraits {
 #if !defined(__CUDACC__)
   using Mask = typename LaneTypes<lanes_of<V>>::Mask;
+  typedef double Pairs __attribute__((vector_size(16 * pairs_of_register), aligned(16), may_alias));  // as they lie in memory
 #endif
 };
 template <class V>
@@ -126,14 +129,10 @@ CVXL_INLINE auto finite(V a) {
   return a - a == 0.0;
 }
 
-// Pairs of lanes that fill a register, as they lie in memory, and one pair so many times over; 1 where a pair is what is fast.
+// One pair of lanes as often as a register holds it.
 #if defined(__AVX512F__)
-inline constexpr int pairs_of_register = 4;
-typedef double Pairs __attribute__((vector_size(64), aligned(16), may_alias));
 CVXL_INLINE Real<8> repeat(Real<2> pair) { return _mm512_maskz_broadcast_f64x2(0xff, pair); }
-#else
-inline constexpr int pairs_of_register = 1;
-typedef double Pairs __attribute__((vector_size(16), may_alias));
+#elif !defined(__CUDACC__)
 CVXL_INLINE Real<2> repeat(Real<2> pair) { return pair; }
 #endif
 
