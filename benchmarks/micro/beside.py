@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from benchmarks.compare.cases import layer_case
 from benchmarks.compare.contenders import Array, Case, Layer
 from benchmarks.compare.jax_contenders import JaxLayer
 from problems.families import FAMILIES
+
+Call: TypeAlias = Callable[[], object]
+Taken = TypeVar("Taken")
 
 ONE: dict[str, Any] = {"solver_args": {"threads": 1}}
 
@@ -32,19 +35,28 @@ def single(family: str) -> Case:
     return Case(family, 1, 0, 0, 0, (), arrays)
 
 
-def burst_seconds(calls: Sequence[Callable[[], object]], budget: float, burst: int = 20) -> list[float]:
-    """Processor time of each call: the median of the faster half of interleaved bursts that take ``budget`` seconds in all."""
+def interleaved(calls: Sequence[Call], budget: float, measure: Callable[[Call], Taken]) -> list[list[Taken]]:
+    """What is measured of each call in turn, again and again for ``budget`` seconds in all, after one warm-up."""
     for call in calls:
         call()
-    samples: list[list[float]] = [[] for _ in calls]
+    samples: list[list[Taken]] = [[] for _ in calls]
     end = time.perf_counter() + budget
     while time.perf_counter() < end or len(samples[0]) < 5:
         for call, taken in zip(calls, samples, strict=True):
-            start = time.process_time()
-            for _ in range(burst):
-                call()
-            taken.append((time.process_time() - start) / burst)
-    return [statistics.median(sorted(taken)[: (len(taken) + 1) // 2]) for taken in samples]
+            taken.append(measure(call))
+    return samples
+
+
+def burst_seconds(calls: Sequence[Call], budget: float, burst: int = 20) -> list[float]:
+    """Processor time of each call: the median of the faster half of interleaved bursts that take ``budget`` seconds in all."""
+
+    def measure(call: Call) -> float:
+        start = time.process_time()
+        for _ in range(burst):
+            call()
+        return (time.process_time() - start) / burst
+
+    return [statistics.median(sorted(taken)[: (len(taken) + 1) // 2]) for taken in interleaved(calls, budget, measure)]
 
 
 class Kernel:
@@ -118,7 +130,7 @@ class Beside:
         problem, parameters, variables = FAMILIES[family].make()
         plain, kernel = CvxpyLayer(problem, parameters, variables, **ONE), Kernel(layer.layer._layer, arrays)
         leaves = [p.detach().requires_grad_() for p in layer.parameters]
-        calls: dict[str, Callable[[], object]] = {
+        calls: dict[str, Call] = {
             "forward": lambda: layer.layer(*leaves),
             "step": layer.gradient,
             "numpy": lambda: plain(*arrays),

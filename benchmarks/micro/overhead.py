@@ -13,14 +13,13 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 from rich.table import Table
 
 from benchmarks.compare.cases import layer_case
 from benchmarks.compare.contenders import Layer
-from benchmarks.micro.beside import Beside, single
+from benchmarks.micro.beside import Beside, Call, interleaved, single
 from benchmarks.text import console
 from problems.families import FAMILIES, SOME
 
@@ -37,27 +36,25 @@ class Times(NamedTuple):
         spent = os.times()
         return cls(time.perf_counter(), spent.user, spent.system)
 
-
-def medians(calls: list[Callable[[], object]], budget: float) -> list[Times]:
-    """Median times of each call over interleaved repeats that take about ``budget`` seconds in all, after one warm-up."""
-    for call in calls:
+    @classmethod
+    def of(cls, call: Call) -> Times:
+        start = cls.now()
         call()
-    samples: list[list[Times]] = [[] for _ in calls]
-    end = time.perf_counter() + budget
-    while time.perf_counter() < end or len(samples[0]) < 5:
-        for call, taken in zip(calls, samples, strict=True):
-            start = Times.now()
-            call()
-            taken.append(Times(*(b - a for a, b in zip(start, Times.now(), strict=True))))
+        return cls(*(b - a for a, b in zip(start, cls.now(), strict=True)))
+
+
+def medians(calls: list[Call], budget: float) -> list[Times]:
+    """Median times of each call over interleaved repeats that take about ``budget`` seconds in all, after one warm-up."""
+    samples = interleaved(calls, budget, Times.of)
     return [Times(*map(statistics.median, zip(*taken, strict=True))) for taken in samples]
 
 
-def median_seconds(calls: list[Callable[[], object]], budget: float) -> list[float]:
+def median_seconds(calls: list[Call], budget: float) -> list[float]:
     """Of ``medians`` the time on the clock."""
     return [times.wall for times in medians(calls, budget)]
 
 
-def repeated(call: Callable[[], object], count: int) -> Callable[[], object]:
+def repeated(call: Call, count: int) -> Call:
     """The call ``count`` times, for clocks that tick slowly."""
     return lambda: [call() for _ in range(count)]
 
