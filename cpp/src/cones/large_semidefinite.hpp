@@ -39,7 +39,7 @@ class LargeSemidefinite {
       for (Index i = 0; i <= j; ++i, ++r) u[r] = i == j ? splat<V>(1.0) : V{};
   }
   V least_eigenvalue(const V* u) const {
-    unpack(u, X_);
+    unpack_svec(u, k_, X_);
     return smallest_eigenvalue(X_, k_, scratch_, accuracy);
   }
   void lift(V* u, V by) const {
@@ -47,8 +47,8 @@ class LargeSemidefinite {
   }
 
   void scale(const V* s, const V* z, V, M, M lanes, Frames frames, V* h) {
-    cholesky(s, R_);          // L₁
-    cholesky(z, R_inverse_);  // L₂
+    cholesky_of_svec(s, k_, R_);          // L₁
+    cholesky_of_svec(z, k_, R_inverse_);  // L₂
     multiply(  // X = L₂'L₁ = UΛV'
         k_, k_, k_, room_, [&](Index i, Index l) { return R_inverse_[i * k_ + l]; },
         [&](Index l, Index j) { return R_[j * k_ + l]; }, [&](Index i, Index j, V sum) { X_[j * k_ + i] = sum; });
@@ -113,16 +113,7 @@ class LargeSemidefinite {
     eigenvectors(X_, lanes);
     for (V* frame : {B_, C_})
       for (Index r = 0; r < k_ * k_; ++r) frame[r] = select(lanes, Y_[r], frame[r]);
-    const V one = splat<V>(1.0);
-    for (Index j = 0; j < k_; ++j) {
-      const V a = scratch_[j];
-      tie(svec_place(j, j), noise.hides(a));
-      for (Index i = 0; i <= j; ++i, ++d, ++rest) {
-        const V b = scratch_[i], high = max(a, b), low = min(a, b), inverse_gap = 1.0 / max(high - low, splat<V>(1e-300));
-        *d = select(lanes, select(low > 0.0, one, select(high > 0.0, high * inverse_gap, V{})), *d);
-        *rest = select(lanes, select(low > 0.0, V{}, select(high > 0.0, -low * inverse_gap, one)), *rest);
-      }
-    }
+    projection_slopes([&](Index j) { return scratch_[j]; }, k_, d, rest, noise, tie, lanes);
   }
 
   void project(const V* w, V mu, V* s, V* z, M lanes) const {
@@ -146,7 +137,7 @@ class LargeSemidefinite {
   V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     const auto log_det = [&](const V* u, const V* d) {
       for (Index r = 0; r < rows_; ++r) Y_[r] = u[r] + alpha * d[r];
-      cholesky(Y_, X_);
+      cholesky_of_svec(Y_, k_, X_);
       V sum = V{};
       for (Index i = 0; i < k_; ++i) sum += log(X_[i * k_ + i]);
       return 2.0 * sum;
@@ -184,10 +175,6 @@ class LargeSemidefinite {
  private:
   static constexpr double accuracy = 1e-3;  // of step lengths
 
-  void unpack(const V* a, V* X) const {
-    for (Index j = 0; j < k_; ++j)
-      for (Index i = 0; i <= j; ++i) X[j * k_ + i] = X[i * k_ + j] = svec_entry(a, i, j);
-  }
   V length2(const V* column) const {
     V sum = V{};
     for (Index i = 0; i < k_; ++i) sum += column[i] * column[i];
@@ -236,26 +223,13 @@ class LargeSemidefinite {
       congruence<true>(svec, R_inverse_, k_, room_);
     else
       congruence<false>(svec, R_, k_, room_);
-    unpack(svec, matrix);
+    unpack_svec(svec, k_, matrix);
   }
 
   // In the given lanes, eigenvectors of the matrix u into Y, its eigenvalues into scratch.
   void eigenvectors(const V* u, M lanes) const {
-    unpack(u, Y_);
+    unpack_svec(u, k_, Y_);
     symmetric_eigen(Y_, k_, scratch_, scratch_ + k_, lanes);
-  }
-
-  // Lower triangle by columns; a pivot that is not positive becomes tiny.
-  void cholesky(const V* u, V* L) const {
-    unpack(u, L);
-    for (Index j = 0; j < k_; ++j) {
-      for (Index l = 0; l < j; ++l)
-        for (Index i = j; i < k_; ++i) L[j * k_ + i] -= L[l * k_ + i] * L[l * k_ + j];
-      const V pivot = sqrt(max(L[j * k_ + j], splat<V>(1e-100))), inverse = 1.0 / pivot;
-      for (Index i = 0; i < j; ++i) L[j * k_ + i] = V{};
-      L[j * k_ + j] = pivot;
-      for (Index i = j + 1; i < k_; ++i) L[j * k_ + i] *= inverse;
-    }
   }
 
   Index k_, rows_;

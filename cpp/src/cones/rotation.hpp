@@ -101,7 +101,7 @@ struct SemidefiniteFrame {
     V *X = scratch, *Y = scratch + k * k;
     const auto entry = [&](Index i, Index j) { return transposed ? B[i * k + j] : B[j * k + i]; };  // row i of the right factor
     for (Index c = 0; c < columns; ++c) {
-      unpack(a + c, k, columns, X);
+      unpack_svec(a + c, k, X, columns);
       for (Index j = 0; j < k; ++j)  // Y = X B, by columns
         for (Index i = 0; i < k; ++i) {
           V sum = V{};
@@ -115,14 +115,6 @@ struct SemidefiniteFrame {
           a[(j * (j + 1) / 2 + i) * columns + c] = i == j ? sum : sum * sqrt_two;
         }
     }
-  }
-
-  static void unpack(const V* a, Index k, Index stride, V* X) {
-    for (Index j = 0; j < k; ++j)
-      for (Index i = 0; i <= j; ++i) {
-        const V x = a[(j * (j + 1) / 2 + i) * stride];
-        X[j * k + i] = X[i * k + j] = i == j ? x : x * sqrt_half;
-      }
   }
 };
 

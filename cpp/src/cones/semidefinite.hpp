@@ -31,7 +31,7 @@ class Semidefinite {
       for (Index i = 0; i <= j; ++i, ++r) u[r] = i == j ? splat<V>(1.0) : V{};
   }
   V least_eigenvalue(const V* u) const {
-    Frame::unpack(u, k_, 1, B_);
+    unpack_svec(u, k_, B_);
     return smallest_eigenvalue(B_, k_, scratch_, accuracy);
   }
   void lift(V* u, V by) const {
@@ -39,8 +39,8 @@ class Semidefinite {
   }
 
   void scale(const V* s, const V* z, V, M, M lanes, Frames, V* h) {
-    cholesky(s, R_);  // L₁
-    cholesky(z, C_);  // L₂
+    cholesky_of_svec(s, k_, R_);  // L₁
+    cholesky_of_svec(z, k_, C_);  // L₂
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) {  // B = L₂'L₁
         V sum = V{};
@@ -109,23 +109,12 @@ class Semidefinite {
   M contains(const V*, const V*, const V*, const V*, V) const { return ~M{}; }
   V cosine2(const V* s, const V* z) const { return CVXL_ISA::cosine2(s, z, rows_); }
 
-  // DΠ(w) is diagonal in the eigenvectors of the matrix w, with the slopes of max(λ, 0) between its eigenvalues; ties are
-  // eigenvalues that are all but zero.
   template <class Tie>
   void differentiate(const V* s, const V* z, V* d, V* rest, const Noise<V>& noise, Tie&& tie, M lanes) {
     subtract(s, z, scratch_, rows_);
     eigenvectors(scratch_, lanes);
     for (Index r = 0; r < k_ * k_; ++r) frame_.U[r] = select(lanes, C_[r], frame_.U[r]);
-    const V one = splat<V>(1.0);
-    for (Index j = 0; j < k_; ++j) {
-      const V a = B_[j * k_ + j];
-      tie(j * (j + 3) / 2, noise.hides(a));
-      for (Index i = 0; i <= j; ++i, ++d, ++rest) {
-        const V b = B_[i * k_ + i], high = max(a, b), low = min(a, b), inverse_gap = 1.0 / max(high - low, splat<V>(1e-300));
-        *d = select(lanes, select(low > 0.0, one, select(high > 0.0, high * inverse_gap, V{})), *d);
-        *rest = select(lanes, select(low > 0.0, V{}, select(high > 0.0, -low * inverse_gap, one)), *rest);
-      }
-    }
+    projection_slopes([&](Index j) { return B_[j * k_ + j]; }, k_, d, rest, noise, tie, lanes);
   }
 
   void project(const V* w, V mu, V* s, V* z, M lanes) const {
@@ -143,7 +132,7 @@ class Semidefinite {
   V barrier(const V* s, const V* ds, const V* z, const V* dz, V alpha) const {
     const auto log_det = [&](const V* u, const V* d) {
       for (Index r = 0; r < rows_; ++r) scratch_[r] = u[r] + alpha * d[r];
-      cholesky(scratch_, B_);
+      cholesky_of_svec(scratch_, k_, B_);
       V sum = V{};
       for (Index i = 0; i < k_; ++i) sum += log(B_[i * k_ + i]);
       return 2.0 * sum;
@@ -179,29 +168,15 @@ class Semidefinite {
   void scaled_direction(const V* d, V* svec, V* matrix) const {
     std::copy(d, d + rows_, svec);
     Frame::template congruence<primal>(svec, primal ? R_inverse_ : R_, k_, 1, scratch_);
-    Frame::unpack(svec, k_, 1, matrix);
+    unpack_svec(svec, k_, matrix);
   }
 
   // In the given lanes, eigenvectors of the matrix u into C_, its eigenvalues onto the diagonal of B_.
   void eigenvectors(const V* u, M lanes) const {
-    Frame::unpack(u, k_, 1, B_);
+    unpack_svec(u, k_, B_);
     for (Index j = 0; j < k_; ++j)
       for (Index i = 0; i < k_; ++i) C_[j * k_ + i] = splat<V>(i == j ? 1.0 : 0.0);
     diagonalize(B_, C_, k_, lanes);
-  }
-
-  // Lower triangle by columns; a pivot that is not positive becomes tiny.
-  void cholesky(const V* u, V* L) const {
-    Frame::unpack(u, k_, 1, L);
-    for (Index j = 0; j < k_; ++j) {
-      for (Index l = 0; l < j; ++l)
-        for (Index i = j; i < k_; ++i) L[j * k_ + i] -= L[l * k_ + i] * L[l * k_ + j];
-      const V pivot = sqrt(max(L[j * k_ + j], splat<V>(1e-100)));
-      const V inverse = 1.0 / pivot;
-      for (Index i = 0; i < j; ++i) L[j * k_ + i] = V{};
-      L[j * k_ + j] = pivot;
-      for (Index i = j + 1; i < k_; ++i) L[j * k_ + i] *= inverse;
-    }
   }
 
   Index k_, rows_;

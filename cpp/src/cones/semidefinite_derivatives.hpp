@@ -1,12 +1,29 @@
 #pragma once
-// Derivatives of functions of the eigenvalues of a symmetric matrix, one order beyond `differentiate` and `scale`: in the frame of its
-// eigenvectors, svec form.
+// Derivatives of functions of the eigenvalues of a symmetric matrix in the frame of its eigenvectors, svec form.
 
+#include "cones/rotation.hpp"
 #include "lanes/dense.hpp"
 #include "lanes/lanes.hpp"
 #include "lanes/math.hpp"
 
 namespace cvxl::CVXL_ISA {
+
+// DΠ(w), Π the projection on the cone, is diagonal there: d gets the slopes of max(λ, 0) between eigenvalues of w, `rest` 1 - d, in
+// the given lanes. Ties are eigenvalues that are all but zero.
+template <class V, class Eigenvalue, class Tie>
+CVXL_INLINE void projection_slopes(Eigenvalue&& eigenvalue, Index order, V* d, V* rest, const Noise<V>& noise, Tie&& tie,
+                                   MaskOf<V> lanes) {
+  const V one = splat<V>(1.0);
+  for (Index j = 0; j < order; ++j) {
+    const V a = eigenvalue(j);
+    tie(svec_place(j, j), noise.hides(a));
+    for (Index i = 0; i <= j; ++i, ++d, ++rest) {
+      const V b = eigenvalue(i), high = max(a, b), low = min(a, b), inverse_gap = 1.0 / max(high - low, splat<V>(1e-300));
+      *d = select(lanes, select(low > 0.0, one, select(high > 0.0, high * inverse_gap, V{})), *d);
+      *rest = select(lanes, select(low > 0.0, V{}, select(high > 0.0, -low * inverse_gap, one)), *rest);
+    }
+  }
+}
 
 // g_ij = Σ_l weight(i, l, j) (h_il k_lj + k_il h_lj) for symmetric matrices of this order.
 template <class V, class Weight>

@@ -6,9 +6,7 @@
 // (Wilkinson, "The Algebraic Eigenvalue Problem", 1965, ch. 7). What is returned is therefore a lower bound, and a step that trusts
 // it is safe.
 
-#include "lanes/lanes.hpp"
-
-#include "cvxl/program.hpp"
+#include "cones/householder.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -26,25 +24,7 @@ void tridiagonalize(V* X, Index k, V* d, V* e2, V* p) {
     const V norm = sqrt(norm2), head = v[j + 1];
     v[j + 1] = head + select(head < 0.0, -norm, norm);
     const V inverse = 1.0 / max(norm * (norm + abs(head)), splat<V>(1e-290));  // 2/v'v
-    for (Index i = j + 1; i < k; ++i) p[i] = V{};
-    for (Index c = j + 1; c < k; ++c) {
-      const V* x = X + c * k;
-      V sum = x[c] * v[c];
-      for (Index i = c + 1; i < k; ++i) {
-        sum += x[i] * v[i];
-        p[i] += x[i] * v[c];
-      }
-      p[c] += sum;
-    }
-    V inner = V{};
-    for (Index i = j + 1; i < k; ++i) {
-      p[i] *= inverse;
-      inner += p[i] * v[i];
-    }
-    inner *= 0.5 * inverse;
-    for (Index i = j + 1; i < k; ++i) p[i] -= inner * v[i];
-    for (Index c = j + 1; c < k; ++c)
-      for (Index i = c; i < k; ++i) X[c * k + i] -= v[i] * p[c] + p[i] * v[c];
+    reflect_trailing(X, k, j, inverse, p);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "cones/householder.hpp"
 #include "cones/jacobi.hpp"
 #include "lanes/lanes.hpp"
 
@@ -51,25 +52,7 @@ void tridiagonalize_with_vectors(V* X, Index k, V* d, V* e, V* p) {
     const V scale = norm * (norm + abs(head)), inverse = select(scale > 1e-290, 1.0 / max(scale, splat<V>(1e-290)), V{});
     e[j] = select(scale > 1e-290, -beta, head);
     v[j] = inverse;
-    for (Index i = j + 1; i < k; ++i) p[i] = V{};
-    for (Index c = j + 1; c < k; ++c) {
-      const V* x = X + c * k;
-      V sum = x[c] * v[c];
-      for (Index i = c + 1; i < k; ++i) {
-        sum += x[i] * v[i];
-        p[i] += x[i] * v[c];
-      }
-      p[c] += sum;
-    }
-    V inner = V{};
-    for (Index i = j + 1; i < k; ++i) {
-      p[i] *= inverse;
-      inner += p[i] * v[i];
-    }
-    inner *= 0.5 * inverse;
-    for (Index i = j + 1; i < k; ++i) p[i] -= inner * v[i];
-    for (Index c = j + 1; c < k; ++c)
-      for (Index i = c; i < k; ++i) X[c * k + i] -= v[i] * p[c] + p[i] * v[c];
+    reflect_trailing(X, k, j, inverse, p);
   }
   for (Index j = std::max<Index>(k - 2, 0); j < k; ++j) d[j] = X[j * k + j];
   if (k > 1) e[k - 2] = X[(k - 2) * k + k - 1];

@@ -1,6 +1,7 @@
 #pragma once
 // Teams of a device: the threads of one y of a block. Teams of at most a warp share blocks, larger ones have one each.
 
+#include "lanes/arena.hpp"
 #include "lanes/scalar.hpp"
 #include "lanes/team.hpp"
 
@@ -84,5 +85,15 @@ struct Team<Number> {
   static CVXL_HD std::int64_t ticket(std::int64_t&) { return 0; }
 #endif
 };
+
+#if defined(__CUDACC__)
+// The arena of the calling thread's team: of its slot of global memory, and of its part of the block's shared memory.
+__device__ __forceinline__ Arena arena_of_team(std::byte* slots, std::size_t slot, std::size_t near_slot,
+                                               std::size_t largest_near) {
+  extern __shared__ std::byte near[];
+  const std::size_t team = std::size_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  return Arena(slots + team * slot, near + threadIdx.y * near_slot, largest_near);
+}
+#endif
 
 }  // namespace cvxl::CVXL_ISA

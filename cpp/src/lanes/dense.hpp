@@ -19,6 +19,27 @@ CVXL_INLINE V svec_entry(const V* a, Index i, Index j, Index stride = 1) {
   return sqrt_half * a[svec_place(std::min(i, j), std::max(i, j)) * stride];
 }
 
+// X (k × k, by columns) of which `a` is the svec form, entries `stride` apart.
+template <class V>
+void unpack_svec(const V* a, Index k, V* X, Index stride = 1) {
+  for (Index j = 0; j < k; ++j)
+    for (Index i = 0; i <= j; ++i) X[j * k + i] = X[i * k + j] = svec_entry(a, i, j, stride);
+}
+
+// Cholesky's factor of the matrix in svec form, lower triangle by columns; a pivot that is not positive becomes tiny.
+template <class V>
+void cholesky_of_svec(const V* a, Index k, V* L) {
+  unpack_svec(a, k, L);
+  for (Index j = 0; j < k; ++j) {
+    for (Index l = 0; l < j; ++l)
+      for (Index i = j; i < k; ++i) L[j * k + i] -= L[l * k + i] * L[l * k + j];
+    const V pivot = sqrt(max(L[j * k + j], splat<V>(1e-100))), inverse = 1.0 / pivot;
+    for (Index i = 0; i < j; ++i) L[j * k + i] = V{};
+    L[j * k + j] = pivot;
+    for (Index i = j + 1; i < k; ++i) L[j * k + i] *= inverse;
+  }
+}
+
 // Numbers that `multiply` needs room for.
 constexpr Index multiply_room(Index columns, Index terms) { return terms * (columns + block_rows); }
 
