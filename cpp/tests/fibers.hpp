@@ -103,8 +103,7 @@ class Fibers {
   bool run(const std::function<void()>& f) {
     active = this;
     body_ = &f;
-    for (std::size_t k = 0; k < fibers_.size(); ++k) {
-      Fiber& fiber = fibers_[k];
+    for (Fiber& fiber : fibers_) {
       fiber.stack = std::make_unique<std::byte[]>(stack_bytes);
       fiber.barriers = 0;
       fiber.done = false;

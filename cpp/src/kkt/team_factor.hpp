@@ -186,9 +186,13 @@ class TeamKkt {
     }
   }
 
+  // Of row r of a panel.
+  CVXL_HD Index position(const Supernode& node, Index r) const {
+    return r < node.columns ? node.first + r : plan_.positions[static_cast<std::size_t>(node.update.rows.begin + r - node.columns)];
+  }
+
   // w = D⁻¹L⁻¹y in the columns of a panel, and y less what they add to the rows below.
   CVXL_SEAM void eliminate(const Supernode& node) {
-    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
     for (Index first = 0; first < node.columns; first += N) {
       const Index last = std::min<Index>(first + N, node.columns), count = last - first;
       const V* L = factor_ + node.panel + first * node.rows;
@@ -203,7 +207,7 @@ class TeamKkt {
           if (c < count) w_[node.first + first + c] = t[c] * inverse_[node.first + first + c];
       share<V>(node.rows - last, [&](Index turn) {
         const Index r = last + turn;
-        V& v = y_[r < node.columns ? node.first + r : below[r]];
+        V& v = y_[position(node, r)];
         V sum = v;
         for (int c = 0; c < N; ++c)
           if (c < count) sum -= L[c * node.rows + r] * t[c];
@@ -216,11 +220,10 @@ class TeamKkt {
   // y = L⁻ᵀw in the columns of a panel: w less what the rows below add, then block by block, from the last on.
   CVXL_SEAM void back_substitute(const Supernode& node) {
     const V* panel = factor_ + node.panel;
-    const Index* below = plan_.positions.data() + node.update.rows.begin - node.columns;
     if (node.rows > node.columns)
       each<V>(node.columns, [&](Index c) {
         V sum = w_[node.first + c];
-        for (Index r = node.columns; r < node.rows; ++r) sum -= panel[c * node.rows + r] * y_[below[r]];
+        for (Index r = node.columns; r < node.rows; ++r) sum -= panel[c * node.rows + r] * y_[position(node, r)];
         w_[node.first + c] = sum;
       });
     for (Index first = (node.columns - 1) / N * N; first >= 0; first -= N) {
