@@ -253,9 +253,10 @@ class HomogeneousSolver {
     conclude(loader, end, M{});
   }
 
-  // Ends lanes that hold their best point.
+  // Ends lanes that hold their best point. One whose residuals and gap are small but whose x is uncertain is almost solved.
   void conclude(Loader& loader, M over, M limit) {
-    const V worst = max(max(st_.best_merit, uncertainty(st_)), worst_component(st_, over, st_.settings.tolerance));
+    const V doubt = min(uncertainty(st_), splat<V>(st_.settings.reduced_tolerance));
+    const V worst = max(max(st_.best_merit, doubt), worst_component(st_, over, st_.settings.tolerance));
     const M left = st_.plan.cones.empty() ? over & ~limit & (worst > st_.settings.tolerance) : M{};  // cones gain nothing by it
     const M once_more = loosen(st_, left);
     if (any(once_more)) go_back(once_more);
