@@ -29,6 +29,24 @@ CVXL_HD MaskOf<V> count_step(State<V>& st, V step, MaskOf<V> lanes) {
   return rate < progress;
 }
 
+// A guess is tried for the first time.
+template <class V>
+CVXL_HD void begin_tries(State<V>& st, MaskOf<V> lanes) {
+  st.tries = select(lanes, V{}, st.tries);
+  st.misses = select(lanes, V{}, st.misses);
+  st.least_wrong = select(lanes, splat<V>(__builtin_inf()), st.least_wrong);
+}
+
+// Interior lanes polish, and keep the point that they return to if that fails.
+template <class V>
+CVXL_HD void leave_interior(State<V>& st, MaskOf<V> lanes) {
+  st.keep(lanes, st.saved_x, st.saved_z, st.saved_s);
+  begin_tries(st, lanes);
+  st.flatness = select(lanes, splat<V>(1.0), st.flatness);
+  st.polish |= lanes;
+  st.interior &= ~lanes;
+}
+
 // Guesses the active set by one of two indicators, as soon as it has not changed for a pass: {s < z}, which is right early where
 // data have one scale, or the rows whose slack shrinks faster than their multiplier (Tapia 1980; El-Bakry, Tapia, Zhang 1994),
 // which no units change. A lane that is a solution already, as it has met the target or has stalled at the tolerance, tries once
@@ -51,12 +69,14 @@ CVXL_SEAM void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   each_in<V>(st.plan.zero, st.plan.m, [&](Index i) {
     st.active[i] = select(enter, select(same & ~solution, st.smaller[i], st.shrinking[i]), st.active[i]);
   });
-  st.keep(enter, st.saved_x, st.saved_z, st.saved_s);
-  st.tries = select(enter, V{}, st.tries);
-  st.flatness = select(enter, splat<V>(1.0), st.flatness);
-  st.last_wrong = select(enter, splat<V>(__builtin_inf()), st.last_wrong);
-  st.polish |= enter;
-  st.interior &= ~enter;
+  leave_interior(st, enter);
+}
+
+// Interior lanes polish at once, from the starting point and the active set that its multipliers guess (Bergounioux, Ito, Kunisch 1999).
+template <class V>
+CVXL_SEAM void open(State<V>& st, MaskOf<V> lanes) {
+  st.opening |= lanes;
+  leave_interior(st, lanes);
 }
 
 // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
@@ -123,8 +143,7 @@ CVXL_SEAM void take_given(State<V>& st, MaskOf<V> given) {
     st.s[i] = select(given, st.saved_s[i] * st.scaling.E[i], st.s[i]);
     st.active[i] |= given & (st.s[i] < st.z[i]);
   });
-  st.tries = select(given, V{}, st.tries);
-  st.last_wrong = select(given, splat<V>(__builtin_inf()), st.last_wrong);
+  begin_tries(st, given);
 }
 
 // Failed attempts try the updated set while fewer and fewer signs are wrong, and weaker proximal terms where these hold back; then
@@ -136,14 +155,19 @@ CVXL_SEAM void leave_polish(State<V>& st, MaskOf<V> failed) {
   st.tries = select(failed, st.tries + 1.0, st.tries);
   st.held = (st.held & ~failed) | (failed & (st.wrong == 0.0) & ~is_certain(st));
   const M weaker = weaken(st, M(failed & st.held));
-  const M again =
-      failed & (weaker | ((st.wrong > 0.0) & (st.wrong < st.last_wrong))) & (st.tries < most_tries) & ~st.out_of_iterations();
-  st.last_wrong = select(failed, st.wrong, st.last_wrong);
+  st.misses = select(st.wrong < st.least_wrong, V{}, st.misses + 1.0);
+  st.least_wrong = select(failed, min(st.wrong, st.least_wrong), st.least_wrong);
+  const M hopeful = (st.wrong > 0.0) & (st.misses <= select(st.opening, splat<V>(patience), V{}));
+  const M few = st.tries < select(st.opening, splat<V>(most_opening_tries), splat<V>(most_tries));
+  const M again = failed & (weaker | hopeful) & few & ~st.out_of_iterations();
   const M cold = failed & ~again & st.warm;
   const M back = failed & ~again & ~cold;
   st.take(back, st.saved_x, st.saved_z, st.saved_s);
-  st.wait = select(back, st.backoff, st.wait);
-  st.backoff = select(back, 2.0 * st.backoff, st.backoff);
+  const M opened = back & st.opening;
+  st.opening &= ~back;
+  st.spent += select(opened, st.tries, V{});
+  st.wait = select(back & ~opened, st.backoff, st.wait);
+  st.backoff = select(back & ~opened, 2.0 * st.backoff, st.backoff);
   each<V>(st.plan.n, [&](Index j) { st.x[j] = select(cold, V{}, st.x[j]); });
   each<V>(st.plan.m, [&](Index i) {
     st.z[i] = select(cold, V{}, st.z[i]);

@@ -87,6 +87,7 @@ class Solver {
       st_.shrinking[i] &= ~lanes;
     });
     st_.last &= ~lanes;
+    st_.opening &= ~lanes;
     st_.flatness = select(lanes, splat<V>(1.0), st_.flatness);
     st_.held &= ~lanes;
     st_.mark = select(lanes, splat<V>(__builtin_inf()), st_.mark);

@@ -18,7 +18,9 @@ struct State : Iterate<V> {
   M warm{};                         // lanes that begin, or have begun and not given up, from a point they were given
   V mark{};                         // merit when it last improved
   M drift{};                        // lanes whose dual residual shrinks less than it should
-  V wrong{}, last_wrong{}, tries{}; // signs that a polish got wrong, now and before; its attempts
+  M opening{};                      // lanes whose polish began at the start, before any interior step
+  V wrong{}, least_wrong{};         // signs that a polish got wrong, now and at best
+  V tries{}, misses{};              // attempts of a polish, and those since its best
   M changed{};                      // lanes in which the last step changed which rows are `shrinking`
   M last{};                         // lanes whose last polish started from a solution
   V flatness{}, step{},

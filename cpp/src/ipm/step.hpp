@@ -7,12 +7,19 @@
 
 namespace cvxl::CVXL_ISA {
 
-// The starting point: H = I. Interior: the affine direction. Polish: the equality-constrained problem, proximal at the iterate.
+// H of a start: soft where inequalities may be guessed by it, which a stiff start keeps from being violated.
+template <class V>
+CVXL_HD V softness_of(const State<V>& st) {
+  return splat<V>(st.plan.guessable ? softness : 1.0);
+}
+
+// The starting point: H = I, or softer. Interior: the affine direction. Polish: the equality-constrained problem, proximal at the iterate.
 template <class V>
 CVXL_SEAM void first_system(State<V>& st) {
   using M = MaskOf<V>;
   const V delta = st.regularization, one = splat<V>(1.0);
   const V polish_delta = polish_regularization * st.flatness, rho = proximal(st);
+  const V soft = softness_of(st);
   const bool lp = st.plan.P.nnz() == 0;
   each<V>(st.plan.n, [&](Index j) {
     V r = -st.rx[j];
@@ -29,7 +36,7 @@ CVXL_SEAM void first_system(State<V>& st) {
       st.r2[i] = select(st.start, b, select(st.polish, b - polish_delta * st.z[i], -st.rz[i]));
       return;
     }
-    V h = select(st.interior, st.s[i] / st.z[i] + delta, one);
+    V h = select(st.interior, st.s[i] / st.z[i] + delta, select(st.start, soft, one));
     h = select(st.polish, polish_delta, h);
     st.h[i] = h;
     const M off = st.convexity | (st.polish & ~st.active[i]) | (st.start & is_far<V>(st, i));
@@ -54,7 +61,7 @@ CVXL_HD void keep_first_solution(State<V>& st) {
   st.step = select(st.polish, longest, st.step);
   each<V>(st.plan.m, [&](Index i) {
     st.z[i] = select(moved, st.dz[i], st.z[i]);
-    st.s[i] = select(st.start, -st.dz[i], st.s[i]);
+    st.s[i] = select(st.start, -softness_of(st) * st.dz[i], st.s[i]);
   });
   if (any(st.polish)) st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
 }
@@ -132,6 +139,7 @@ template <class V>
 CVXL_SEAM void begin_interior(State<V>& st) {
   if (st.plan.P.nnz() == 0) each<V>(st.plan.m, [&](Index i) { st.z[i] = select(st.start, st.dz[i], st.z[i]); });
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
+  if (st.plan.guessable) each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.active[i] = select(st.start, st.z[i] > 0.0, st.active[i]); });
   V near = V{}, total = V{};
   MaskOf<V> some{};
   each_in<V>(st.plan.zero, st.plan.m, sums(near), any_of(some), [&](Index i) {
@@ -189,6 +197,7 @@ CVXL_SEAM void advance(State<V>& st, MaskOf<V> broken) {
   st.outcome.iterations += select(st.interior | st.polish, one, V{});
   st.fresh = st.start | st.convexity;
   st.interior |= st.start;
+  if (st.plan.guessable && st.settings.polish && any(st.start)) open(st, st.start);
   st.start = M{};
   st.not_convex = st.convexity & broken;
   begin(st, st.convexity & ~broken);

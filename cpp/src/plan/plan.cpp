@@ -7,6 +7,7 @@
 
 #include "plan/candidate.hpp"
 #include "plan/faces.hpp"
+#include "plan/guessable.hpp"
 #include "plan/panels.hpp"
 
 namespace cvxl {
@@ -68,6 +69,7 @@ class Builder {
     plan_.nodes = c_.nodes;
     plan_.ordering = c_.name;
     plan_.flops = c_.flops;
+    plan_.guessable = is_guessable(s_);
     relabel();
     place_panels();
     place_entries();

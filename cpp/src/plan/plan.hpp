@@ -114,6 +114,7 @@ struct Plan {
   std::int64_t flops = 0;  // one factorization, condensing included
   std::int64_t factor_nonzeros = 0;
   Index condensed = 0;
+  bool guessable = false;  // whether to guess the active set from the start (plan/guessable.hpp)
   Index widest = 1;  // most terms of one update or supernode: sizes the scratch block
   std::string ordering;
 

@@ -15,6 +15,7 @@ PlanView::PlanView(const Plan& p)
       nodes(p.nodes),
       factor_size(p.factor_size),
       widest(p.widest),
+      guessable(p.guessable),
       cones(p.cones),
       variable_of(p.variable_of),
       P(view(p.P)),

@@ -21,6 +21,7 @@ struct ColumnView {
 
 struct PlanView {
   Index n, m, zero, orthant_end, nodes, factor_size, widest;
+  bool guessable;
   std::span<const ConeBlock> cones;
   std::span<const Index> variable_of;
   PatternView P, A;
