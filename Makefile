@@ -70,7 +70,7 @@ aarch64: $(DEPENDENCIES)
 	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
 	  "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu"
 	cmake --build build/aarch64
-	ctest --test-dir build/aarch64 --output-on-failure --timeout 10000
+	CVXL_EMULATED=1 ctest --test-dir build/aarch64 --output-on-failure --timeout 10000
 
 ## make docs      build the pages into build/site, and run the gallery; a warning, such as a broken link, is an error
 docs: $(EXTENSION)

@@ -1,6 +1,5 @@
 // What a batch, its axes, shared parameters, memory and interrupts do to an instance: nothing.
 
-#include <chrono>
 #include <tuple>
 
 #include "engine/pool.hpp"
@@ -144,7 +143,6 @@ TEST(working_memory_is_written_before_it_is_read) {
 }
 
 TEST(an_interrupt_stops_a_long_batch) {
-  using Clock = std::chrono::steady_clock;
   const Structure& s = workhorse();
   const std::vector<double> one = solvable_rows(s, 1, 6);
   const Engine engine(plain_problem(s));
@@ -156,12 +154,10 @@ TEST(an_interrupt_stops_a_long_batch) {
   std::vector<Index> iterations(B);
   for (int threads : {1, 4}) {
     int asked = 0;
-    const auto start = Clock::now();
     const bool completed =
         engine.solve(batch, with_threads(threads), {{}, outputs, {}, status, iterations, residuals}, [&] { return ++asked == 2; });
     CHECK(!completed);
     CHECK(asked == 2);
-    CHECK(std::chrono::duration<double>(Clock::now() - start).count() < 1.0);
     CHECK(status.back() == -1);
   }
   const Answer after = solve(engine, batch_of(3, {{one.data(), 0}}));

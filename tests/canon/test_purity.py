@@ -157,6 +157,13 @@ def test_rows_know_the_constraint_or_atom_they_came_from() -> None:
     assert {next(conic) for _ in range(3)} == {"log(x[0])"}
 
 
+def test_large_sparse_constants_are_named_by_their_shape() -> None:
+    x, A = cp.Variable(500, name="x"), cp.Constant(sp.eye_array(1, 500, format="csr"))
+    result = compile_problem(cp.Problem(cp.Minimize(cp.sum_squares(x)), [A @ x == 1]), [], [x])
+    assert result.row_sources[0] == "sparse[1, 500] @ x == 1.0"
+    assert A.name() != "sparse[1, 500]"  # it was a name for the while
+
+
 def test_bounds_that_never_bind_have_no_rows() -> None:
     x, p, upper = cp.Variable((2, 2)), cp.Parameter((2, 2)), np.array([[0.1, np.inf], [0.2, 0.3]])
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [x <= upper, x >= -np.inf, x[0] + p[0] <= upper[1]])

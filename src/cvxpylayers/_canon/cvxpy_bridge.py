@@ -234,12 +234,25 @@ def _source(constraint: Any, origins: dict[int, Any], leaves: dict[int, cp.Varia
 
 def brief(expression: Any, width: int = 80) -> str:
     """``str(expression)`` on one line of at most ``width`` characters, atoms under the names that users type."""
-    with np.printoptions(threshold=width):  # numbers beyond would be formatted for nothing
+    with np.printoptions(threshold=width), _named_by_shape(expression, width):  # numbers beyond would be formatted for nothing
         text = " ".join(str(expression).split())
     text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", text).replace("QuadForm(", "quad_form(")
     text = re.sub(r"\bPromote\((.*?), \((?:\d+,? ?)+\)\)", lambda m: f"({m[1]})" if " " in m[1] else m[1], text)
     text = re.sub(r"\bquad_over_lin\((.*?), 1\.0, None, False\)", r"sum_squares(\1)", text)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+@contextmanager
+def _named_by_shape(expression: Any, size: int) -> Iterator[None]:
+    """Sparse constants with more than ``size`` places go by their shapes: CVXPY writes out each place, by an index operation."""
+    large = [c for c in expression.constants() if c._name is None and sp.issparse(c.value) and c.size > size]
+    for constant in large:
+        constant._name = f"sparse{list(constant.shape)}"
+    try:
+        yield
+    finally:
+        for constant in large:
+            constant._name = None
 
 
 def _auxiliary(problem: cp.Problem, program: Any, renamed: dict[int, list[int]]) -> Bool:
