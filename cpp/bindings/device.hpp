@@ -108,4 +108,7 @@ class DeviceKernel {
   cuda::DeviceEngine engine_;
 };
 
+// Adds DeviceKernel, its errors, and require_device.
+void bind_devices(nb::module_& m);
+
 }  // namespace cvxl::bindings

@@ -3,14 +3,13 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
-#include "cuda/images.hpp"
 #include "cvxl/threads.hpp"
 #include "device.hpp"
 #include "kernel.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
-using cvxl::Index, cvxl::bindings::DeviceKernel, cvxl::bindings::Kernel;
+using cvxl::Index, cvxl::bindings::Kernel;
 
 NB_MODULE(_core, m) {
   nb::set_leak_warnings(false);  // a tensor alive at exit keeps its kernel, which is no leak
@@ -37,26 +36,7 @@ NB_MODULE(_core, m) {
            "degenerate"_a, "threads"_a = 0)
       .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "tape"_a, "smoothing"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
-  const nb::exception<cvxl::cuda::DeviceError> failed(m, "DeviceError", PyExc_RuntimeError);
-  nb::exception<cvxl::cuda::OutOfDeviceMemory>(m, "OutOfDeviceMemory", failed.ptr());
-  nb::class_<DeviceKernel>(m, "DeviceKernel", "One compiled problem on a device; immutable.")
-      .def(nb::init<const Kernel&, int>(), "kernel"_a, "device"_a)
-      .def("solve", &DeviceKernel::solve, "parameters"_a, "shape"_a, "settings"_a, "rounding"_a, "invalid"_a, "infinite"_a,
-           "start"_a, "outputs"_a, "tape"_a, "status"_a, "iterations"_a, "residuals"_a, "margin"_a, "stream"_a, "lend"_a)
-      .def("vjp", &DeviceKernel::vjp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "outputs"_a, "gradients"_a,
-           "degenerate"_a, "stream"_a, "lend"_a)
-      .def("jvp", &DeviceKernel::jvp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "tangents"_a, "outputs"_a,
-           "degenerate"_a, "stream"_a, "lend"_a);
-  m.def(
-      "require_device",
-      [](int device) {
-        const cvxl::cuda::Driver& driver = cvxl::cuda::Driver::get();
-        if (!cvxl::cuda::solve_image && !driver.brings_kernels()) throw cvxl::cuda::DeviceError(cvxl::cuda::no_kernels);
-        if (const int count = driver.devices(); device >= count)
-          throw cvxl::cuda::DeviceError("the NVIDIA driver knows " + std::to_string(count) + " devices, and none with the number " +
-                                        std::to_string(device));
-      },
-      "device"_a, "Raises DeviceError, which says why, where problems cannot be solved on the device.");
+  cvxl::bindings::bind_devices(m);
   m.def(
       "defaults",
       [] {

@@ -16,6 +16,7 @@ from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._engines.judge.resort import last_resort
+from cvxpylayers._engines.native.buffers import buffers, reduced
 from cvxpylayers._engines.native.whole import whole_cones
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._program.cones import CURVED
@@ -185,10 +186,10 @@ class NativeEngine(Engine):
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
         lead = outputs.shape[:-2]
-        gradients, degenerate = _buffers(batch, wanted, lead)
+        gradients, degenerate = buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(outputs)
         self._kernel.vjp(batch.arrays, batch.shape, tape.points, math.prod(lead), cotangents, gradients, degenerate, self._threads)
-        return _reduced(gradients, batch, lead), degenerate
+        return reduced(gradients, batch, lead), degenerate
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
@@ -217,12 +218,12 @@ class NativeEngine(Engine):
         and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
         """
         lead = () if directions is None else (directions,)
-        gradients, degenerate = _buffers(batch, wanted, lead)
+        gradients, degenerate = buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
         tangents = [None if a is None else batch.align(a, directions) for a in arrays]
         at = (batch.arrays, batch.shape, tape.points, math.prod(lead))
         self._kernel.hvp(*at, cotangents, tangents, gradients, degenerate, self._threads)
-        return _reduced(gradients, batch, lead), degenerate
+        return reduced(gradients, batch, lead), degenerate
 
     def publish(self, tolerances: tuple[float, float, float, float]) -> int:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share.
@@ -253,26 +254,6 @@ def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
     zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
     low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
     return spec.sign, spec.psd, spec.symmetric, spec.quadratic, spec.unbounded, side, zeros, low, high
-
-
-def _buffers(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
-    """Output buffers of a call: gradients, None where not wanted, and flags (B,)."""
-    size = batch.size
-    gradients = [_buffer(array, batch, size, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
-    return gradients, np.zeros(size, dtype=np.bool_)
-
-
-def _buffer(array: Float64, batch: Batch, size: int, lead: tuple[int, ...]) -> Float64:
-    """The gradient as it is wanted, (*K, *batch_i, size), where the kernel can write that: one row per instance, or, of a parameter
-    that all share, their sum. Else (*K, B, size), to be summed along some of the axes."""
-    axes = array.shape[:-1]
-    whole = axes == batch.shape or (size and math.prod(axes) == 1)
-    return np.empty(lead + array.shape if whole else (*lead, size, array.shape[-1]))
-
-
-def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int, ...]) -> list[Float64 | None]:
-    pairs = enumerate(zip(batch.arrays, gradients, strict=True))
-    return [g if g is None or g.shape == lead + array.shape else batch.reduce(i, g, lead) for i, (array, g) in pairs]
 
 
 def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
