@@ -134,6 +134,8 @@ class Kernel {
     run([&, at = points(tape, batch)] { return engine_->centre(batch, at, smoothing, threads, interrupted); });
   }
 
+  const Problem& problem() const { return engine_->problem(); }
+
   nb::dict describe() const {
     const Description d = engine_->describe();
     nb::dict facts;

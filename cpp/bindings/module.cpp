@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 
 #include "cvxl/threads.hpp"
+#include "device.hpp"
 #include "kernel.hpp"
 
 namespace nb = nanobind;
@@ -35,6 +36,7 @@ NB_MODULE(_core, m) {
            "degenerate"_a, "threads"_a = 0)
       .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "tape"_a, "smoothing"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
+  cvxl::bindings::bind_devices(m);
   m.def(
       "defaults",
       [] {

@@ -1,6 +1,6 @@
 """Types of the extension module (cpp/bindings)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cvxpylayers._typing import Bool, Float64, Int8, Int32
@@ -95,6 +95,66 @@ class Kernel:
     ) -> None: ...
     def describe(self) -> dict[str, Any]: ...
 
+class DeviceError(RuntimeError):
+    """A device cannot do what is asked of it."""
+
+class OutOfDeviceMemory(DeviceError):  # noqa: N818  # as in C++
+    """Not even one block of teams has room."""
+
+_Source = tuple[int, bool, Sequence[int]]  # address, whether it is float32, strides along the batch axes in entries
+
+class DeviceKernel:
+    """One compiled problem on a device; immutable.
+
+    Arrays are addresses of the device's memory, 0 where there is none, of the sizes that ``Kernel`` has. ``lend(bytes)`` gives the
+    address of memory that lasts until what was queued on the stream is done, 0 where there is no room. Nothing waits.
+    """
+
+    def __init__(self, kernel: Kernel, device: int) -> None: ...
+    def solve(
+        self,
+        parameters: Sequence[_Source],
+        shape: Sequence[int],
+        settings: Settings,
+        rounding: float,
+        invalid: int,
+        infinite: bool,
+        start: int,
+        outputs: int,
+        tape: int,
+        status: int,
+        iterations: int,
+        residuals: int,
+        margin: int,
+        stream: int,
+        lend: Callable[[int], int],
+    ) -> None: ...
+    def vjp(
+        self,
+        parameters: Sequence[_Source],
+        shape: Sequence[int],
+        tape: int,
+        directions: int,
+        outputs: int,
+        gradients: Sequence[tuple[int, bool]],  # and whether it is summed over the batch
+        degenerate: int,
+        stream: int,
+        lend: Callable[[int], int],
+    ) -> None: ...
+    def jvp(
+        self,
+        parameters: Sequence[_Source],
+        shape: Sequence[int],
+        tape: int,
+        directions: int,
+        tangents: Sequence[_Source],
+        outputs: int,
+        degenerate: int,
+        stream: int,
+        lend: Callable[[int], int],
+    ) -> None: ...
+
+def require_device(device: int) -> None: ...  # raises DeviceError where problems cannot be solved there
 def available_instruction_sets() -> list[str]: ...
 def defaults() -> tuple[dict[str, Any], float]: ...  # options of a solve; worst residual of an almost solved instance
 def default_threads() -> tuple[int, str, str]: ...  # threads, who says so, and a variable that makes no sense

@@ -35,6 +35,10 @@ class MissingPackageError(CvxpyLayersError, ImportError):
     """The chosen engine needs a package that is not installed; the message says how to install it."""
 
 
+class DeviceError(CvxpyLayersError, RuntimeError):
+    """A device cannot do what is asked of it: there is no driver, no kernel or too little memory; the message says what to do."""
+
+
 class SolverError(CvxpyLayersError, RuntimeError):
     """At least one instance has no solution. ``info`` is the SolveInfo, ``outputs`` hold NaN where there is none.
 

@@ -186,7 +186,7 @@ INCLUDED = {
     "engine": {"plan", "lanes"},
     "team": {*NUMERIC, "ipm", "adjoint", "engine"},
     "cuda": {"plan", "lanes", "team", "engine"},
-    "../bindings": set(),
+    "../bindings": {"cuda"},
 }
 
 

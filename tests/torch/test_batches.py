@@ -7,7 +7,7 @@ import torch
 
 from cvxpylayers import InputError, SolverError
 from cvxpylayers.torch import CvxpyLayer
-from cvxpylayers.torch._tensors import _compact
+from cvxpylayers.torch._tensors import compact
 
 F64 = torch.float64
 SHAPES = [(3, 2), (3,), (), (2,)]  # the parameters of ``ridge``
@@ -133,6 +133,6 @@ def test_a_failure_ends_the_chunks_where_it_is(interval: CvxpyLayer) -> None:
 @pytest.mark.parametrize(("shape", "to"), [((3,), (5, 3)), ((1, 3), (5, 3)), ((4, 1, 3), (4, 6, 3)), ((2, 3), (2, 3))])
 def test_what_is_shared_travels_to_the_host_once(shape: tuple[int, ...], to: tuple[int, ...]) -> None:
     spread = torch.randn(shape).expand(to)
-    staged = _compact(spread)
+    staged = compact(spread)
     assert staged.numel() == torch.Size(shape).numel()
     assert torch.equal(staged.expand(to), spread)

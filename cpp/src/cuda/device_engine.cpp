@@ -19,9 +19,13 @@ using V = CVXL_ISA::Number;
 // Device memory until the stream has come so far.
 class Memory {
  public:
-  Memory(const Driver& driver, std::size_t bytes, Stream stream)
-      : driver_(driver), stream_(stream), at_(driver.allocate(std::max<std::size_t>(bytes, 16), stream)) {}
+  Memory(const Driver& driver, std::size_t bytes, Stream stream, const Lend& lend = {})
+      : driver_(driver), stream_(stream), own_(!lend) {
+    bytes = std::max<std::size_t>(bytes, 16);
+    at_ = own_ ? driver.allocate(bytes, stream) : lend(bytes);
+  }
   ~Memory() {
+    if (!own_) return;
     try {
       driver_.release(at_, stream_);
     } catch (const DeviceError&) {  // whoever uses the device next is told
@@ -34,6 +38,7 @@ class Memory {
  private:
   const Driver& driver_;
   Stream stream_;
+  bool own_;
   Pointer at_;
 };
 
@@ -109,10 +114,7 @@ struct DeviceEngine::Impl {
       : driver(d), device(number), compiled(problem), plan(compiled.plan), host(compiled, plan.view()), view(host) {
     if (!compiled.plan.cones.empty() || problem.smoothed)
       throw std::invalid_argument("devices solve linear and quadratic programs, and have no smoothed derivatives");
-    if (!solve_image)
-      throw DeviceError(
-          "this build of cvxpylayers has no kernels for devices (nvcc was not there); solve on the host: "
-          "solver_args={'device': 'cpu'}");
+    if (!solve_image && !driver.brings_kernels()) throw DeviceError(no_kernels);
     driver.use(device);
     limits = {static_cast<std::size_t>(driver.attribute(device, Attribute::shared_memory_per_block_optin)),
               static_cast<std::size_t>(driver.attribute(device, Attribute::shared_memory_per_processor)),
@@ -143,19 +145,19 @@ struct DeviceEngine::Impl {
 
   // Runs a kernel on a job for `count` tickets: with as many teams as are resident and have room, at least one block of them.
   template <class Job>
-  void run(Function kernel, Job& job, std::int64_t count, Launch launch, Upload& upload, Stream stream) const {
+  void run(Function kernel, Job& job, std::int64_t count, Launch launch, Upload& upload, Stream stream, const Lend& lend) const {
     driver.allow_shared_memory(kernel, launch.shared());
     const auto threads = static_cast<int>(launch.threads * launch.teams);
     const int resident = std::max(1, driver.resident_blocks(kernel, threads, launch.shared())) * limits.processors;
     auto blocks = std::min<std::int64_t>(resident, (count + launch.teams - 1) / launch.teams);
-    const Memory call(driver, 16 + upload.bytes(), stream);
+    const Memory call(driver, 16 + upload.bytes(), stream, lend);
     driver.clear(call.get(), 16, stream);
     job.next = reinterpret_cast<std::int64_t*>(call.get());
     upload.send(driver, call.get() + 16, stream);
     const std::size_t of_block = launch.slot * launch.teams;
     while (true) {
       try {
-        const Memory slots(driver, of_block * static_cast<std::size_t>(blocks), stream);
+        const Memory slots(driver, of_block * static_cast<std::size_t>(blocks), stream, lend);
         Pointer memory = slots.get();
         void* arguments[] = {&job, &memory, &launch.slot, &launch.near_slot, &launch.largest_near};
         driver.launch(kernel, static_cast<unsigned>(blocks), launch.threads, launch.teams, launch.shared(), stream, arguments);
@@ -184,8 +186,10 @@ struct DeviceEngine::Impl {
 DeviceEngine::DeviceEngine(const Problem& problem, const Driver& driver, int device)
     : impl_(std::make_unique<Impl>(problem, driver, device)) {}
 DeviceEngine::~DeviceEngine() = default;
+const Problem& DeviceEngine::problem() const { return impl_->compiled.problem; }
 
-void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, const DeviceSolve& to, Stream stream) const {
+void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, const DeviceSolve& to, Stream stream,
+                         const Lend& lend) const {
   if (batch.size() == 0) return;
   impl_->driver.use(impl_->device);
   const Flat flat(batch);
@@ -194,10 +198,10 @@ void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, con
                 to.margin,   to.residuals, to.status,      to.iterations, nullptr};
   Upload upload;
   add_parameters(upload, job.parameters);
-  impl_->run(impl_->solve, job, batch.size(), impl_->launch_of(job), upload, stream);
+  impl_->run(impl_->solve, job, batch.size(), impl_->launch_of(job), upload, stream, lend);
 }
 
-void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream stream) const {
+void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream stream, const Lend& lend) const {
   if (batch.size() == 0) return;
   const Driver& driver = impl_->driver;
   driver.use(impl_->device);
@@ -215,7 +219,7 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
   // Blocks are a function of the batch alone; at most 64, or the sums of each would take more than the gradients.
   const std::int64_t block = entries > 0 ? std::max<std::int64_t>(1, (size + 63) / 64) : 1, blocks = (size + block - 1) / block;
   const std::size_t sums = static_cast<std::size_t>(blocks * K * entries) * sizeof(double);
-  const Memory partial(driver, sums, stream);
+  const Memory partial(driver, sums, stream, lend);
   if (sums > 0) driver.clear(partial.get(), sums, stream);
   const Flat flat(batch);
   AdjointView job{impl_->view, flat.view(1.0),
@@ -230,7 +234,7 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
   add_parameters(upload, job.parameters);
   upload.add(job.gradients);
   upload.add(job.summed);
-  impl_->run(impl_->vjp, job, blocks, impl_->launch_of(job), upload, stream);
+  impl_->run(impl_->vjp, job, blocks, impl_->launch_of(job), upload, stream, lend);
   Pointer from = partial.get();
   for (std::size_t p = 0; p < summed.size(); ++p) {
     if (!summed[p]) continue;
@@ -242,7 +246,7 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
   }
 }
 
-void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream stream) const {
+void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream stream, const Lend& lend) const {
   if (batch.size() == 0) return;
   impl_->driver.use(impl_->device);
   const Flat flat(batch), tangents(to.tangents);
@@ -265,7 +269,7 @@ void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream str
   Upload upload;
   add_parameters(upload, job.parameters);
   add_parameters(upload, job.tangents);
-  impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of(job), upload, stream);
+  impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of(job), upload, stream, lend);
 }
 
 }  // namespace cvxl::cuda

@@ -1,6 +1,7 @@
 #pragma once
 // A compiled problem on one device: solves and differentiates batches whose arrays are there. Linear and quadratic programs.
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -46,6 +47,9 @@ struct DeviceJvp {
   std::span<std::uint8_t> degenerate;
 };
 
+// Lends device memory that lasts until what the call has queued on its stream is done; throws OutOfDeviceMemory. Empty: the driver.
+using Lend = std::function<Pointer(std::size_t bytes)>;
+
 // Every call is queued on the stream and returns before it is done. Throws DeviceError, or OutOfDeviceMemory where not even one
 // block of teams has room.
 class DeviceEngine {
@@ -54,10 +58,12 @@ class DeviceEngine {
   DeviceEngine(const Problem& problem, const Driver& driver, int device);
   ~DeviceEngine();
 
-  void solve(const DeviceBatch&, const Settings&, const DeviceSolve&, Stream stream) const;
+  void solve(const DeviceBatch&, const Settings&, const DeviceSolve&, Stream stream, const Lend& lend = {}) const;
   // Instances that are marked as degenerate have zero gradients, and may not be so: the host's engine decides.
-  void vjp(const DeviceBatch&, const DeviceVjp&, Stream stream) const;
-  void jvp(const DeviceBatch&, const DeviceJvp&, Stream stream) const;
+  void vjp(const DeviceBatch&, const DeviceVjp&, Stream stream, const Lend& lend = {}) const;
+  void jvp(const DeviceBatch&, const DeviceJvp&, Stream stream, const Lend& lend = {}) const;
+
+  const Problem& problem() const;
 
  private:
   struct Impl;

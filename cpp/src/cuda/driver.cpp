@@ -5,6 +5,8 @@
 #endif
 
 #include <cstdlib>
+#include <map>
+#include <mutex>
 
 namespace cvxl::cuda {
 namespace {
@@ -34,16 +36,18 @@ void* find_symbol(void* library, const char* name) {
 }  // namespace
 
 const Driver& Driver::get() {
-  static const Driver driver([] {
-    const char* named = std::getenv("CVXPYLAYERS_CUDA_DRIVER");
-    return std::string(named ? named : "libcuda.so.1");
-  }());
-  return driver;
+  static std::mutex one;
+  static std::map<std::string, Driver> known;
+  const char* named = std::getenv("CVXPYLAYERS_CUDA_DRIVER");
+  const std::string name = named ? named : "libcuda.so.1";
+  const std::lock_guard lock(one);
+  return known.try_emplace(name, name).first->second;
 }
 
 Driver::Driver(const std::string& name) {
   void* const library = open_library(name);
   if (!library) throw DeviceError("there is no NVIDIA driver (" + name + "); install one, or " + advice);
+  brings_kernels_ = find_symbol(library, "cvxl_brings_kernels");
   const auto find = [&](auto& call, const char* symbol) {
     void* const found = find_symbol(library, symbol);
     if (!found) throw DeviceError("the NVIDIA driver is too old (it has no " + std::string(symbol) + "); update it, or " + advice);

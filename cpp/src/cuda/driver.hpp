@@ -26,11 +26,14 @@ enum class Attribute : int { shared_memory_per_block_optin = 97, processors = 16
 
 class Driver {
  public:
-  // That of this process. Throws DeviceError where there is none, or one that is too old.
+  // That of this process, libcuda.so.1, or what CVXPYLAYERS_CUDA_DRIVER names at the time. Throws DeviceError where there is none, or
+  // one that is too old.
   static const Driver& get();
-  // Of a library; `get` looks for libcuda.so.1, or what CVXPYLAYERS_CUDA_DRIVER names.
+  // Of a library.
   explicit Driver(const std::string& library);
 
+  // Whether it has kernels of its own, as one has that is made for tests.
+  bool brings_kernels() const { return brings_kernels_; }
   int devices() const;
   // Makes the primary context of a device, which frameworks use too, current in this thread.
   void use(int device) const;
@@ -54,6 +57,7 @@ class Driver {
   using Result = int;
   void check(Result result, const char* what) const;
 
+  bool brings_kernels_;
   template <class... Arguments>
   using Call = Result (*)(Arguments...);
   Call<unsigned> init_;

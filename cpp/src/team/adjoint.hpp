@@ -95,7 +95,8 @@ class TeamAdjoint {
   }
 
  private:
-  CVXL_HD bool is_determined() const { return any(valid_); }
+  // Whether the instance has a derivative that a team can tell.
+  CVXL_HD bool is_determined() const { return any(valid_ & ~adjoint_.degenerate); }
 
   // Of an array over directions and instances.
   CVXL_HD std::int64_t row(std::int64_t direction) const { return direction * job_.size + instance_; }

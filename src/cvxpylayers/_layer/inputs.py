@@ -83,12 +83,17 @@ def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64,
     if array.dtype == _DOUBLE and (flags := array.flags).c_contiguous and flags.aligned:
         return array.reshape(shape)
     if array.dtype.kind not in "fiu":
-        raise InputTypeError(f"Parameter {spec.name!r} must hold real numbers (float64 is best); got {array.dtype}.")
+        raise not_real(spec, array.dtype)
     distinct = compact(array, rank)
     flat = distinct.reshape(*distinct.shape[:rank], spec.size)
     if flat.dtype != np.float64 or not flat.flags.aligned or (spec.size > 1 and flat.strides[-1] != flat.itemsize):
         flat = np.ascontiguousarray(flat, dtype=np.float64)
     return np.broadcast_to(flat, shape)
+
+
+def not_real(spec: ParameterSpec, dtype: object) -> InputTypeError:
+    """What to say of a parameter whose entries, of that type, are no real numbers."""
+    return InputTypeError(f"Parameter {spec.name!r} must hold real numbers (float64 is best); got {dtype}.")
 
 
 def _misfit(specs: Sequence[ParameterSpec], spec: ParameterSpec, shape: tuple[int, ...]) -> str:

@@ -42,7 +42,7 @@ COMMON: Final[Mapping[str, _Value]] = {
     "fallback": _SWITCH,
 }
 _NUMBERS: Final = (int, float, np.integer, np.floating, np.bool_)
-_WORDS: Final[Mapping[str, tuple[str, ...]]] = {"derivative": ("exact", "smoothed")}
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {"derivative": ("exact", "smoothed"), "device": ("auto", "cpu", "cuda")}
 _STRUCTURAL: Final = ("lane_width", "derivative", "mode")  # decide what is compiled or how it is differentiated, for every call
 
 

@@ -128,6 +128,14 @@ class CompiledProblem:
     log_space: bool = False
 
     @cached_property
+    def partly_read(self) -> frozenset[int]:
+        """Positions of the parameters that have entries, or forms, of which no value is made."""
+        read = np.bincount(self.M.indices, minlength=self.M.shape[1]) > 0
+        ends = np.cumsum([spec.size * len(spec.forms) for spec in self.parameters])
+        parts = zip(self.parameters, ends, strict=True)
+        return frozenset(i for i, (p, end) in enumerate(parts) if not read[end - p.size * len(p.forms) : end].all())
+
+    @cached_property
     def fingerprint(self) -> int:
         """64 bits that equal problems share, in every process and whatever the names, and others do not."""
         s, M, R = self.structure, self.M, self.R

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cvxpylayers._layer.info import SolveInfo, WarmStart
-from cvxpylayers._layer.layer import Call, Layer, OnFailure
+from cvxpylayers._layer.layer import Layer, OnFailure
 from cvxpylayers.torch._direct import Direct
 from cvxpylayers.torch._function import Solve, apply, recording
 
@@ -34,9 +34,8 @@ def call(
     solver_args: Mapping[str, Any] | None,
     warm_start: bool | WarmStart,
     on_failure: OnFailure | None,
-) -> tuple[tuple[torch.Tensor, ...], Call]:
+) -> tuple[tuple[torch.Tensor, ...], Direct]:
     """As ``solve``, of eager tensors; the outcome is there to be asked for."""
     site = Direct(layer, solver_args, warm_start, on_failure)
     found = apply(Solve, site, *parameters)[:-1] if recording(parameters) else site.solve(parameters, tape=False)
-    assert site.call is not None
-    return found, site.call
+    return found, site

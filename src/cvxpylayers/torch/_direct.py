@@ -1,4 +1,4 @@
-"""Solves and derivatives of tensors whose numbers are in reach: through arrays, at once."""
+"""Solves and derivatives of tensors whose numbers are in reach, at once: by the device on which they lie, or through arrays."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from cvxpylayers._layer.info import WarmStart
+from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._layer.layer import Call, Layer, OnFailure, Point
 from cvxpylayers._program import Tape
 from cvxpylayers._typing import Float64
 from cvxpylayers.errors import SolverError
+from cvxpylayers.torch._on_device import OnDevice
 from cvxpylayers.torch._recorders import require_no_capture
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 from cvxpylayers.torch._tensors import array, arrays, float64, kind, tensor
@@ -33,11 +34,24 @@ class Direct(Site):
         self._layer = layer
         self._arguments: dict[str, Any] = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
         self.call: Call | None = None
+        self._there: OnDevice | None = None
         self._kept: tuple[tuple[Any, ...], Point] | None = None
+
+    @property
+    def info(self) -> SolveInfo:
+        """The outcome of every instance, once there is one."""
+        found = self.call if self._there is None else self._there
+        info = None if found is None else found.info
+        assert info is not None
+        return info
 
     def solve(self, parameters: Tensors, tape: bool) -> tuple[torch.Tensor, ...]:
         require_no_capture()
         dtype, device = kind(self._layer, parameters)
+        self._there = OnDevice.of(self._layer, self._arguments, parameters[0]) if parameters else None
+        if self._there is not None:
+            outputs, recorded = self._there.solve(parameters, self._arguments, tape)
+            return outputs if recorded is None or not tape else (*outputs, recorded)
         try:
             call = self._layer.solve(arrays(parameters), tape=tape, **self._arguments)
         except SolverError as error:
@@ -54,6 +68,8 @@ class Direct(Site):
 
     def vjp(self, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
         tape, parameters, cotangents = self.cut(row)
+        if (there := self._device_of(tape)) is not None:
+            return there.vjp(many, wanted, tape, parameters, cotangents)
         given = [None if c is None else float64(c) for c in cotangents]
         count = directions(given) if many else None
         gradients = self._layer.vjp(self._at(tape, parameters), given, wanted, directions=count)
@@ -61,6 +77,8 @@ class Direct(Site):
 
     def jvp(self, many: bool, wanted: Wanted, row: Maybe) -> tuple[torch.Tensor, ...]:
         tape, parameters, tangents = self.cut(row)
+        if (there := self._device_of(tape)) is not None:
+            return there.jvp(many, wanted, tape, parameters, tangents)
         dtype, device = kind(self._layer, parameters)
         given = [None if t is None else array(t) for t in tangents]
         pushed = self._layer.jvp(self._at(tape, parameters), given, directions=directions(given) if many else None)
@@ -74,13 +92,18 @@ class Direct(Site):
         gradients = self._layer.hvp(self._at(tape, parameters), given, along, wanted, directions=count)
         return _shaped(gradients, parameters, many)
 
+    def _device_of(self, tape: torch.Tensor) -> OnDevice | None:
+        """Where derivatives at a tape that lies on a device are taken; None for the host."""
+        require_no_capture()
+        return self._there or OnDevice.of(self._layer, self._arguments, tape)
+
     def _at(self, tape: torch.Tensor, parameters: Tensors) -> Point:
         """The point of the solve, the first time that its own tensors come: a graph may outlive them. Else one made of these."""
         require_no_capture()
         kept, self._kept = self._kept, None
         if kept is not None and kept[0] == _place(tape, parameters):
             return kept[1]
-        points = tape.numpy()
+        points = tape.numpy(force=True)
         # Axes that vmap made have a stride of 0; reshaping copies then, and only then.
         rows = Tape(points.reshape(math.prod(points.shape[:-1]), points.shape[-1]), self._layer.compiled.structure.n)
         return Point(self._layer.batch(arrays(parameters)), rows, self.call)

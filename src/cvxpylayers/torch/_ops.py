@@ -24,6 +24,7 @@ from cvxpylayers.torch import _vmap
 from cvxpylayers.torch._direct import Direct
 from cvxpylayers.torch._function import Hvp, Pull, Push, Solve, apply, recording
 from cvxpylayers.torch._handles import find, handle, portable
+from cvxpylayers.torch._on_device import OnDevice
 from cvxpylayers.torch._recorders import archived, require_operators
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 from cvxpylayers.torch._tensors import kind
@@ -137,7 +138,13 @@ def _apply(function: type[Function], *arguments: Any) -> list[torch.Tensor]:
 
 
 def _solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[torch.Tensor]:
-    return list(Direct(find(layer), **json.loads(arguments)).solve(parameters, tape))
+    return list(Direct(find(layer), **_given(arguments)).solve(parameters, tape))
+
+
+def _given(arguments: str) -> dict[str, Any]:
+    """What ``_encoded`` wrote."""
+    given: dict[str, Any] = {"solver_args": None, "on_failure": None, **json.loads(arguments)}
+    return given
 
 
 def _fake_solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> list[torch.Tensor]:
@@ -147,8 +154,9 @@ def _fake_solve(layer: str, arguments: str, tape: bool, parameters: Tensors) -> 
     outputs = [torch.empty((*batch, *o.shape), dtype=dtype, device=device) for o in compiled.outputs]
     if not tape:
         return outputs
-    width, host = compiled.structure.n + 2 * compiled.structure.m, "meta" if device.type == "meta" else "cpu"
-    return [*outputs, torch.empty((*batch, width), dtype=torch.float64, device=host)]
+    width = compiled.structure.n + 2 * compiled.structure.m
+    there = device.type == "meta" or (parameters and OnDevice.of(find(layer), _given(arguments), parameters[0]) is not None)
+    return [*outputs, torch.empty((*batch, width), dtype=torch.float64, device=device if there else "cpu")]
 
 
 def _batch_axes(specs: Sequence[ParameterSpec], parameters: Tensors) -> list[torch.Size]:

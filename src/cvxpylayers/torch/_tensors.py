@@ -57,13 +57,13 @@ def arrays(tensors: Sequence[torch.Tensor]) -> list[NDArray[np.generic]]:
     """``array`` of each; from a CUDA device all are on their way at once, through pinned memory, one wait for them all."""
     if not tensors or not tensors[0].is_cuda:
         return [array(t) for t in tensors]
-    staged = [_compact(t.detach()) for t in tensors]
+    staged = [compact(t.detach()) for t in tensors]
     landed = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True) for t in staged]
     torch.cuda.current_stream(tensors[0].device).synchronize()
     return [array(host.expand(t.shape)) for host, t in zip(landed, tensors, strict=True)]
 
 
-def _compact(tensor: torch.Tensor) -> torch.Tensor:
+def compact(tensor: torch.Tensor) -> torch.Tensor:
     """Repeated axes (stride 0) cut to length one: shared data travel once."""
     for axis, stride in enumerate(tensor.stride()):
         if stride == 0 and tensor.shape[axis] > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -15,19 +16,20 @@ from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._engines.judge.resort import last_resort
+from cvxpylayers._engines.native.buffers import buffers, reduced
 from cvxpylayers._engines.native.whole import whole_cones
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
 from cvxpylayers._program.cones import CURVED
 from cvxpylayers._typing import Bool, Float64, Int32, NDArray, Shaped
-from cvxpylayers.errors import OptionError
+from cvxpylayers.errors import InputError, OptionError
 
 # Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
 _KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
 _WHOLE: Final = len(CURVED)  # semidefinite cones that leave K as a whole (cpp/src/plan/whole_cone.hpp)
 
 # By status code: whether another solver is asked as well.
-_UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
-_UNRESOLVED[[Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR]] = True
+UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
+UNRESOLVED[[Status.ALMOST_SOLVED, Status.MAX_ITERATIONS, Status.INSUFFICIENT_PROGRESS, Status.NUMERICAL_ERROR]] = True
 _SOLVED: Final = int(Status.SOLVED)  # a plain int, as for USABLE
 
 
@@ -38,7 +40,8 @@ class NativeEngine(Engine):
     it makes progress), ``max_iterations``, ``threads`` (0: the default; derivatives use the constructor's), ``polish``,
     ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
     PIQP, where it is installed and all cones are rows, and then to Clarabel), ``lane_width`` (2, 4 or 8 instances side by side;
-    constructor only), ``derivative`` and ``smoothing``.
+    constructor only), ``derivative``, ``smoothing``, and ``device`` ("cpu" or "cuda" where PyTorch's tensors on a device shall be
+    solved on the host, or must not; ``_engines.native.device`` decides).
 
     ``derivative="smoothed"`` (constructor only; "exact" is the default) gives the derivatives of the point of the central path
     with s∘z = ``smoothing`` in the user's units, smooth in the parameters, in place of those of the solution, which is what outputs
@@ -50,12 +53,13 @@ class NativeEngine(Engine):
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
-        self._smoothed = self.options.get("derivative", "exact") == "smoothed"
+        self._smoothed: bool = self.options.get("derivative", "exact") == "smoothed"
         self._kernel = _kernel(compiled, self.options.get("lane_width", 0), smoothed=self._smoothed)
         self._settings = _core.Settings(self.options)
         self._threads: int = self.options.get("threads", 0)
         structure = compiled.structure
         self._outputs, self._point = compiled.R.shape[0], structure.n + 2 * structure.m  # numbers of an instance
+        self._on_devices: dict[tuple[str | None, int], _core.DeviceKernel] = {}
         self._three_dimensional = bool(structure.cones.exp or structure.cones.power)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class NativeEngine(Engine):
     @classmethod
     def option_names(cls) -> frozenset[str]:
         """Those of the loop, and of what stands around it."""
-        return frozenset({*DEFAULTS, "fallback", "lane_width", "derivative"})
+        return frozenset({*DEFAULTS, "fallback", "lane_width", "derivative", "device"})
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of the constructor, overridden by those of a call."""
@@ -79,6 +83,8 @@ class NativeEngine(Engine):
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         """Solve every instance; what the loop cannot settle goes to another solver, one by one."""
         settings = self.settings(options) if options else self.options
+        if settings.get("device") == "cuda":
+            raise InputError("device='cuda' is for tensors of PyTorch on a device: move the parameters there, value.cuda().")
         how = _core.Settings(settings) if options else self._settings
         size, n = batch.size, self.compiled.structure.n
         outputs, points = np.empty((size, self._outputs)), np.empty((size, self._point)) if tape else None
@@ -104,13 +110,25 @@ class NativeEngine(Engine):
             self._fall_back(batch, solution, settings)
         return solution
 
+    @property
+    def smoothed(self) -> bool:
+        """Whether derivatives are those of the central path."""
+        return self._smoothed
+
+    def on_device(self, device: int) -> _core.DeviceKernel:
+        """The kernel on a device, by its number; made when it is first wanted."""
+        key = os.environ.get("CVXPYLAYERS_CUDA_DRIVER"), device
+        if key not in self._on_devices:
+            self._on_devices[key] = _core.DeviceKernel(self._kernel, device)
+        return self._on_devices[key]
+
     def _left(self, solution: Solution, rounded: bool, settings: Mapping[str, Any]) -> NDArray[np.intp]:
         """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp).
 
         Where exponential and power cones keep the polish from its target, what is solved may be far from the solution in its small
         parts: a gap bounds the sum of all terms.
         """
-        left = _UNRESOLVED[solution.status]
+        left = UNRESOLVED[solution.status]
         if rounded:
             worst = np.maximum(solution.dual_residual, solution.gap)
             left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
@@ -132,7 +150,7 @@ class NativeEngine(Engine):
         for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
             found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
             if found.status >= solution.status[row] and not found.sharper(worst[row]):
-                solution.fallback[row] = _UNRESOLVED[solution.status[row]]
+                solution.fallback[row] = UNRESOLVED[solution.status[row]]
                 almost = solution.status[row] == Status.ALMOST_SOLVED and not rounded  # which residuals are made of
                 if almost and found.status not in NO_SOLUTION and not _bounded(solution, row, found):
                     solution.status[row] = Status.INSUFFICIENT_PROGRESS
@@ -168,10 +186,10 @@ class NativeEngine(Engine):
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
         lead = outputs.shape[:-2]
-        gradients, degenerate = _buffers(batch, wanted, lead)
+        gradients, degenerate = buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(outputs)
         self._kernel.vjp(batch.arrays, batch.shape, tape.points, math.prod(lead), cotangents, gradients, degenerate, self._threads)
-        return _reduced(gradients, batch, lead), degenerate
+        return reduced(gradients, batch, lead), degenerate
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
@@ -200,12 +218,12 @@ class NativeEngine(Engine):
         and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
         """
         lead = () if directions is None else (directions,)
-        gradients, degenerate = _buffers(batch, wanted, lead)
+        gradients, degenerate = buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
         tangents = [None if a is None else batch.align(a, directions) for a in arrays]
         at = (batch.arrays, batch.shape, tape.points, math.prod(lead))
         self._kernel.hvp(*at, cotangents, tangents, gradients, degenerate, self._threads)
-        return _reduced(gradients, batch, lead), degenerate
+        return reduced(gradients, batch, lead), degenerate
 
     def publish(self, tolerances: tuple[float, float, float, float]) -> int:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share.
@@ -236,26 +254,6 @@ def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
     zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
     low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
     return spec.sign, spec.psd, spec.symmetric, spec.quadratic, spec.unbounded, side, zeros, low, high
-
-
-def _buffers(batch: Batch, wanted: Sequence[bool], lead: tuple[int, ...]) -> tuple[list[Float64 | None], Bool]:
-    """Output buffers of a call: gradients, None where not wanted, and flags (B,)."""
-    size = batch.size
-    gradients = [_buffer(array, batch, size, lead) if want else None for array, want in zip(batch.arrays, wanted, strict=True)]
-    return gradients, np.zeros(size, dtype=np.bool_)
-
-
-def _buffer(array: Float64, batch: Batch, size: int, lead: tuple[int, ...]) -> Float64:
-    """The gradient as it is wanted, (*K, *batch_i, size), where the kernel can write that: one row per instance, or, of a parameter
-    that all share, their sum. Else (*K, B, size), to be summed along some of the axes."""
-    axes = array.shape[:-1]
-    whole = axes == batch.shape or (size and math.prod(axes) == 1)
-    return np.empty(lead + array.shape if whole else (*lead, size, array.shape[-1]))
-
-
-def _reduced(gradients: Sequence[Float64 | None], batch: Batch, lead: tuple[int, ...]) -> list[Float64 | None]:
-    pairs = enumerate(zip(batch.arrays, gradients, strict=True))
-    return [g if g is None or g.shape == lead + array.shape else batch.reduce(i, g, lead) for i, (array, g) in pairs]
 
 
 def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
