@@ -1,5 +1,5 @@
 // A driver that has no device: its memory is the host's, and its kernels are teams of fibers. FAKE_CUDA_VERSION is the version it
-// says it has, FAKE_CUDA_MEMORY how many bytes it lends at once.
+// says it has, FAKE_CUDA_MEMORY how many bytes it lends at once, FAKE_CUDA_SHARED how many a block shares.
 
 #include <cstdlib>
 #include <string>
@@ -88,7 +88,8 @@ FAKE cuDevicePrimaryCtxRetain(void** context, int) {
 }
 FAKE cuCtxSetCurrent(void*) { return success; }
 FAKE cuDeviceGetAttribute(int* value, int which, int) {
-  *value = which == 16 ? 2 : which == 97 ? 48 << 10 : 64 << 10;  // processors; shared memory of a block, of a processor
+  const auto shared = static_cast<int>(from_environment("FAKE_CUDA_SHARED", 48 << 10));
+  *value = which == 16 ? 2 : which == 97 ? shared : 64 << 10;  // processors; shared memory of a block, of a processor
   return success;
 }
 FAKE cuModuleLoadData(void** module, const void* image) {

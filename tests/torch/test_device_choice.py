@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cvxpy as cp
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,8 @@ from cvxpylayers._engines.native import device as native_device
 from cvxpylayers.errors import DeviceError, InputError, InputTypeError, OptionError
 from cvxpylayers.torch import CvxpyLayer, _addresses, _on_device
 from cvxpylayers.torch._pending import Pending
-from tests.torch.on_a_device import device, needs_driver
+from problems.families import SMALL
+from tests.torch.on_a_device import DRIVER, device, needs_driver
 
 pytestmark = needs_driver
 
@@ -59,53 +61,49 @@ def test_the_host_solves_what_devices_do_not(case: Any, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("number", "driver", "message"),
     [
-        ("CVXPYLAYERS_CUDA_DRIVER", "libno_such_driver.so", "there is no NVIDIA driver"),
-        ("CVXPYLAYERS_CUDA_DRIVER", "libm.so.6", "the NVIDIA driver is too old"),
+        (0, "libno_such_driver.so", "there is no NVIDIA driver"),
+        (0, "libm.so.6", "the NVIDIA driver is too old"),
+        (3, str(DRIVER), "knows 1 device"),
     ],
 )
-def test_without_a_driver_the_host_solves(
-    name: str, value: str, message: str, bounded: CvxpyLayer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_driver_for_the_device_the_host_solves(number: int, driver: str, message: str, bounded: CvxpyLayer) -> None:
     zero, one = torch.zeros(2), torch.ones(2)
-    with device():
-        monkeypatch.setenv(name, value)
+    with device(number, driver):
         assert not isinstance(bounded.solve(zero, zero, one)[1], Pending)
         with pytest.raises(DeviceError, match=message):
             bounded(zero, zero, one, solver_args={"device": "cuda"})
 
 
-def test_a_device_that_the_driver_does_not_know(bounded: CvxpyLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    zero, one = torch.zeros(2), torch.ones(2)
-    with device():
-        monkeypatch.setattr(_addresses, "ordinal", lambda tensor: 3)
-        with pytest.raises(DeviceError, match="knows 1 device"):
-            bounded(zero, zero, one, solver_args={"device": "cuda"})
-
-
-def test_memory_that_is_not_there(bounded: CvxpyLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    c, zero, one = torch.randn(9, 2, dtype=torch.float64), torch.zeros(2), torch.ones(2)
-    most, refused = [1 << 40], []
+def test_memory_that_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a block cannot share is in global memory; fewer teams work, with the same bits; what not even one finds is said."""
+    roomy = CvxpyLayer(*SMALL["mpc_5"].make())
+    layer = CvxpyLayer(*SMALL["mpc_5"].make(), solver_args={"lane_width": 2})  # has an engine of its own
+    values = [torch.from_numpy(np.asarray(a)) for a in SMALL["mpc_5"].sample(9, 0)]
+    asked, most = list[int](), [1 << 40]
     real = torch.Tensor.new_empty
 
     def new_empty(self: torch.Tensor, size: Any, **how: Any) -> torch.Tensor:
-        if how.get("dtype") is torch.uint8 and size > most[0]:
-            refused.append(size)
-            raise torch.cuda.OutOfMemoryError
+        if how.get("dtype") is torch.uint8:
+            asked.append(size)
+            if size > most[0]:
+                raise torch.cuda.OutOfMemoryError
         return real(self, size, **how)
 
     monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
     with device():
-        (wanted,) = bounded(c, zero, one)
-        most[0] = 600
-        if not refused:
-            most[0] = 64
-        with pytest.raises(DeviceError, match="the device has too little memory left"):
-            bounded(c, zero, one)
-        assert refused
-        most[0] = 1 << 40
-        assert torch.equal(bounded(c, zero, one)[0], wanted)
+        (wanted, *_) = roomy(*values)
+        monkeypatch.setenv("FAKE_CUDA_SHARED", "2048")
+        assert torch.equal(layer(*values)[0], wanted)
+        largest, most[0] = max(asked), max(asked) - 1
+        asked.clear()
+        assert torch.equal(layer(*values)[0], wanted)
+        assert largest in asked
+        assert max(size for size in asked if size <= most[0]) <= largest // 2
+        most[0] = 16
+        with pytest.raises(DeviceError, match=r"the device has too little memory left: \d+ bytes"):
+            layer(*values)
 
 
 def test_an_interrupt_is_noticed_after_the_call(bounded: CvxpyLayer) -> None:
