@@ -58,6 +58,7 @@ def test_the_host_solves_what_devices_do_not(case: Any, word: str) -> None:
             with pytest.raises(DeviceError, match=word):
                 layer(value, solver_args={"device": "cuda"})
         assert word in native_device.execution(layer._layer.engine, None, 0).why
+        assert word in layer.explain()["tensors on a device"]
 
 
 @pytest.mark.parametrize(
@@ -137,3 +138,4 @@ def test_bad_tensors_raise_before_work(bounded: CvxpyLayer) -> None:
 def test_data_are_solved_where_they_lie(bounded: CvxpyLayer) -> None:
     with device():
         assert _on_device.where(bounded._layer, {}, 0).device == 0
+        assert bounded.explain()["tensors on a device"] == "solved there: data stay where they lie"
