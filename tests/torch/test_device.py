@@ -220,21 +220,30 @@ def test_derivatives_in_doubt_are_the_host_s_where_the_call_may_wait(cost: Cvxpy
     )
 
 
-def test_mode_nan_reads_nothing(bounded: CvxpyLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits for a device asks for a number or an array of the host."""
-    c, lo, hi = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True), torch.zeros(2), torch.ones(2)
-    reads = []
-    for name in ("item", "numpy", "tolist", "cpu", "__bool__", "__int__", "nonzero"):
-        real = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda t, *a, n=name, r=real, **k: (reads.append(n), r(t, *a, **k))[1])
+def test_mode_nan_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a device asks it for numbers, or sends it some that the host made."""
+    x, p, d = cp.Variable(2), cp.Parameter(2, bounds=[-9, 9]), cp.Parameter((2, 2), diag=True)
+    hi = cp.Parameter(2)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - p - d @ np.ones(2))), [x >= 0, x <= hi]), [p, d, hi], [x])
+    values = [torch.zeros(3, 2, requires_grad=True), torch.eye(2), torch.ones(2)]
     with device():
-        (found,), info = bounded.solve(c, lo, hi, on_failure="nan")
+        layer(*values)  # constants are sent once
+    waits = []
+    for owner, names in (
+        (torch.Tensor, ("item", "numpy", "tolist", "cpu", "__bool__", "__int__", "nonzero", "new_tensor")),
+        (torch, ("tensor", "as_tensor", "from_numpy")),
+    ):
+        for name in names:
+            real = getattr(owner, name)
+            monkeypatch.setattr(owner, name, lambda *a, n=name, r=real, **k: (waits.append(n), r(*a, **k))[1])
+    with device():
+        (found,), info = layer.solve(*values, on_failure="nan")
         found.sum().backward()
-        assert reads == []
+        assert waits == []
         assert info.solved.all()
-        reads.clear()
-        bounded(c, lo, hi)
-        assert reads == ["__int__"]
+        waits.clear()
+        layer(*values)
+        assert waits == ["__int__"]
 
 
 def test_warm_starts(bounded: CvxpyLayer) -> None:
