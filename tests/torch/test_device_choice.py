@@ -13,7 +13,7 @@ import torch
 
 from cvxpylayers._engines.native import device as native_device
 from cvxpylayers.errors import DeviceError, InputError, InputTypeError, OptionError
-from cvxpylayers.torch import CvxpyLayer, _addresses, _on_device
+from cvxpylayers.torch import CvxpyLayer, _addresses, _on_device, _recorders
 from cvxpylayers.torch._pending import Pending
 from problems.families import SMALL
 from tests.torch.on_a_device import DRIVER, device, needs_driver
@@ -139,3 +139,36 @@ def test_data_are_solved_where_they_lie(bounded: CvxpyLayer) -> None:
     with device():
         assert _on_device.where(bounded._layer, {}, 0).device == 0
         assert bounded.explain()["tensors on a device"] == "solved there: data stay where they lie"
+
+
+def test_a_graph_holds_what_neither_reads_nor_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, c = cp.Variable(2, name="own"), cp.Parameter(2)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - 3 * c)), [x >= 0]), [c], [x])
+    value = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    with device(), monkeypatch.context() as patch:
+        patch.setattr(_recorders, "capturing", lambda: True)
+        with pytest.raises(InputError, match="Call the layer once before"):
+            layer(value, on_failure="nan")
+        patch.setattr(_recorders, "capturing", lambda: False)
+        layer(value)
+        patch.setattr(_recorders, "capturing", lambda: True)
+        with pytest.raises(InputError, match="on_failure='nan'"):
+            layer(value)
+        (found,) = layer(value, on_failure="nan")
+        (gradient,) = torch.autograd.grad(found.sum(), value)
+        torch.testing.assert_close(gradient, torch.full_like(value, 3.0))
+        with pytest.raises(InputError, match="solved by the host"):
+            layer(value, on_failure="nan", solver_args={"device": "cpu"})
+
+
+def test_several_devices(bounded: CvxpyLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CUDA_DEVICES", "2")
+    c, zero, one = torch.randn(3, 2, dtype=torch.float64), torch.zeros(2), torch.ones(2)
+    found = []
+    for number in (0, 1, 0):
+        with device(number):
+            outputs, info = bounded.solve(c, zero, one, solver_args={"device": "cuda"})
+            assert isinstance(info, Pending)
+            found.append(outputs[0])
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])

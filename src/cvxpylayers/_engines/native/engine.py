@@ -117,10 +117,13 @@ class NativeEngine(Engine):
 
     def on_device(self, device: int) -> _core.DeviceKernel:
         """The kernel on a device, by its number; made when it is first wanted."""
-        key = os.environ.get("CVXPYLAYERS_CUDA_DRIVER"), device
-        if key not in self._on_devices:
-            self._on_devices[key] = _core.DeviceKernel(self._kernel, device)
-        return self._on_devices[key]
+        if not self.is_on_device(device):
+            self._on_devices[_driver(), device] = _core.DeviceKernel(self._kernel, device)
+        return self._on_devices[_driver(), device]
+
+    def is_on_device(self, device: int) -> bool:
+        """Whether that kernel has been made."""
+        return (_driver(), device) in self._on_devices
 
     def _left(self, solution: Solution, rounded: bool, settings: Mapping[str, Any]) -> NDArray[np.intp]:
         """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp).
@@ -237,6 +240,11 @@ class NativeEngine(Engine):
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
         return {"name": self.name, **self._kernel.describe()}
+
+
+def _driver() -> str | None:
+    """What is to be taken for the driver of devices; None: the system's."""
+    return os.environ.get("CVXPYLAYERS_CUDA_DRIVER")
 
 
 def _bounded(solution: Solution, row: np.intp, other: Outcome) -> bool:
