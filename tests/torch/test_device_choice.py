@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+import cvxpylayers.jax
+import cvxpylayers.numpy
 from cvxpylayers._engines.native import device as native_device
 from cvxpylayers.errors import DeviceError, InputError, InputTypeError, OptionError
 from cvxpylayers.torch import CvxpyLayer, _addresses, _on_device, _recorders
@@ -25,13 +27,19 @@ pytestmark = needs_driver
 def test_the_user_has_the_last_word(made: str) -> None:
     x, c = cp.Variable(2), cp.Parameter(2)
     of_layer, of_call = ({"device": "cpu"}, None) if made == "layer" else (None, {"device": "cpu"})
-    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x - c))), [c], [x], solver_args=of_layer)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)))
+    layer = CvxpyLayer(problem, [c], [x], solver_args=of_layer)
     with device():
         _, info = layer.solve(torch.ones(2), solver_args=of_call)
         assert not isinstance(info, Pending)
         assert isinstance(layer.solve(torch.ones(2), solver_args={"device": "cuda"})[1], Pending)
     with pytest.raises(InputError, match=r"value\.cuda\(\)"):
         layer(torch.ones(2), solver_args={"device": "cuda"})
+    for other in (cvxpylayers.jax.CvxpyLayer, cvxpylayers.numpy.CvxpyLayer):
+        with pytest.raises(InputError, match=r"is for tensors of PyTorch"):
+            other(problem, [c], [x], solver_args={"device": "cuda"})(np.ones(2))
+        (found,) = other(problem, [c], [x], solver_args={"device": "cpu"})(np.ones(2))
+        np.testing.assert_allclose(found, 1.0, rtol=1e-6)
     with pytest.raises(OptionError, match="'auto', 'cpu', 'cuda'"):
         layer(torch.ones(2), solver_args={"device": "tpu"})
 
