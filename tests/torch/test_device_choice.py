@@ -10,12 +10,13 @@ import cvxpy as cp
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import cvxpylayers.jax
 import cvxpylayers.numpy
 from cvxpylayers._engines.native import device as native_device
 from cvxpylayers.errors import DeviceError, InputError, InputTypeError, OptionError
-from cvxpylayers.torch import CvxpyLayer, _addresses, _on_device, _recorders
+from cvxpylayers.torch import CvxpyLayer, _addresses, _on_device, _ops, _recorders
 from cvxpylayers.torch._pending import Pending
 from problems.families import SMALL
 from tests.torch.on_a_device import DRIVER, device, needs_driver
@@ -180,3 +181,14 @@ def test_several_devices(bounded: CvxpyLayer, monkeypatch: pytest.MonkeyPatch) -
             found.append(outputs[0])
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+def test_recorders_know_where_the_tape_will_lie(bounded: CvxpyLayer) -> None:
+    name, on_the_host = _ops._handle(bounded._ticket), '{"solver_args": {"device": "cpu"}}'
+    with device(), FakeTensorMode():
+        values = [torch.empty(*shape, device="cuda:0") for shape in ((3, 2), (2,), (2,))]
+        for arguments, place in (("{}", "cuda"), (on_the_host, "cpu")):
+            output, tape = _ops._fake_solve(name, arguments, True, values)
+            assert (output.device.type, tape.device.type) == ("cuda", place)
+            structure = bounded._layer.compiled.structure
+            assert tape.shape == (3, structure.n + 2 * structure.m)
