@@ -14,7 +14,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(abspath constraints.txt)
 
-.PHONY: help demo test coverage clusters bench lint tidy docs format sanitize wheel aarch64 clean
+.PHONY: help demo test coverage clusters bench lint tidy docs format sanitize gpu-sanitize wheel aarch64 clean
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -97,6 +97,11 @@ sanitize: $(DEPENDENCIES)
 	cmake -S . -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCVXL_TESTS=ON -DCVXL_PYTHON=OFF -DCVXL_SANITIZE=thread
 	cmake --build build/tsan
 	TSAN_OPTIONS=halt_on_error=1 ctest --test-dir build/tsan --output-on-failure
+
+## make gpu-sanitize  small batches on a card under compute-sanitizer: races, memory, what is read before it is written
+gpu-sanitize: $(EXTENSION)
+	@set -e; for tool in racecheck memcheck initcheck; do \
+	  compute-sanitizer --tool $$tool --error-exitcode 1 --kernel-name regex:cvxl_ python -m benchmarks.micro.gpu --small --seconds 0; done
 
 ## make clean     remove what was built; .venv stays
 clean:

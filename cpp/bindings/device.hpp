@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 
 #include "cuda/device_engine.hpp"
 #include "kernel.hpp"
@@ -98,7 +99,8 @@ class DeviceKernel {
     const cuda::Lend borrow = [&](std::size_t bytes) -> cuda::Pointer {
       const nb::gil_scoped_acquire gil;
       const auto address = nb::cast<cuda::Pointer>(lend(bytes));
-      if (!address) throw cuda::OutOfDeviceMemory("the device has too little memory left");
+      if (!address)
+        throw cuda::OutOfDeviceMemory("the device has too little memory left: " + std::to_string(bytes) + " bytes are wanted");
       return address;
     };
     const nb::gil_scoped_release release;

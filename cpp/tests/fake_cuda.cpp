@@ -1,5 +1,6 @@
 // A driver that has no device: its memory is the host's, and its kernels are teams of fibers. FAKE_CUDA_VERSION is the version it
-// says it has, FAKE_CUDA_MEMORY how many bytes it lends at once.
+// says it has, FAKE_CUDA_DEVICES how many devices, FAKE_CUDA_MEMORY how many bytes it lends at once, FAKE_CUDA_SHARED how many a
+// block shares.
 
 #include <cstdlib>
 #include <string>
@@ -26,7 +27,7 @@ constexpr std::size_t front = 64;
 
 constexpr unsigned most_threads = 64;  // that fibers take
 
-const char* const kernels[] = {"cvxl_solve", "cvxl_vjp", "cvxl_jvp", "cvxl_sum_blocks"};
+const char* const kernels[] = {"cvxl_solve", "cvxl_vjp", "cvxl_jvp", "cvxl_sum_blocks", "cvxl_write"};
 
 // Arguments of all kernels but the last: job, slots, slot, near_slot, largest_near.
 template <class Job, class Run>
@@ -60,6 +61,11 @@ int sum_blocks(void** arguments) {
   return success;
 }
 
+int write(void** arguments) {
+  std::memcpy(*static_cast<void**>(arguments[1]), arguments[0], *static_cast<unsigned*>(arguments[2]));
+  return success;
+}
+
 }  // namespace
 
 #define FAKE extern "C" __attribute__((visibility("default"))) int
@@ -75,12 +81,12 @@ FAKE cuGetErrorName(int, const char** name) {
   return success;
 }
 FAKE cuDeviceGetCount(int* count) {
-  *count = 1;
+  *count = static_cast<int>(from_environment("FAKE_CUDA_DEVICES", 1));
   return success;
 }
 FAKE cuDeviceGet(int* handle, int device) {
   *handle = device;
-  return device == 0 ? success : invalid_value;
+  return device < from_environment("FAKE_CUDA_DEVICES", 1) ? success : invalid_value;
 }
 FAKE cuDevicePrimaryCtxRetain(void** context, int) {
   *context = nullptr;
@@ -88,7 +94,8 @@ FAKE cuDevicePrimaryCtxRetain(void** context, int) {
 }
 FAKE cuCtxSetCurrent(void*) { return success; }
 FAKE cuDeviceGetAttribute(int* value, int which, int) {
-  *value = which == 16 ? 2 : which == 97 ? 48 << 10 : 64 << 10;  // processors; shared memory of a block, of a processor
+  const auto shared = static_cast<int>(from_environment("FAKE_CUDA_SHARED", 48 << 10));
+  *value = which == 16 ? 2 : which == 97 ? shared : 64 << 10;  // processors; shared memory of a block, of a processor
   return success;
 }
 FAKE cuModuleLoadData(void** module, const void* image) {
@@ -151,5 +158,5 @@ FAKE cuLaunchKernel(void* function, unsigned blocks, unsigned, unsigned, unsigne
   if (kernel == 2)
     return run_teams<AdjointView>(blocks, threads, teams, shared, arguments,
                                   [](const AdjointView& job, Arena arena) { CVXL_ISA::team_jvp<V>(job, arena); });
-  return sum_blocks(arguments);
+  return kernel == 3 ? sum_blocks(arguments) : write(arguments);
 }

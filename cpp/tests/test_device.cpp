@@ -141,6 +141,39 @@ TEST(fewer_teams_work_where_memory_is_short) {
   CHECK(failed);
 }
 
+TEST(workspace_is_borrowed_where_somebody_lends) {
+  const Structure& s = workhorse();
+  const Index B = 5;
+  const Engine engine(plain_problem(s), 4);
+  const std::vector<double> rows = solvable_rows(s, B, 3);
+  const cuda::DeviceBatch batch = on_device(batch_of(B, {{rows.data(), s.values()}}));
+  const Answer wanted = device_solve(engine, batch);
+  const cuda::DeviceEngine device(engine.problem(), driver(), 0);
+  const Environment limit("FAKE_CUDA_MEMORY", "0");
+  std::vector<std::vector<std::byte>> lent;
+  const auto lend = [&](std::size_t bytes) {
+    lent.emplace_back(bytes + 64);
+    return (reinterpret_cast<cuda::Pointer>(lent.back().data()) + 63) / 64 * 64;
+  };
+  Answer answer(engine, B);
+  const cuda::DeviceSolve to{{}, {}, answer.outputs, answer.tape, {}, answer.residuals, answer.status, answer.iterations};
+  CHECK(message([&] { device.solve(batch, {}, to, nullptr); }).find("memory") != std::string::npos);
+  device.solve(batch, {}, to, nullptr, lend);
+  CHECK(!lent.empty() && identical(answer, wanted));
+}
+
+TEST(arguments_of_a_call_may_be_long) {
+  const Structure& s = workhorse();
+  const Index B = 3;
+  const Engine engine(plain_problem(s), 4);
+  const std::vector<double> rows = solvable_rows(s, B, 3);
+  cuda::DeviceBatch batch = on_device(batch_of(B, {{rows.data(), s.values()}}));
+  const Answer wanted = device_solve(engine, batch);
+  batch.shape.insert(batch.shape.begin(), 400, 1);  // axes of length one
+  batch.strides[0].insert(batch.strides[0].begin(), 400, 0);
+  CHECK(identical(device_solve(engine, batch), wanted));
+}
+
 TEST(what_devices_cannot_do_is_said) {
   CHECK(message([] { cuda::Driver("libno_such_driver.so"); }).find("there is no NVIDIA driver") == 0);
   {

@@ -16,6 +16,7 @@ from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._program import Status
 from cvxpylayers.errors import (
     CvxpyLayersError,
+    DeviceError,
     InputError,
     InputTypeError,
     MissingPackageError,
@@ -32,6 +33,7 @@ __version__ = "2.0.0.dev0"
 
 __all__ = [
     "CvxpyLayersError",
+    "DeviceError",
     "Diagnosis",
     "Finding",
     "InputError",

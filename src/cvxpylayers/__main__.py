@@ -43,8 +43,18 @@ def _about() -> Iterator[tuple[str, str]]:
     yield "instruction sets", ", ".join(_core.available_instruction_sets())
     count, source = default_threads()
     yield "threads", f"{count} ({source})"
+    yield "CUDA", _cuda()
     if importlib.util.find_spec("jax"):
         yield "compiled JAX", f"calls {_compiled_jax()}"
+
+
+def _cuda() -> str:
+    """Whether tensors on the first device can be solved there."""
+    try:
+        _core.require_device(0)
+    except _core.DeviceError as error:
+        return str(error)
+    return "kernels and a driver"
 
 
 def _compiled_jax() -> str:

@@ -15,11 +15,13 @@ from cvxpylayers._engines.native.threads import default_threads
 SETS = _core.available_instruction_sets()
 
 
-def test_report(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVXPYLAYERS_CUDA_DRIVER", "libno_driver.so")
     assert main([]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if len(line.split()) > 1)
     assert __version__ in lines["versions"]
     assert lines["threads"] == "{} ({})".format(*default_threads())
+    assert lines["CUDA"].startswith("there is no NVIDIA driver (libno_driver.so)")
     assert {"NATIVE", "CLARABEL"} <= {name.strip(",") for name in lines["engines"].split()}
     assert {"solved", "solution", "gradient", "speed"} <= lines.keys()
 

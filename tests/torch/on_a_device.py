@@ -18,9 +18,9 @@ needs_driver = pytest.mark.skipif(not DRIVER.exists(), reason="the driver of the
 
 
 @contextmanager
-def device() -> Iterator[None]:
-    """Tensors are on the device 0 in here."""
+def device(number: int = 0, driver: str = str(DRIVER)) -> Iterator[None]:
+    """Tensors are on the device with this number in here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CVXPYLAYERS_CUDA_DRIVER", str(DRIVER))
-        patch.setattr(_addresses, "ordinal", lambda tensor: 0)
+        patch.setenv("CVXPYLAYERS_CUDA_DRIVER", driver)
+        patch.setattr(_addresses, "ordinal", lambda tensor: number)
         yield

@@ -107,7 +107,7 @@ struct DeviceEngine::Impl {
   const ProblemView host;  // for measuring
   ProblemView view;        // on the device
   DeviceLimits limits{};
-  Function solve = nullptr, vjp = nullptr, jvp = nullptr, sum = nullptr;
+  Function solve = nullptr, vjp = nullptr, jvp = nullptr, sum = nullptr, write = nullptr;
   std::unique_ptr<Memory> constants;
 
   Impl(const Problem& problem, const Driver& d, int number)
@@ -121,6 +121,7 @@ struct DeviceEngine::Impl {
               driver.attribute(device, Attribute::processors)};
     const Module solving = driver.load(solve_image), differentiating = driver.load(adjoint_image);
     solve = driver.function(solving, "cvxl_solve");
+    write = driver.function(solving, "cvxl_write");
     vjp = driver.function(differentiating, "cvxl_vjp");
     jvp = driver.function(differentiating, "cvxl_jvp");
     sum = driver.function(differentiating, "cvxl_sum_blocks");
@@ -153,7 +154,7 @@ struct DeviceEngine::Impl {
     const Memory call(driver, 16 + upload.bytes(), stream, lend);
     driver.clear(call.get(), 16, stream);
     job.next = reinterpret_cast<std::int64_t*>(call.get());
-    upload.send(driver, call.get() + 16, stream);
+    upload.write(driver, write, call.get() + 16, stream);
     const std::size_t of_block = launch.slot * launch.teams;
     while (true) {
       try {

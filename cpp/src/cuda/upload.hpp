@@ -1,12 +1,14 @@
 #pragma once
 // Spans of the host as spans of one block of device memory.
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <span>
 #include <vector>
 
 #include "cuda/driver.hpp"
+#include "cuda/payload.hpp"
 
 namespace cvxl::cuda {
 
@@ -29,10 +31,27 @@ class Upload {
 
   void send(const Driver& driver, Pointer to, Stream stream) {
     if (!bytes_.empty()) driver.copy_to_device(to, bytes_.data(), bytes_.size(), stream);
-    for (const Move& move : moves_) move.apply(move.span, to + move.at);
+    move(to);
+  }
+
+  // The same by a kernel that has the bytes among its arguments, which a graph keeps: of memory of the host it would keep the address.
+  void write(const Driver& driver, Function kernel, Pointer to, Stream stream) {
+    for (std::size_t at = 0; at < bytes_.size(); at += sizeof(Payload)) {
+      Payload payload;
+      auto count = static_cast<unsigned>(std::min(sizeof(Payload), bytes_.size() - at));
+      std::memcpy(payload.bytes, bytes_.data() + at, count);
+      Pointer place = to + at;
+      void* arguments[] = {&payload, &place, &count};
+      driver.launch(kernel, 1, 128, 1, 0, stream, arguments);
+    }
+    move(to);
   }
 
  private:
+  void move(Pointer to) {
+    for (const Move& m : moves_) m.apply(m.span, to + m.at);
+  }
+
   struct Move {
     void* span;
     std::size_t at;

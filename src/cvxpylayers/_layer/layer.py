@@ -11,6 +11,7 @@ import numpy as np
 
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.log_space import build, kind_of
+from cvxpylayers._engines.native.device import in_words
 from cvxpylayers._engines.registry import Solver, automatic, check, resolve
 from cvxpylayers._layer.call import Call, Point
 from cvxpylayers._layer.explain import Explanation, explain, summary
@@ -253,7 +254,7 @@ class Layer:
     def explain(self) -> Explanation:
         """What was compiled, which engine solves it and why, and what a solve costs; prints as a table."""
         why = automatic(self.compiled, self.engine.options)[1] if self.chosen else "named by the user"
-        return explain(self.compiled, self.engine.describe(), why)
+        return explain(self.compiled, {**self.engine.describe(), "tensors on a device": in_words(self.engine)}, why)
 
     def describe(self) -> str:
         """Variables, parameters, cones, sizes and engine, for ``repr``."""

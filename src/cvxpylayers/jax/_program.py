@@ -21,7 +21,7 @@ from cvxpylayers.jax._handlers import detour
 Array = NDArray[Any]
 Options = tuple[tuple[str, Any], ...]
 # Options that concern the host, or what was compiled before.
-_HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative"})
+_HOST_OPTIONS = frozenset({"fallback", "lane_width", "derivative", "device"})
 _TOLERANCES = (SLACK, DEFINITE_SLACK, SKEW, INFINITE)
 
 

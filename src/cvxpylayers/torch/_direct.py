@@ -46,12 +46,12 @@ class Direct(Site):
         return info
 
     def solve(self, parameters: Tensors, tape: bool) -> tuple[torch.Tensor, ...]:
-        require_no_capture()
         dtype, device = kind(self._layer, parameters)
         self._there = OnDevice.of(self._layer, self._arguments, parameters[0]) if parameters else None
         if self._there is not None:
             outputs, recorded = self._there.solve(parameters, self._arguments, tape)
             return outputs if recorded is None or not tape else (*outputs, recorded)
+        require_no_capture()
         try:
             call = self._layer.solve(arrays(parameters), tape=tape, **self._arguments)
         except SolverError as error:
@@ -94,7 +94,6 @@ class Direct(Site):
 
     def _device_of(self, tape: torch.Tensor) -> OnDevice | None:
         """Where derivatives at a tape that lies on a device are taken; None for the host."""
-        require_no_capture()
         return self._there or OnDevice.of(self._layer, self._arguments, tape)
 
     def _at(self, tape: torch.Tensor, parameters: Tensors) -> Point:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ def screen(
     found, invalid, roundings = list(tensors), None, [_rounding(dtype) for dtype in given]
     for i, (spec, tensor) in enumerate(zip(compiled.parameters, tensors, strict=True)):
         if spec.unbounded:
-            found[i] = torch.where(tensor.abs() >= INFINITE, torch.copysign(tensor.new_tensor(torch.inf), tensor), tensor)
+            found[i] = torch.where(tensor.abs() >= INFINITE, torch.copysign(torch.full_like(tensor, torch.inf), tensor), tensor)
         if spec.size and (not spec.free or spec.unbounded or i in compiled.partly_read):
             flat = found[i].to(torch.float64).reshape(*tensor.shape[: tensor.ndim - len(spec.shape)], spec.size)
             bad = _leaves(spec, flat, roundings[i])
@@ -48,6 +49,12 @@ def _rounding(dtype: torch.dtype) -> float:
     return rounding_of(np.dtype(_SEEN[dtype])) if dtype in _SEEN else 0.0
 
 
+@lru_cache(maxsize=256)
+def _constant(numbers: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """What the device keeps, for to send it there takes waiting: int64 or float64."""
+    return torch.tensor(numbers, dtype=torch.float64 if isinstance(numbers[0], float) else torch.int64, device=device)
+
+
 def _leaves(spec: ParameterSpec, flat: torch.Tensor, rounding: float) -> torch.Tensor:
     """Where entries (*batch_i, size) leave the domain, (*batch_i,); by how much they may is said in ``_layer.inputs``."""
     good = ((~flat.isnan()) if spec.unbounded else flat.isfinite()).all(-1)
@@ -57,11 +64,11 @@ def _leaves(spec: ParameterSpec, flat: torch.Tensor, rounding: float) -> torch.T
     if spec.sign:
         misses.append(-spec.sign * values)
     if spec.bounds is not None:
-        low, high = (flat.new_tensor(bound) for bound in spec.bounds)
+        low, high = (_constant(tuple(bound), flat.device) for bound in spec.bounds)
         misses.append(torch.fmax(low - values, values - high))
     if spec.support is not None and len(spec.support) < spec.size:
-        others = sorted(set(range(spec.size)) - set(spec.support))
-        misses.append(values[..., others].abs())
+        others = _constant(tuple(sorted(set(range(spec.size)) - set(spec.support))), flat.device)
+        misses.append(values.index_select(-1, others).abs())
     for miss in misses:
         bad = bad | (miss.amax(-1) > max(SLACK, rounding) * size)
     if spec.symmetric or spec.psd:

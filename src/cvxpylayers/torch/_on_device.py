@@ -13,8 +13,8 @@ from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._layer.failure import OnFailure
 from cvxpylayers._layer.info import WarmStart
 from cvxpylayers._layer.layer import Layer
-from cvxpylayers.errors import SolverError
-from cvxpylayers.torch import _addresses, _doubtful
+from cvxpylayers.errors import InputError, SolverError
+from cvxpylayers.torch import _addresses, _doubtful, _recorders
 from cvxpylayers.torch._pending import Pending, start
 from cvxpylayers.torch._resident import Resident
 from cvxpylayers.torch._site import Maybe, Tensors, Wanted
@@ -52,6 +52,7 @@ class OnDevice:
             SolverError: in mode "raise", when an instance has no solution. Errors of ``Resident`` and ``NativeEngine.settings``.
         """
         layer, warm = self._layer, arguments["warm_start"]
+        self._require_capturable()
         dtype, _ = kind(layer, parameters)
         assert isinstance(layer.engine, NativeEngine)
         at = Resident(layer, self._device, parameters)
@@ -59,13 +60,14 @@ class OnDevice:
         if warm is True:
             layer.call_options(None, True, self._mode)  # warns
         points = start(given, parameters[0], at.size, structure.n, structure.m)
-        answer = at.solve(layer.engine.settings(self._options), tape or given is not None, points)
+        answer = at.solve(layer.engine.settings(self._options, there=True), tape or given is not None, points)
         settled, fallback = (False, None) if self._mode == "nan" else _doubtful.solve(layer, at, answer, self._options)
         self.info = Pending(answer, at.shape, fallback, None if given is None else structure.n)
         failed = not settled and self._mode != "nan" and len(self.info.failed) > 0
         if self._mode == "nan" or (failed and self._mode == "raise"):
             answer.hide_failures()
         outputs = at.split(answer.rows, dtype)
+        answer.rows = answer.rows.new_empty((0, 0))  # memory, if the call has copies
         if layer.speaks(arguments["solver_args"]):
             print(self.info)
         if failed:
@@ -98,8 +100,19 @@ class OnDevice:
         return tuple(f for f, want in zip(found, wanted, strict=True) if want)
 
     def _at(self, tape: torch.Tensor, parameters: Tensors) -> tuple[Resident, torch.Tensor]:
+        self._require_capturable()
         at = Resident(self._layer, self._device, parameters)
         return at, tape.detach().reshape(at.size, tape.shape[-1]).contiguous()
+
+    def _require_capturable(self) -> None:
+        """Raise where a CUDA graph is captured, and the call would read from the device or load kernels."""
+        if not _recorders.capturing():
+            return
+        assert isinstance(self._layer.engine, NativeEngine)
+        if self._mode != "nan":
+            raise InputError("Nothing can be read while a CUDA graph is captured: pass on_failure='nan' to the call or the layer.")
+        if not self._layer.engine.is_on_device(self._device):
+            raise InputError("Call the layer once before a CUDA graph of it is captured: kernels are loaded by the first call.")
 
     def _note(self, marks: torch.Tensor) -> None:
         if self.info is not None:

@@ -72,4 +72,7 @@ def start(warm: WarmStart | None, like: torch.Tensor, size: int, n: int, m: int)
         InputError: the points are those of another problem.
     """
     points = None if warm is None else warm.points(size, n, m)
-    return None if points is None else torch.from_numpy(np.ascontiguousarray(points)).to(like.device)
+    if points is None:
+        return None
+    found = torch.from_numpy(np.ascontiguousarray(points))
+    return found.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else found

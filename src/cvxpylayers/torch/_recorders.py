@@ -57,11 +57,16 @@ def require_operators(parameters: Any) -> None:
         )
 
 
+def capturing() -> bool:
+    """Whether a CUDA graph is captured, which replays what the device did."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
 def require_no_capture() -> None:
-    """Raise while a CUDA graph is captured: it replays what the device did, and the solve is the host's work."""
-    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+    """Raise while a CUDA graph is captured: the solve is the host's work."""
+    if capturing():
         raise InputError(
-            "A CUDA graph cannot hold a layer, which is solved by the host: capture the parts of the model before and after it, or "
+            "A CUDA graph cannot hold what is solved by the host: capture the parts of the model before and after it, or "
             "use torch.compile, which leaves layers out of its CUDA graphs."
         )
 

@@ -34,10 +34,19 @@ def execution(engine: Engine, wish: str | None, at: int) -> Execution:
         return Execution(None, f"named by the user, {_HOST}")
     obstacle = _obstacle(engine, at)
     if obstacle is None:
-        return Execution(at, "data are solved where they lie")
+        return Execution(at, "data stay where they lie")
     if wish == "cuda":
         raise DeviceError(f"device='cuda' cannot be had: {obstacle}.")
     return Execution(None, obstacle)
+
+
+def in_words(engine: Engine) -> str:
+    """Who solves PyTorch's tensors on the first device, and why, by the engine's own options."""
+    try:
+        device, why = execution(engine, engine.options.get("device"), 0)
+    except DeviceError as error:
+        return f"fail: {error}"
+    return f"{'solved on the host' if device is None else 'solved there'}: {why}"
 
 
 def _obstacle(engine: Engine, at: int) -> str | None:

@@ -17,15 +17,10 @@ from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._engines.judge.resort import last_resort
 from cvxpylayers._engines.native.buffers import buffers, reduced
-from cvxpylayers._engines.native.whole import whole_cones
-from cvxpylayers._program import USABLE, Batch, CompiledProblem, ParameterSpec, Solution, Status, Tape
-from cvxpylayers._program.cones import CURVED
-from cvxpylayers._typing import Bool, Float64, Int32, NDArray, Shaped
+from cvxpylayers._engines.native.kernel import domain, make_kernel
+from cvxpylayers._program import USABLE, Batch, CompiledProblem, Solution, Status, Tape
+from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import InputError, OptionError
-
-# Kinds of blocks beyond the orthant, as cvxl::Cone::Kind numbers them.
-_KINDS: Final = {kind: number for number, kind in enumerate(CURVED)}
-_WHOLE: Final = len(CURVED)  # semidefinite cones that leave K as a whole (cpp/src/plan/whole_cone.hpp)
 
 # By status code: whether another solver is asked as well.
 UNRESOLVED = np.zeros(len(Status), dtype=np.bool_)
@@ -54,7 +49,7 @@ class NativeEngine(Engine):
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
         self._smoothed: bool = self.options.get("derivative", "exact") == "smoothed"
-        self._kernel = _kernel(compiled, self.options.get("lane_width", 0), smoothed=self._smoothed)
+        self._kernel = make_kernel(compiled, self.options.get("lane_width", 0), smoothed=self._smoothed)
         self._settings = _core.Settings(self.options)
         self._threads: int = self.options.get("threads", 0)
         structure = compiled.structure
@@ -73,18 +68,18 @@ class NativeEngine(Engine):
         """Those of the loop, and of what stands around it."""
         return frozenset({*DEFAULTS, "fallback", "lane_width", "derivative", "device"})
 
-    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of the constructor, overridden by those of a call."""
+    def settings(self, options: Mapping[str, Any], *, there: bool = False) -> dict[str, Any]:
+        """The options of the constructor, overridden by those of a call, of data that are on a device or not (``there``)."""
         settings = {**self.options, **options}
+        if not there and settings.get("device") == "cuda":
+            raise InputError("device='cuda' is for tensors of PyTorch on a device: move the parameters there, value.cuda().")
         if "smoothing" in settings and not self._smoothed:
             raise OptionError('Option \'smoothing\' needs solver_args={"derivative": "smoothed"} in the constructor.')
         return settings
 
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         """Solve every instance; what the loop cannot settle goes to another solver, one by one."""
-        settings = self.settings(options) if options else self.options
-        if settings.get("device") == "cuda":
-            raise InputError("device='cuda' is for tensors of PyTorch on a device: move the parameters there, value.cuda().")
+        settings = self.settings(options) if options or "device" in self.options else self.options
         how = _core.Settings(settings) if options else self._settings
         size, n = batch.size, self.compiled.structure.n
         outputs, points = np.empty((size, self._outputs)), np.empty((size, self._point)) if tape else None
@@ -117,10 +112,13 @@ class NativeEngine(Engine):
 
     def on_device(self, device: int) -> _core.DeviceKernel:
         """The kernel on a device, by its number; made when it is first wanted."""
-        key = os.environ.get("CVXPYLAYERS_CUDA_DRIVER"), device
-        if key not in self._on_devices:
-            self._on_devices[key] = _core.DeviceKernel(self._kernel, device)
-        return self._on_devices[key]
+        if not self.is_on_device(device):
+            self._on_devices[_driver(), device] = _core.DeviceKernel(self._kernel, device)
+        return self._on_devices[_driver(), device]
+
+    def is_on_device(self, device: int) -> bool:
+        """Whether that kernel has been made."""
+        return (_driver(), device) in self._on_devices
 
     def _left(self, solution: Solution, rounded: bool, settings: Mapping[str, Any]) -> NDArray[np.intp]:
         """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp).
@@ -231,12 +229,17 @@ class NativeEngine(Engine):
         ``tolerances`` are those of ``_layer.inputs``, for signs, eigenvalues and asymmetry, and what counts as infinite.
         """
         key: int = self.compiled.fingerprint ^ self.options.get("lane_width", 0) ^ 16 * self._smoothed
-        self._kernel.publish(key, [_domain(spec) for spec in self.compiled.parameters], tolerances)
+        self._kernel.publish(key, [domain(spec) for spec in self.compiled.parameters], tolerances)
         return key
 
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
         return {"name": self.name, **self._kernel.describe()}
+
+
+def _driver() -> str | None:
+    """What is to be taken for the driver of devices; None: the system's."""
+    return os.environ.get("CVXPYLAYERS_CUDA_DRIVER")
 
 
 def _bounded(solution: Solution, row: np.intp, other: Outcome) -> bool:
@@ -246,48 +249,6 @@ def _bounded(solution: Solution, row: np.intp, other: Outcome) -> bool:
     """
     error = np.abs(other.z).sum() * solution.primal_residual[row]
     return not np.isfinite(other.z).all() or bool(error <= ALMOST * max(1.0, abs(solution.objective[row])))
-
-
-def _domain(spec: ParameterSpec) -> tuple[Any, ...]:
-    """What the kernel screens a parameter for where Python does not."""
-    side = spec.shape[0] if spec.symmetric or spec.psd else 0
-    zeros = [] if spec.support is None else np.setdiff1d(np.arange(spec.size), spec.support).tolist()
-    low, high = ([] if spec.bounds is None else np.broadcast_to(b, spec.size).tolist() for b in spec.bounds or ((), ()))
-    return spec.sign, spec.psd, spec.symmetric, spec.quadratic, spec.unbounded, side, zeros, low, high
-
-
-def _kernel(compiled: CompiledProblem, lane_width: int, *, smoothed: bool) -> _core.Kernel:
-    structure, M, R = compiled.structure, compiled.M, compiled.R
-    whole = whole_cones(structure)
-
-    def pattern(of: Any) -> tuple[Int32, Int32]:
-        return np.ascontiguousarray(of.indptr, dtype=np.int32), np.ascontiguousarray(of.indices, dtype=np.int32)
-
-    off_diagonal = structure.P.rows != structure.P.indices
-    driven = M.indices[: M.indptr[structure.P.nnz]] < M.shape[1] - 1
-    entry = np.repeat(np.arange(structure.P.nnz), np.diff(M.indptr[: structure.P.nnz + 1]))
-    try:
-        return _core.Kernel(
-            n=structure.n,
-            m=structure.m,
-            zero=structure.cones.zero,
-            cones=[
-                (_WHOLE if block.rows.start in whole else _KINDS[block.kind], block.order, block.alpha)
-                for block in structure.cones.blocks(*_KINDS)
-            ],
-            P=pattern(structure.P),
-            A=pattern(structure.A),
-            M=(*pattern(M), np.ascontiguousarray(M.data, dtype=np.float64)),
-            R=(*pattern(R), np.ascontiguousarray(R.data, dtype=np.float64)),
-            parameter_sizes=[p.size for p in compiled.parameters],
-            # A diagonal P is convex where its signs are, which CVXPY's rules already guarantee for declared signs.
-            check_convexity=bool(off_diagonal[entry[driven]].any()),
-            objective_sign=float(compiled.objective_sign),
-            smoothed=smoothed,
-            lane_width=lane_width,
-        )
-    except ValueError as error:  # of lane_width, or of CVXPYLAYERS_ISA in the environment
-        raise OptionError(str(error)) from None
 
 
 def _worst(solution: Solution) -> Shaped[Float64, " B"]:
