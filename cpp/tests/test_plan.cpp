@@ -223,7 +223,7 @@ TEST(plan_says_where_active_sets_can_be_guessed) {
   CHECK(guessable(6, 6, 0, full, full));
   CHECK(guessable(6, 12, 0, diagonal, box));        // two bounds of a variable count once
   CHECK(!guessable(6, 12, 0, diagonal, full));      // more rows than degrees of freedom
-  CHECK(!guessable(6, 6, 4, full, full) && guessable(6, 6, 2, full, full));
+  CHECK(!guessable(6, 10, 4, full, full) && guessable(6, 6, 4, full, full));
   CHECK(!guessable(6, 6, 0, none, full));           // a linear program
   CHECK(!guessable(6, 6, 0, first_half, full));     // variables without curvature, …
   CHECK(guessable(6, 5, 3, first_half, full));      // … which equalities may lend them
