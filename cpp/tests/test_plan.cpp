@@ -210,6 +210,26 @@ TEST(the_random_structures_cover_the_kernels) {
   CHECK(both && grouped && singleton && kept_inequality);
 }
 
+TEST(plan_says_where_active_sets_can_be_guessed) {
+  const auto guessable = [](Index n, Index m, Index zero, auto&& P, auto&& A) {
+    return make_plan({n, m, zero, make_pattern(n, n, [&](Index i, Index j) { return j <= i && P(i, j); }), make_pattern(m, n, A)})
+        .guessable;
+  };
+  const auto none = [](Index, Index) { return false; };
+  const auto full = [](Index, Index) { return true; };
+  const auto diagonal = [](Index i, Index j) { return i == j; };
+  const auto box = [](Index i, Index j) { return i % 6 == j; };
+  const auto first_half = [](Index i, Index j) { return i == j && i < 3; };
+  CHECK(guessable(6, 6, 0, full, full));
+  CHECK(guessable(6, 12, 0, diagonal, box));        // two bounds of a variable count once
+  CHECK(!guessable(6, 12, 0, diagonal, full));      // more rows than degrees of freedom
+  CHECK(!guessable(6, 10, 4, full, full) && guessable(6, 6, 4, full, full));
+  CHECK(!guessable(6, 6, 0, none, full));           // a linear program
+  CHECK(!guessable(6, 6, 0, first_half, full));     // variables without curvature, …
+  CHECK(guessable(6, 5, 3, first_half, full));      // … which equalities may lend them
+  CHECK(!guessable(6, 5, 2, first_half, full));
+}
+
 TEST(plan_of_cones_that_leave_as_a_whole) {
   bool of_variables = false, of_columns = false;
   for (const auto& [name, s] : whole_structures(3)) {

@@ -134,6 +134,19 @@ def test_every_path_through_the_loop_leads_to_the_solution(polish: bool, equilib
         assert max(relative(x, p.x) for x, p in zip(tape_of(solution).x, programs, strict=True)) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["nnls_3x2", "nnls_6x4", "portfolio_5", "dense_qp_5", "shared_qp_5"])
+def test_guessed_active_sets_save_iterations_and_cost_none_of_the_limit(name: str) -> None:
+    """The guess from the start is right after few corrections; where it fails, the interior has the whole limit for itself."""
+    native, batch = family_batch(SMALL[name], 600, seed=1)
+    free = native.solve(batch, {}, tape=True)
+    assert np.quantile(free.iterations, 0.8) <= 3
+    interior = native.solve(batch, {"polish": False}, tape=True)
+    assert relative(free.outputs, interior.outputs) < 1e-6
+    limited = native.solve(batch, {"max_iterations": 10}, tape=True)
+    assert not limited.status.any()
+    assert not np.any(limited.fallback)
+
+
 def test_no_rows_and_no_quadratic() -> None:
     """m = 0, P = 0: only q = 0 has a solution, and every x is one."""
     problem = compiled(np.zeros((3, 3)), np.zeros((0, 3)), Cones())

@@ -72,7 +72,7 @@ CVXL_SEAM void enter_polish(State<V>& st, MaskOf<V> inner, MaskOf<V> met) {
   leave_interior(st, enter);
 }
 
-// Interior lanes polish at once, from the starting point and the active set that its multipliers guess (Bergounioux, Ito, Kunisch 1999).
+// Lanes polish at once, from the starting point and the active set that its multipliers guess.
 template <class V>
 CVXL_SEAM void open(State<V>& st, MaskOf<V> lanes) {
   st.opening |= lanes;

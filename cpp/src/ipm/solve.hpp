@@ -4,7 +4,8 @@
 // Every lane is in one of four stages, and a pass of the loop serves them all with one factorization and two solves:
 //
 //   convexity   all rows switched off: the pivots of P + ρI tell whether P ⪰ 0
-//   start       H = I: the least-norm point that Mehrotra's method is started from
+//   start       H = I: the least-norm point that Mehrotra's method is started from; where the plan says that active sets can be
+//               guessed (plan/guessable.hpp) H is softer, and a polish of {z > 0} comes before the interior
 //   interior    H = s/z: predictor (affine direction), then corrector with centring (Mehrotra 1992)
 //   polish      H ∈ {0, ∞}: the guessed active set is solved as equalities, then refined. A warm start begins here, with the
 //               active set of the point that was given. Where signs are wrong the set is

@@ -139,7 +139,7 @@ template <class V>
 CVXL_SEAM void begin_interior(State<V>& st) {
   if (st.plan.P.nnz() == 0) each<V>(st.plan.m, [&](Index i) { st.z[i] = select(st.start, st.dz[i], st.z[i]); });
   const V one = splat<V>(1.0), infinity = splat<V>(__builtin_inf());
-  if (st.plan.guessable) each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.active[i] = select(st.start, st.z[i] > 0.0, st.active[i]); });
+  each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.active[i] = select(st.start, st.z[i] > 0.0, st.active[i]); });
   V near = V{}, total = V{};
   MaskOf<V> some{};
   each_in<V>(st.plan.zero, st.plan.m, sums(near), any_of(some), [&](Index i) {

@@ -6,8 +6,8 @@
 namespace cvxl {
 
 // True if P, with the equalities, can pin every variable down, and there are not many more inequalities than degrees of freedom, bounds
-// of one variable counted once: where rows outnumber them, a guessed set holds rows that contradict each other, and the next one is
-// no better.
+// of one variable counted once. Where rows outnumber them guessed sets hold rows that contradict each other, and the next set is no
+// better.
 bool is_guessable(const Structure& structure);
 
 }  // namespace cvxl
