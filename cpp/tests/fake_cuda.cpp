@@ -2,7 +2,9 @@
 // says it has, FAKE_CUDA_DEVICES how many devices, FAKE_CUDA_MEMORY how many bytes it lends at once, FAKE_CUDA_SHARED how many a
 // block shares.
 
+#include <atomic>
 #include <cstdlib>
+#include <mutex>
 #include <string>
 
 #include "fibers.hpp"
@@ -22,7 +24,7 @@ long from_environment(const char* name, long otherwise) {
 }
 
 // What is lent, with its size in front.
-long lent = 0;
+std::atomic<long> lent = 0;
 constexpr std::size_t front = 64;
 
 constexpr unsigned most_threads = 64;  // that fibers take
@@ -149,6 +151,8 @@ FAKE cuLaunchKernel(void* function, unsigned blocks, unsigned, unsigned, unsigne
                     unsigned shared, void*, void** arguments, void**) {
   const auto kernel = static_cast<const char* const*>(function) - kernels;
   if (threads * teams > 1024) return invalid_value;
+  static std::mutex one;  // as many threads as like may call, and fibers are of one
+  const std::lock_guard lock(one);
   if (kernel == 0)
     return run_teams<SolveView>(blocks, threads, teams, shared, arguments,
                                 [](const SolveView& job, Arena arena) { CVXL_ISA::team_solve<V>(job, arena); });

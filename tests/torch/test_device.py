@@ -144,6 +144,26 @@ def test_entries_that_no_value_is_made_of_are_looked_at() -> None:
         assert layer.solve(values, on_failure="nan")[1].codes.tolist() == [int(Status.INVALID_INPUT), 0]
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1)])
+def test_scalars_and_several_outputs(shape: tuple[int, ...]) -> None:
+    x, y, p, q = cp.Variable(name="x"), cp.Variable(2, name="y"), cp.Parameter(name="p"), cp.Parameter(2, name="q")
+    objective = cp.Minimize(cp.square(x - p) + cp.sum_squares(y - q) + cp.sum(y) * 0.5)
+    layer = CvxpyLayer(cp.Problem(objective, [x <= 1, y >= 0]), [p, q], [x, y])
+    values = [torch.full(shape, 0.5).requires_grad_(), torch.rand(2, dtype=torch.float64, requires_grad=True)]
+
+    def all_of_it() -> list[torch.Tensor]:
+        outputs = layer(*values)
+        gradients = torch.autograd.grad(outputs[0].sum() + outputs[1].square().sum(), values)
+        tangents = torch.func.jvp(lambda v: layer(v, values[1])[1], (values[0].detach(),), (torch.ones(shape),))
+        return [*outputs, *gradients, *tangents]
+
+    wanted = all_of_it()
+    with device():
+        found = all_of_it()
+    close(found, wanted, 1e-6)
+    assert found[0].untyped_storage().data_ptr() != found[1].untyped_storage().data_ptr()
+
+
 def test_infinite_bounds(bounded: CvxpyLayer) -> None:
     c = torch.tensor([[2.0, -3.0], [0.5, 0.5]], dtype=torch.float64, requires_grad=True)
     lo = torch.tensor([[-torch.inf, -1.0], [0.0, -1e20]], dtype=torch.float64, requires_grad=True)

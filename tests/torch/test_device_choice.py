@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cvxpy as cp
@@ -181,6 +182,19 @@ def test_several_devices(bounded: CvxpyLayer, monkeypatch: pytest.MonkeyPatch) -
             found.append(outputs[0])
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+def test_many_threads_call_one_layer() -> None:
+    layer = CvxpyLayer(*SMALL["portfolio_5"].make(), solver_args={"lane_width": 4})  # whose kernel nobody has made yet
+    values = [torch.from_numpy(np.asarray(a)).requires_grad_() for a in SMALL["portfolio_5"].sample(3, 0)]
+
+    def work(_: int) -> torch.Tensor:
+        (found,) = layer(*values)
+        return torch.cat([found.detach().reshape(-1), torch.autograd.grad(found.square().sum(), values[0])[0].reshape(-1)])
+
+    with device(), ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(work, range(12))
+    assert all(torch.equal(first, other) for other in others)
 
 
 def test_recorders_know_where_the_tape_will_lie(bounded: CvxpyLayer) -> None:

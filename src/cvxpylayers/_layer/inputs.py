@@ -111,7 +111,7 @@ def _misfit(specs: Sequence[ParameterSpec], spec: ParameterSpec, shape: tuple[in
     else:
         hint = ""
     batched = ", ".join(("*batch", *map(str, own)))
-    return f"Parameter {spec.name!r} must have shape {own} or ({batched}); got {shape}.{hint}"
+    return f"Parameter {spec.name!r} must have shape {own} or ({batched}); got {tuple(shape)}.{hint}"
 
 
 def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -145,15 +145,16 @@ class Resident:
                 own = (len(gradient), *(1,) * gap, *parameter.shape)
                 gradient = gradient.reshape(len(gradient), *self.shape, *spec.shape).sum_to_size(own)
             lead = (len(gradient),) if many else ()
-            found.append(gradient.reshape(*lead, *parameter.shape).to(parameter.dtype))
+            found.append(gradient.reshape((*lead, *parameter.shape)).to(parameter.dtype))
         return found
 
     def split(self, rows: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
         """Rows (*K, B, outputs) → one tensor (*K, *batch, *shape) per output."""
         lead = (*rows.shape[:-2], *self.shape)
-        cuts = list(accumulate((spec.size for spec in self.compiled.outputs), initial=0))
-        parts = zip(cuts, cuts[1:], self.compiled.outputs, strict=False)
-        return tuple(rows[..., a:b].reshape(*lead, *spec.shape).to(dtype) for a, b, spec in parts)
+        specs = self.compiled.outputs
+        cuts = accumulate((spec.size for spec in specs), initial=0)
+        parts = [rows] if len(specs) == 1 else [rows[..., a:b].clone() for a, b in pairwise(cuts)]
+        return tuple(part.reshape((*lead, *spec.shape)).to(dtype) for part, spec in zip(parts, specs, strict=True))
 
     def stack(self, cotangents: Maybe, many: bool) -> torch.Tensor:
         """One cotangent ([K,] *batch, *shape) per output, None for zero → rows (K, B, outputs)."""
