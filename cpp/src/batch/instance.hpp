@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 
 #include "cones/margin.hpp"
@@ -44,6 +45,24 @@ CVXL_INLINE void load_matrices(const ProgramPack<V>& to, int lane, Value&& value
   const PlanView& plan = to.plan;
   for (Index k = 0; k < plan.P.nnz(); ++k) lane_of(to.P, k, lane) = value(plan.P_source[k]);
   for (Index k = 0; k < plan.A.nnz(); ++k) lane_of(to.A, k, lane) = plan.A_source[k] < 0 ? 0.0 : value(plan.A_source[k]);
+}
+
+// The same of one matrix by its terms, of which `value` gives those that are not in runs; returns whether the others are finite.
+template <class V, class Value>
+CVXL_INLINE bool load_terms(V* to, int lane, const MatrixTerms& terms, const double* const* parameters, Value&& value) {
+  bool finite = true;
+  for (const MatrixTerms::Run& run : terms.runs) {
+    const double* const from = parameters[run.parameter] + run.offset;
+    const double* const coefficient = terms.coefficient.data() + run.first;
+    for (Index k = 0; k < run.count; ++k) {
+      double number = 0.0;
+      number += coefficient[k] * from[k * run.stride];
+      finite &= std::abs(number) <= std::numeric_limits<double>::max();
+      lane_of(to, run.first + k, lane) = number;
+    }
+  }
+  for (const Index k : terms.others) lane_of(to, k, lane) = value(k);
+  return finite;
 }
 
 // P and A of every lane as far as the batch shares them: `base` has the numbers of the value vector. The rest gets anything, until

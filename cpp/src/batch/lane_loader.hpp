@@ -96,7 +96,13 @@ class LaneLoader {
       bad |= !(std::abs(number) <= std::numeric_limits<double>::max());
       return number;
     };
-    if (!job_.shared_matrices) load_matrices(state_.program, lane, checked);
+    if (!job_.shared_matrices) {
+      const auto load = [&](V* to, const MatrixTerms& terms, std::span<const Index> source) {
+        bad |= !load_terms(to, lane, terms, scratch_.parameters, [&](Index k) { return source[k] < 0 ? 0.0 : checked(source[k]); });
+      };
+      load(state_.program.P, job_.compiled.P_terms, plan_.P_source);
+      load(state_.program.A, job_.compiled.A_terms, plan_.A_source);
+    }
     load_q(state_.program, structure, lane, checked);
     bool infeasible = false;
     for (Index r = 0; r < plan_.m; ++r) {
