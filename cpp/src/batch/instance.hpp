@@ -8,6 +8,7 @@
 
 #include "cones/margin.hpp"
 #include "engine/job.hpp"
+#include "kkt/equilibration.hpp"
 #include "kkt/program_pack.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
@@ -37,6 +38,14 @@ struct InstanceScratch {
         s(arena.take<double>(compiled.view.m)),
         off(arena.take<std::uint8_t>(static_cast<std::size_t>(compiled.view.m) * 8)),
         of_margin(arena.take<double>(margin_scratch(compiled.view))) {}
+};
+
+// One program and its scaling, which are found faster without the stride of the lanes.
+struct OneProgram {
+  ProgramPack<Number> program;
+  Equilibration<Number> scaling;
+
+  OneProgram(const PlanView& plan, Arena& arena) : program(plan, arena), scaling(plan, arena, 4.0) {}
 };
 
 // P and A of one lane; `value` gives the numbers of the value vector. Entries that only fill a cone's pattern are zero.
@@ -108,8 +117,12 @@ CVXL_INLINE void load_point(const PlanView& plan, const TapeRow<T>& from, int la
 
 // Turns row r of one lane into 0·x + s = 1, which says nothing: what a row with an infinite bound is replaced by.
 template <class V>
-CVXL_INLINE void switch_off(const PlanView& plan, V* A, V* b, Index r, int lane) {
+CVXL_INLINE void switch_off(const PlanView& plan, V* A, Index r, int lane) {
   for (Index k = plan.A.indptr[r]; k < plan.A.indptr[r + 1]; ++k) lane_of(A, k, lane) = 0.0;
+}
+template <class V>
+CVXL_INLINE void switch_off(const PlanView& plan, V* A, V* b, Index r, int lane) {
+  switch_off(plan, A, r, lane);
   lane_of(b, r, lane) = 1.0;
 }
 

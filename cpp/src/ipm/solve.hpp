@@ -27,6 +27,7 @@ namespace cvxl::CVXL_ISA {
 
 // A loader supplies and takes instances:
 //   bool load(int lane)            fills P, A, q, b of the lane with the next instance; false if none is left
+//   equilibrates                   whether load has scaled P and A of those that do not share them
 //   void store(int lane, Status)   writes the lane's result
 //   bool stopped()                 whether to give up
 template <class V, class Loader>
