@@ -51,11 +51,11 @@ class Solver {
       const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, proximal(st_), ~st_.convexity);
       solve_refined(st_);
       second_system(st_);
-      solve_refined(st_);
+      if (any(needs_second(st_))) solve_refined(st_);
       advance(st_, broken);
       const M polished = st_.polish & ~st_.fresh;
       if (any(polished)) {
-        refine_polish(st_, polished);
+        if (any(st_.live() & ~st_.astray)) refine_polish(st_, polished & ~st_.astray);
         project(st_, polished);
         assess(st_);
       } else {
