@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 
 #include "cones/margin.hpp"
 #include "engine/job.hpp"
+#include "kkt/equilibration.hpp"
 #include "kkt/program_pack.hpp"
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
@@ -38,12 +40,38 @@ struct InstanceScratch {
         of_margin(arena.take<double>(margin_scratch(compiled.view))) {}
 };
 
+// One program and its scaling, which are found faster without the stride of the lanes.
+struct OneProgram {
+  ProgramPack<Number> program;
+  Equilibration<Number> scaling;
+
+  OneProgram(const PlanView& plan, Arena& arena) : program(plan, arena), scaling(plan, arena, 4.0) {}
+};
+
 // P and A of one lane; `value` gives the numbers of the value vector. Entries that only fill a cone's pattern are zero.
 template <class V, class Value>
 CVXL_INLINE void load_matrices(const ProgramPack<V>& to, int lane, Value&& value) {
   const PlanView& plan = to.plan;
   for (Index k = 0; k < plan.P.nnz(); ++k) lane_of(to.P, k, lane) = value(plan.P_source[k]);
   for (Index k = 0; k < plan.A.nnz(); ++k) lane_of(to.A, k, lane) = plan.A_source[k] < 0 ? 0.0 : value(plan.A_source[k]);
+}
+
+// The same of one matrix by its terms, of which `value` gives those that are not in runs; returns whether the others are finite.
+template <class V, class Value>
+CVXL_INLINE bool load_terms(V* to, int lane, const MatrixTerms& terms, const double* const* parameters, Value&& value) {
+  bool finite = true;
+  for (const MatrixTerms::Run& run : terms.runs) {
+    const double* const from = parameters[run.parameter] + run.offset;
+    const double* const coefficient = terms.coefficient.data() + run.first;
+    for (Index k = 0; k < run.count; ++k) {
+      double number = 0.0;
+      number += coefficient[k] * from[k * run.stride];
+      finite &= std::abs(number) <= std::numeric_limits<double>::max();
+      lane_of(to, run.first + k, lane) = number;
+    }
+  }
+  for (const Index k : terms.others) lane_of(to, k, lane) = value(k);
+  return finite;
 }
 
 // P and A of every lane as far as the batch shares them: `base` has the numbers of the value vector. The rest gets anything, until
@@ -89,8 +117,12 @@ CVXL_INLINE void load_point(const PlanView& plan, const TapeRow<T>& from, int la
 
 // Turns row r of one lane into 0·x + s = 1, which says nothing: what a row with an infinite bound is replaced by.
 template <class V>
-CVXL_INLINE void switch_off(const PlanView& plan, V* A, V* b, Index r, int lane) {
+CVXL_INLINE void switch_off(const PlanView& plan, V* A, Index r, int lane) {
   for (Index k = plan.A.indptr[r]; k < plan.A.indptr[r + 1]; ++k) lane_of(A, k, lane) = 0.0;
+}
+template <class V>
+CVXL_INLINE void switch_off(const PlanView& plan, V* A, V* b, Index r, int lane) {
+  switch_off(plan, A, r, lane);
   lane_of(b, r, lane) = 1.0;
 }
 

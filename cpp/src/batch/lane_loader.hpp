@@ -14,10 +14,11 @@ template <class V, class State>
 class LaneLoader {
  public:
   static constexpr int W = lanes_of<V>;
+  static constexpr bool equilibrates = true;
   static constexpr std::int64_t few = 32;  // instances up to twice as many are taken one by one
 
   LaneLoader(const SolveJob& job, State& state, Arena& arena, bool caller)
-      : job_(job), plan_(job.compiled.view), state_(state), scratch_(job.compiled, arena), caller_(caller) {}
+      : job_(job), plan_(job.compiled.view), state_(state), scratch_(job.compiled, arena), own_(plan_, arena), caller_(caller) {}
 
   // P and A of a batch that shares them, in every lane.
   void broadcast_matrices() {
@@ -96,7 +97,13 @@ class LaneLoader {
       bad |= !(std::abs(number) <= std::numeric_limits<double>::max());
       return number;
     };
-    if (!job_.shared_matrices) load_matrices(state_.program, lane, checked);
+    if (!job_.shared_matrices) {
+      const auto load = [&](Number* to, const MatrixTerms& terms, std::span<const Index> source) {
+        bad |= !load_terms(to, 0, terms, scratch_.parameters, [&](Index k) { return source[k] < 0 ? 0.0 : checked(source[k]); });
+      };
+      load(own_.program.P, job_.compiled.P_terms, plan_.P_source);
+      load(own_.program.A, job_.compiled.A_terms, plan_.A_source);
+    }
     load_q(state_.program, structure, lane, checked);
     bool infeasible = false;
     for (Index r = 0; r < plan_.m; ++r) {
@@ -105,7 +112,8 @@ class LaneLoader {
         is_off(r, lane) = std::isinf(bound);
         if (std::isinf(bound)) {
           infeasible |= bound < 0.0;
-          switch_off(plan_, state_.program.A, state_.program.b, r, lane);
+          switch_off(plan_, own_.program.A, r, 0);
+          lane_of(state_.program.b, r, lane) = 1.0;
           continue;
         }
       }
@@ -113,7 +121,25 @@ class LaneLoader {
     }
     checked(structure.d_offset());
     if (bad) return Status::invalid_input;
-    return infeasible ? std::optional(Status::primal_infeasible) : std::nullopt;
+    if (infeasible) return Status::primal_infeasible;
+    if (!job_.shared_matrices) put_matrices(lane);
+    return std::nullopt;
+  }
+
+  // Scales P and A, and puts them into the lane.
+  void put_matrices(int lane) {
+    own_.scaling.scale_matrices(own_.program, ~MaskOf<Number>{}, job_.settings.equilibrate);
+    const auto put = [&](V* to, const Number* from, Index count) {
+      for (Index k = 0; k < count; ++k) lane_of(to, k, lane) = from[k].value();
+    };
+    put(state_.program.P, own_.program.P, plan_.P.nnz());
+    put(state_.program.A, own_.program.A, plan_.A.nnz());
+    Equilibration<V>& to = state_.scaling;
+    put(to.D, own_.scaling.D, plan_.n);
+    put(to.E, own_.scaling.E, plan_.m);
+    put(to.D_inverse, own_.scaling.D_inverse, plan_.n);
+    put(to.E_inverse, own_.scaling.E_inverse, plan_.m);
+    to.c[lane] = own_.scaling.c.value();
   }
 
   // The point to start from, if there is one, for loops that can use it.
@@ -166,6 +192,7 @@ class LaneLoader {
   const PlanView& plan_;
   State& state_;
   InstanceScratch scratch_;
+  OneProgram own_;  // of the instance that is being loaded
   bool caller_;
   std::int64_t instance_[W]{};
   std::int64_t next_ = 0, end_ = 0;       // of the instances that were taken, those to be loaded

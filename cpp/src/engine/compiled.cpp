@@ -89,11 +89,33 @@ ValueMap::ValueMap(const Problem& problem) : begin(problem.M.pattern.indptr) {
   }
 }
 
+MatrixTerms::MatrixTerms(const ValueMap& map, const std::vector<Index>& source) : coefficient(source.size()) {
+  const auto entries = static_cast<Index>(source.size());
+  for (Index k = 0; k < entries; ++k) {
+    const Index v = source[k];
+    if (v < 0 || map.begin[v + 1] - map.begin[v] != 1) {
+      others.push_back(k);
+      continue;
+    }
+    const ValueMap::Term& term = map.terms[map.begin[v]];
+    coefficient[k] = term.coefficient;
+    Run* const last = runs.empty() ? nullptr : &runs.back();
+    const bool adjoins = last && last->parameter == term.parameter && last->first + last->count == k;
+    if (adjoins && last->count == 1) last->stride = term.offset - last->offset;
+    if (adjoins && term.offset == last->offset + last->count * last->stride)
+      ++last->count;
+    else
+      runs.push_back({k, 1, term.parameter, term.offset, 0});
+  }
+}
+
 Compiled::Compiled(Problem p)
     : problem(checked(std::move(p))),
       plan(make_plan(problem.structure)),
       view(plan),
       values(problem),
+      P_terms(values, plan.P_source),
+      A_terms(values, plan.A_source),
       place(places(problem.structure, plan)) {
   parameter_begin.push_back(0);
   for (Index size : problem.parameter_sizes) parameter_begin.push_back(parameter_begin.back() + size);

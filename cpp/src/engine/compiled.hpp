@@ -36,6 +36,19 @@ struct ValueMap {
   }
 };
 
+// The numbers of a matrix, in the plan's order, as far as each is one term of M: in runs of one parameter at offsets of one stride,
+// so that a dense row of a parameter is one run, and neighbouring constants are.
+struct MatrixTerms {
+  struct Run {
+    Index first, count, parameter, offset, stride;
+  };
+  std::vector<Run> runs;
+  std::vector<double> coefficient;  // by entry
+  std::vector<Index> others;        // entries that are not one term
+
+  MatrixTerms(const ValueMap& map, const std::vector<Index>& source);
+};
+
 // Column-compressed maps for the adjoint: entry e of parameter i receives Σ coefficient · cotangent(value).
 struct Transpose {
   std::vector<Index> begin;
@@ -55,6 +68,7 @@ struct Compiled {
   Plan plan;
   PlanView view;                         // of the plan, for kernels
   ValueMap values;
+  MatrixTerms P_terms, A_terms;
   std::vector<Place> place;              // by index into the value vector
   Transpose M_transpose;                 // by column of M, the constant excluded
   std::vector<Index> parameter_begin;    // parameter → first column; one more at the end

@@ -30,7 +30,7 @@ CVXL_SEAM MaskOf<V> load_idle(State<V>& st, Loader& loader, bool shared_matrices
     loaded[lane] = -1;
   }
   if (!any(loaded)) return loaded;
-  if (!shared_matrices) st.scaling.scale_matrices(st.program, loaded, st.settings.equilibrate);
+  if (!shared_matrices && !Loader::equilibrates) st.scaling.scale_matrices(st.program, loaded, st.settings.equilibrate);
   // Norms of the user's q and b, for the termination test.
   V q = V{}, b = V{};
   each<V>(st.plan.n, maxima(q), [&](Index j) { q = max(q, abs(st.program.q[j])); });

@@ -27,6 +27,7 @@ namespace cvxl::CVXL_ISA {
 
 // A loader supplies and takes instances:
 //   bool load(int lane)            fills P, A, q, b of the lane with the next instance; false if none is left
+//   equilibrates                   whether load has scaled P and A of those that do not share them
 //   void store(int lane, Status)   writes the lane's result
 //   bool stopped()                 whether to give up
 template <class V, class Loader>
@@ -50,11 +51,11 @@ class Solver {
       const M broken = st_.kkt.factorize(st_.program.P, st_.program.A, proximal(st_), ~st_.convexity);
       solve_refined(st_);
       second_system(st_);
-      solve_refined(st_);
+      if (any(needs_second(st_))) solve_refined(st_);
       advance(st_, broken);
       const M polished = st_.polish & ~st_.fresh;
       if (any(polished)) {
-        refine_polish(st_, polished);
+        if (any(st_.live() & ~st_.astray)) refine_polish(st_, polished & ~st_.astray);
         project(st_, polished);
         assess(st_);
       } else {

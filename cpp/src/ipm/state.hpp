@@ -19,6 +19,7 @@ struct State : Iterate<V> {
   V mark{};                         // merit when it last improved
   M drift{};                        // lanes whose dual residual shrinks less than it should
   M opening{};                      // lanes whose polish began at the start, before any interior step
+  M astray{};                       // of these, lanes whose first solution of this pass has clearly wrong signs
   V wrong{}, least_wrong{};         // signs that a polish got wrong, now and at best
   V tries{}, misses{};              // attempts of a polish, and those since its best
   M changed{};                      // lanes in which the last step changed which rows are `shrinking`

@@ -48,6 +48,22 @@ CVXL_SEAM void first_system(State<V>& st) {
   });
 }
 
+// Opening lanes stay at their first solution where a sign is clearly wrong: the set will change anyway.
+template <class V>
+CVXL_HD void find_astray(State<V>& st) {
+  MaskOf<V> wrong{};
+  each_in<V>(st.plan.zero, st.plan.m, any_of(wrong),
+             [&](Index i) { wrong |= select(st.active[i], st.z[i], st.program.b[i] - st.Ax[i]) < -clearly_wrong; });
+  st.astray = st.opening & wrong;
+}
+
+// Lanes whose second system is not 0 or of no use.
+template <class V>
+CVXL_HD MaskOf<V> needs_second(const State<V>& st) {
+  const MaskOf<V> start = st.plan.P.nnz() == 0 ? st.start : MaskOf<V>{};
+  return start | st.interior | (st.polish & ~st.astray);
+}
+
 // Moves polishing lanes to the first solution, and starting lanes to the primal half of theirs.
 template <class V>
 CVXL_HD void keep_first_solution(State<V>& st) {
@@ -63,7 +79,9 @@ CVXL_HD void keep_first_solution(State<V>& st) {
     st.z[i] = select(moved, st.dz[i], st.z[i]);
     st.s[i] = select(st.start, -softness_of(st) * st.dz[i], st.s[i]);
   });
-  if (any(st.polish)) st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
+  if (!any(st.polish)) return;
+  st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
+  if (any(st.opening)) find_astray(st);
 }
 
 // c = s + (ds_a dz_a - σμ e)/z with ds_a = -s - (s/z) dz_a; σ = (μ_aff/μ)³.
@@ -95,6 +113,7 @@ CVXL_HD void centre(State<V>& st) {
 // Polish: the residual of the point just found.
 template <class V>
 CVXL_SEAM void second_system(State<V>& st) {
+  st.astray = MaskOf<V>{};
   if (any(st.polish | st.start)) keep_first_solution(st);
   if (any(st.interior)) centre(st);
   const bool lp = st.plan.P.nnz() == 0;
@@ -188,10 +207,11 @@ CVXL_SEAM void advance(State<V>& st, MaskOf<V> broken) {
   if (st.plan.P.nnz() > 0) alpha_primal = alpha_dual = min(alpha_primal, alpha_dual);
   st.alpha = min(alpha_primal, alpha_dual);
 
-  alpha_primal = select(st.interior, alpha_primal, select(st.polish, one, V{}));
-  alpha_dual = select(st.interior, alpha_dual, select(st.polish, one, V{}));
-  each<V>(st.plan.n, [&](Index j) { st.x[j] += alpha_primal * select(st.interior | st.polish, st.dx[j], V{}); });
-  each<V>(st.plan.m, [&](Index i) { st.z[i] += alpha_dual * select(st.interior | st.polish, st.dz[i], V{}); });
+  const M corrected = st.polish & ~st.astray, moved = st.interior | corrected;
+  alpha_primal = select(st.interior, alpha_primal, select(corrected, one, V{}));
+  alpha_dual = select(st.interior, alpha_dual, select(corrected, one, V{}));
+  each<V>(st.plan.n, [&](Index j) { st.x[j] += alpha_primal * select(moved, st.dx[j], V{}); });
+  each<V>(st.plan.m, [&](Index i) { st.z[i] += alpha_dual * select(moved, st.dz[i], V{}); });
   each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.s[i] += select(st.interior, alpha_primal * st.c[i], V{}); });
   if (any(st.start)) begin_interior(st);
   st.outcome.iterations += select(st.interior | st.polish, one, V{});

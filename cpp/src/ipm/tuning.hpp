@@ -29,6 +29,7 @@ inline constexpr double rounding_of_gain = 1e-12;   // of its terms: a certifica
 inline constexpr double short_step = 0.3;         // affine steps below it weigh the second-order term
 inline constexpr double longest_fraction = 0.9999;  // of the way to the boundary, which 1 - μ tends to
 inline constexpr double sign_tolerance = 1e-11;   // of slacks and multipliers in a polish
+inline constexpr double clearly_wrong = 1e-6;     // of them, in an opening: such a solution is not refined
 inline constexpr double polish_accept = 1e-10;    // of its merit
 inline constexpr double refined = 1e-14;          // of the sizes of its terms: residual at which a polish is solved
 inline constexpr double most_tries = 8.0;         // of active sets in one polish

@@ -7,6 +7,7 @@
 
 #include "kkt/entries.hpp"
 #include "kkt/program_pack.hpp"
+#include "kkt/rows.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -69,17 +70,19 @@ class Equilibration {
 
   // Column and row norms into d_, e_; returns the lanes where one is out of bounds.
   CVXL_HD M measure(const ProgramPack<V>& pack) {
-    each<V>(plan_.n, [&](Index j) { d_[j] = V{}; });
-    const auto largest = [&](Index j, V a) { d_[j] = max(d_[j], abs(a)); };
-    each_entry_of_P<V>(plan_, [&](Index j, Index, Index k) { largest(j, pack.P[k]); });
-    each_row_and_entry_of_A<V>(
-        plan_,
-        [&](Index i) {
-          V norm = V{};
-          for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) norm = max(norm, abs(pack.A[k]));
-          e_[i] = norm;
-        },
-        [&](Index j, Index, Index k) { largest(j, pack.A[k]); });
+    measure_P(pack);
+    if constexpr (Team<V>::alone) {
+      for (Index i = 0; i < plan_.m; ++i) e_[i] = raise_by(plan_.A, pack.A, i);
+    } else {
+      each_row_and_entry_of_A<V>(
+          plan_,
+          [&](Index i) {
+            V norm = V{};
+            for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) norm = max(norm, abs(pack.A[k]));
+            e_[i] = norm;
+          },
+          [&](Index j, Index, Index k) { d_[j] = max(d_[j], abs(pack.A[k])); });
+    }
     // A cone block must stay one: it is scaled as a whole, by its largest row.
     for (const ConeBlock& cone : plan_.cones) {
       V norm = V{};
@@ -93,6 +96,25 @@ class Equilibration {
     return outside;
   }
 
+  // The norm of row i, to which d_ rises in its columns.
+  CVXL_HD V raise_by(const PatternView& pattern, const V* values, Index i) {
+    const Index begin = pattern.indptr[i];
+    return raise_columns(d_, pattern.indices.data() + begin, values + begin, pattern.indptr[i + 1] - begin);
+  }
+
+  // The norms of the columns of P, into d_.
+  CVXL_HD void measure_P(const ProgramPack<V>& pack) {
+    each<V>(plan_.n, [&](Index j) { d_[j] = V{}; });
+    if constexpr (Team<V>::alone) {
+      for (Index i = 0; i < plan_.n; ++i) {
+        const V norm = raise_by(plan_.P, pack.P, i);
+        d_[i] = max(d_[i], norm);
+      }
+    } else {
+      each_entry_of_P<V>(plan_, [&](Index j, Index, Index k) { d_[j] = max(d_[j], abs(pack.P[k])); });
+    }
+  }
+
   CVXL_HD void apply(ProgramPack<V>& pack, M lanes) {
     const auto factor = [&](V norm, V& total) {
       const V one = splat<V>(1.0);
@@ -104,18 +126,17 @@ class Equilibration {
     };
     each<V>(plan_.n, [&](Index j) { d_[j] = factor(d_[j], D[j]); });
     each<V>(plan_.m, [&](Index i) { e_[i] = factor(e_[i], E[i]); });
-    each<V>(plan_.n, [&](Index i) {
-      for (Index k = plan_.P.indptr[i]; k < plan_.P.indptr[i + 1]; ++k) pack.P[k] *= d_[i] * d_[plan_.P.indices[k]];
-    });
-    each<V>(plan_.m, [&](Index i) {
-      for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) pack.A[k] *= e_[i] * d_[plan_.A.indices[k]];
-    });
+    const auto scale = [&](const PatternView& pattern, V* values, Index i, V f) {
+      const Index begin = pattern.indptr[i];
+      scale_row(values + begin, f, d_, pattern.indices.data() + begin, pattern.indptr[i + 1] - begin);
+    };
+    each<V>(plan_.n, [&](Index i) { scale(plan_.P, pack.P, i, d_[i]); });
+    each<V>(plan_.m, [&](Index i) { scale(plan_.A, pack.A, i, e_[i]); });
   }
 
   // c = 1 / (mean over columns of the largest entry of P).
   CVXL_HD void scale_cost(ProgramPack<V>& pack, M lanes) {
-    each<V>(plan_.n, [&](Index j) { d_[j] = V{}; });
-    each_entry_of_P<V>(plan_, [&](Index j, Index, Index k) { d_[j] = max(d_[j], abs(pack.P[k])); });
+    measure_P(pack);
     V mean = V{};
     each<V>(plan_.n, sums(mean), [&](Index j) { mean += d_[j]; });
     const V factor = select(lanes, cost_factor(mean / static_cast<double>(plan_.n)), splat<V>(1.0));

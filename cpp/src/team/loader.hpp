@@ -23,6 +23,8 @@ class TeamLoader {
         s_(arena.take<V>(static_cast<std::size_t>(plan_.m))),
         off_(arena.take<M>(static_cast<std::size_t>(plan_.m))) {}
 
+  static constexpr bool equilibrates = false;
+
   // P and A that all instances share.
   CVXL_HD void load_shared_matrices() {
     values_.locate(job_.parameters, 0);
