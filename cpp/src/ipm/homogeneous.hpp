@@ -248,8 +248,8 @@ class HomogeneousSolver {
   // now on, unless what is left is nothing, in the gap too, where a large x meets it.
   void watch(M lanes) {
     const V residual = max(st_.outcome.primal_residual, st_.outcome.dual_residual);
-    const V target = splat<V>(st_.settings.target), nothing = select(st_.of_columns <= target, target, V{});
-    const V bound = max(nothing, (behind_twice * st_.shrinks + behind) * st_.residual);
+    const V target = splat<V>(st_.settings.target), rounding = select(st_.of_columns <= target, target, V{});
+    const V bound = max(rounding, (behind_twice * st_.shrinks + behind) * st_.residual);
     st_.refine |= lanes & ~(residual <= bound);
     st_.residual = select(st_.interior, residual, st_.residual);
   }
