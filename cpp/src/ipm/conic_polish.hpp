@@ -33,17 +33,25 @@ MaskOf<V> is_certain(const Embedding<V>& st) {
   return ~(st.flatness > 1.0) | (st.step <= st.settings.tolerance);
 }
 
-// By how much the best point may be off.
+// By how much the best point may be off. A gap ε and the curvature 1/κ leave √(εκ) of x open, and that is no more than elsewhere where ε
+// is as much smaller as κ is larger. Of a direction without any curvature it is for derivatives to mark that x is one of many.
 template <class V>
 V uncertainty(const Embedding<V>& st) {
-  return select(st.flatness > 1.0, st.left, V{});
+  const V as_elsewhere = st.best_merit * st.flatness * st.flatness / most_unbalanced;
+  return select((st.flatness > 1.0) & ~st.open, min(st.left, as_elsewhere), V{});
 }
 
 // One step of Newton's method from the solution (x₁, z₁) of the affine system.
 template <class V>
 void polish_step(Embedding<V>& st) {
   const MaskOf<V> flat = st.polish & (st.flatness > 1.0);
-  const V left = any(flat) ? select(flat, sharpen(st, flat), V{}) : V{};
+  V left = V{};
+  if (any(flat)) {
+    const System<V> system{st.r1, st.r2, st.x1, st.z1};
+    const auto of = sharpen(st, flat, system, {st.dx, st.dz, st.r1, st.r2, st.image, st.ds}, sharp);
+    left = select(flat, of.left, V{});
+    st.open |= flat & (of.amplified > no_curvature) & (st.best_merit <= st.settings.tolerance);
+  }
   std::copy(st.z1, st.z1 + st.plan.m, st.cz);
   st.cones.back(st.cz);
   st.program.slacks(st.x1, st.t2);
@@ -105,7 +113,7 @@ void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
   st.polish_at *= select(lanes, splat<V>(later_polish), splat<V>(1.0));
   st.interior |= lanes;
   st.polish &= ~lanes;
-  st.refine &= ~lanes;
+  st.refine &= ~lanes | st.stiff;
   evaluate(st);
 }
 

@@ -1,16 +1,19 @@
 #pragma once
 // Directions of the homogeneous loop (ipm/homogeneous.hpp), put together from solutions of two systems, and how far they lead.
 
+#include "ipm/sharpen.hpp"
 #include "ipm/whole_rows.hpp"
 
 namespace cvxl::CVXL_ISA {
 
 // In lanes that call for it, refines (x, z), a solution of K (x, z) = (r1, r2) with r2 and z in the frames, until regularization
-// has no part in it.
+// has no part in it. A row of K counts as it is scaled: where H is large, rounding of Hz must not hide what is left of others.
 template <class V>
 void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   st.spoil_scratch();
   if (!any(st.refine)) return;
+  const MaskOf<V> stiff = st.refine & st.stiff & st.interior;
+  if (any(stiff)) sharpen(st, stiff, {r1, r2, x, z}, st.room, sharp_direction);
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
     st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
@@ -22,15 +25,19 @@ void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
     }
     for (Index i = 0; i < st.plan.m; ++i) {
       st.t2[i] = select(st.off[i], V{}, r2[i] - (st.t2[i] - st.H[i] * z[i]));
-      size = max(size, abs(st.t2[i]));
-      scale = max(scale, abs(r2[i]));
+      const V weight = 1.0 / sqrt(1.0 + st.H[i]);
+      size = max(size, weight * abs(st.t2[i]));
+      scale = max(scale, weight * abs(r2[i]));
     }
     if (pass > 0) {  // take back what made it worse
       const MaskOf<V> worse = ~(size <= before);
       for (Index j = 0; j < st.plan.n; ++j) x[j] -= select(worse, st.cx[j], V{});
       for (Index i = 0; i < st.plan.m; ++i) z[i] -= select(worse, st.cz[i], V{});
+      st.stiff |= st.refine & st.interior & worse & (before > stagnant * scale);
       size = select(worse, V{}, size);
     }
+    const MaskOf<V> stops = pass == refinements ? ~MaskOf<V>{} : ~(size < progress * before);
+    st.stiff |= st.refine & st.interior & stops & (size > stagnant * scale);
     const MaskOf<V> busy = st.refine & (size > refined_direction * scale + refined_least) & (size < progress * before);
     if (pass == refinements || !any(busy)) return;
     before = select(busy, size, V{});

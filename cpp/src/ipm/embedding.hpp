@@ -12,6 +12,12 @@
 
 namespace cvxl::CVXL_ISA {
 
+// Room for what is left of a system, a direction, and its image (ipm/sharpen.hpp).
+template <class V>
+struct Conjugates {
+  V *left_x, *left_z, *p_x, *p_z, *image_x, *image_z;
+};
+
 template <class V>
 struct Embedding : Iterate<V> {
   using M = MaskOf<V>;
@@ -30,6 +36,7 @@ struct Embedding : Iterate<V> {
   V* H;                             // per row, in the frames: of the system being solved
   M* off;                           // rows that it leaves out
   M* active;                        // per inequality: s shrank faster than z on the way to the best point
+  Conjugates<V> room;               // of directions that are sharpened
   V* w;                             // s - κz after a step of the polish
   V* balance;                       // κ of the polish, per row and the same within a block
   V saved_tau{}, saved_kappa{};
@@ -37,6 +44,9 @@ struct Embedding : Iterate<V> {
   M dual{};                         // lanes that have given up the primal-dual scaling
   M last{};                         // lanes that end with their polish, whatever it brings
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
+  M stiff{};                        // lanes in which refinement does not undo proximal terms
+  V of_columns{};                   // the part of the relative gap that residuals of columns make
+  M open{};                         // lanes that are solved, and in whose x a polish has found a direction without any curvature
   V polish_at{};                    // merit at which the next polish is tried
   Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help
@@ -49,6 +59,8 @@ struct Embedding : Iterate<V> {
     rotated.A = arena.take<V>(p.A.indices.size());
     for (V** v : {&x1, &x2, &t3, &image}) *v = arena.take<V>(p.n);
     for (V** v : {&ds, &z1, &z2, &c, &b, &H, &w, &balance}) *v = arena.take<V>(p.m);
+    for (V** v : {&room.left_x, &room.p_x, &room.image_x}) *v = arena.take<V>(p.n);
+    for (V** v : {&room.left_z, &room.p_z, &room.image_z}) *v = arena.take<V>(p.m);
     for (M** v : {&off, &active}) *v = arena.take<M>(p.m);
     cones.lend_frames(this->kkt);
   }
@@ -121,6 +133,7 @@ void evaluate(Embedding<V>& st) {
   st.absolute = max(absolute, dual * tau_inverse);
   st.outcome.primal_residual = primal;
   st.outcome.dual_residual = dual * tau_inverse / max(one, st.q_norm + (x_norm + z_norm * c_inverse) * tau_inverse);
+  st.of_columns = relative_gap(of_columns * scale * tau_inverse, primal_objective, dual_objective, V{});
   st.outcome.gap = relative_gap((error + abs(sz)) * scale * tau_inverse, primal_objective, dual_objective, complement);
   st.outcome.objective = primal_objective;
   set_merit(st, proofs);

@@ -70,6 +70,8 @@ class HomogeneousSolver {
     for (Index i = st_.plan.zero; i < st_.plan.orthant_end; ++i) st_.active[i] &= ~lanes;
     st_.dual &= ~lanes;
     st_.last &= ~lanes;
+    st_.open &= ~lanes;
+    st_.stiff &= ~lanes;
     if (keeps_far_apart()) find_far(st_, lanes);
     if (keeps_far_apart() && !st_.cones.symmetric()) join_far(st_, lanes, one);
   }
@@ -125,6 +127,7 @@ class HomogeneousSolver {
 
   void step(M broken) {
     const M moved = st_.interior, polished = st_.polish;
+    unfit_ = tighten(moved & broken);
     V dtau, dkappa;
     const V keep = direct(dtau, dkappa);
     move(keep, dtau, dkappa);
@@ -166,6 +169,7 @@ class HomogeneousSolver {
     if (!st_.cones.symmetric()) fraction = min(fraction, max(splat<V>(kept_away), 1.0 - st_.mu));
     V alpha = longest(st_, dtau, dkappa) * fraction;
     if (!st_.cones.symmetric()) alpha = centred(st_, alpha, dtau, dkappa);
+    alpha = select(unfit_, V{}, alpha);
     st_.alpha = alpha;
     st_.shrinks = 1.0 - alpha * keep;
     alpha = select(st_.interior, alpha, V{});
@@ -212,7 +216,8 @@ class HomogeneousSolver {
     const M good = st_.best_merit <= st_.settings.tolerance;
     // A step that gets nowhere: first the more robust scaling, then the end.
     const M stuck = lanes & (st_.alpha < (st_.cones.symmetric() ? conic_stuck : conic_slow)) & ~good;
-    const M hopeless = (st_.alpha < conic_stuck) & (st_.cones.symmetric() ? ~M{} : st_.dual);
+    const M lost = (st_.alpha < conic_stuck) & (st_.cones.symmetric() ? ~M{} : st_.dual) & ~unfit_;
+    const M hopeless = lost & ~tighten(lanes & lost & ~good);
     st_.dual |= stuck;
     const V close = min(st_.polish_at, splat<V>(st_.settings.target));
     const M met = is_stationary(st_, M(lanes & (st_.merit <= close)), st_.settings.tolerance);
@@ -230,11 +235,21 @@ class HomogeneousSolver {
     conclude(loader, over & ~polishable, limit);
   }
 
+  // Of these lanes, whose factor or steps are of no use: those that go on with larger proximal terms. Where columns all but depend
+  // on each other smaller ones leave pivots to rounding.
+  M tighten(M lanes) {
+    lanes &= (st_.regularization < tightest) & (st_.regularization > loosest);
+    st_.regularization = select(lanes, min(tightened * st_.regularization, splat<V>(tightest)), st_.regularization);
+    st_.refine |= lanes;
+    return lanes;
+  }
+
   // Exact directions shrink the residuals of an interior point by a known factor. Those of lanes that fall behind are refined from
-  // now on.
+  // now on, unless what is left is nothing, in the gap too, where a large x meets it.
   void watch(M lanes) {
     const V residual = max(st_.outcome.primal_residual, st_.outcome.dual_residual);
-    const V bound = max(splat<V>(st_.settings.target), (behind_twice * st_.shrinks + behind) * st_.residual);
+    const V target = splat<V>(st_.settings.target), rounding = select(st_.of_columns <= target, target, V{});
+    const V bound = max(rounding, (behind_twice * st_.shrinks + behind) * st_.residual);
     st_.refine |= lanes & ~(residual <= bound);
     st_.residual = select(st_.interior, residual, st_.residual);
   }
@@ -274,6 +289,7 @@ class HomogeneousSolver {
   Embedding<V> st_;
   const bool check_convexity_;
   bool exhausted_ = false;
+  M unfit_{};  // lanes in which a pivot was rounding: they stay where they are, and are factored again
 };
 
 }  // namespace cvxl::CVXL_ISA

@@ -46,10 +46,14 @@ inline constexpr double quadratic_stuck = 1e-9;   // a step that gets nowhere
 
 // ---- the homogeneous loop ----
 
-inline constexpr int refinements = 3;             // of a direction, down to …
-inline constexpr double refined_direction = 1e-13, refined_least = 1e-15;  // … the one times its right-hand side and the other
+inline constexpr int refinements = 6;             // of a direction, down to …
+inline constexpr double refined_direction = 1e-15, refined_least = 1e-17;  // … the one times its right-hand side and the other
+inline constexpr double stagnant = 1e-9;  // of the right-hand side: what refinement must not leave, or conjugate residuals …
+inline constexpr double sharp_direction = 1e-10;  // … take over, down to this part of x
+inline constexpr double tightest = 1e-7;  // proximal terms where smaller ones leave the factor to rounding
+inline constexpr double tightened = 10.0;  // what they are raised by at a time
 inline constexpr double nearly_whole = 1.0 - 1.5e-8;  // step: the longest that is searched for cones without a formula
-inline constexpr double kept_away = 0.95;         // fraction of the way to a curved boundary, far from the solution
+inline constexpr double kept_away = 0.95;  // fraction of the way to a curved boundary, far from the solution
 inline constexpr double off_centre = 1.0;  // barrier beyond the least possible that a step may end with; it is shortened …
 inline constexpr double recentring = 0.8;  // … by this factor, …
 inline constexpr int recentrings = 50;  // … this often
@@ -64,6 +68,7 @@ inline constexpr double polish_diverges = 1e3;  // merit
 inline constexpr double polished_enough = 1e-13;  // merit
 inline constexpr int sharpenings = 8;  // of a step of a polish where the objective is flat, …
 inline constexpr double sharp = 1e-6;  // … until this part of it is left
+inline constexpr double no_curvature = 1e10;  // times longer than the factored system says: a step along which there is none
 inline constexpr double most_misses = 2.0;  // steps of a polish that do not help
 inline constexpr double on_boundary = 1e-13;  // of 1 - D: multipliers of such rows are zero
 inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
