@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvxpylayers._canon import compile_problem
-from cvxpylayers._engines.native import engine as native
+from cvxpylayers._engines.native import kernel as native
 from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._engines.native.whole import WholeCone, whole_cones
 from cvxpylayers._program import Batch, CompiledProblem, Status, Structure
