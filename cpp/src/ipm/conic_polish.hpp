@@ -33,8 +33,8 @@ MaskOf<V> is_certain(const Embedding<V>& st) {
   return ~(st.flatness > 1.0) | (st.step <= st.settings.tolerance);
 }
 
-// By how much the best point may be off. A gap ε and the curvature 1/κ leave √(εκ) of x open, and that is no more than elsewhere where ε
-// is as much smaller as κ is larger. Of a direction without any curvature it is for derivatives to mark that x is one of many.
+// By how much the best point may be off. A gap ε and the curvature 1/κ leave √(εκ) of x open, and that is no more than elsewhere
+// where ε is as much smaller as κ is larger. Of a direction without any curvature it is for derivatives to mark that x is one of many.
 template <class V>
 V uncertainty(const Embedding<V>& st) {
   const V as_elsewhere = st.best_merit * st.flatness * st.flatness / most_unbalanced;

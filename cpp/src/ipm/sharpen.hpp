@@ -1,11 +1,11 @@
 #pragma once
 // Solutions without proximal terms: steps of the polish where the objective is flat, directions where refinement does not get to them.
 //
-// The factored system K_δ has proximal terms ρ/f and δ f (ipm/relative.hpp), f = 1 in the interior. Where the curvature along some direction is far below
-// ρ/f, a solve leaves nearly all of the step in that direction, and so does one of iterative refinement, however small the
-// residuals are. But K_δ⁻¹K differs from I in few directions, those that are flat and those of rows that all but depend on others:
-// conjugate residuals preconditioned by K_δ settle each of them in one pass. Residuals are measured as the step of x that K_δ gives
-// for them, since sizes of rows and columns say nothing there.
+// The factored system K_δ has proximal terms ρ/f and δ f (ipm/relative.hpp), f = 1 in the interior. Where the curvature along
+// some direction is far below ρ/f, a solve leaves nearly all of the step in that direction, and so does one of iterative
+// refinement, however small the residuals are. But K_δ⁻¹K differs from I in few directions, those that are flat and those of rows
+// that all but depend on others: conjugate residuals preconditioned by K_δ settle each of them in one pass. Residuals are
+// measured as the step of x that K_δ gives for them, since sizes of rows and columns say nothing there.
 
 #include "ipm/embedding.hpp"
 
