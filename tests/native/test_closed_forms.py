@@ -233,3 +233,23 @@ def test_rows_that_all_but_depend_on_each_other(order: int, n: int) -> None:
     assert call.info.codes == Status.SOLVED
     fit = np.polynomial.Legendre.fit(t, -(t**order), order - 1)(t)
     np.testing.assert_allclose(call.outputs[0], fit, atol=1e-8)
+
+
+@pytest.mark.parametrize("order", [3, 5])
+def test_programs_without_strictly_feasible_points(order: int) -> None:
+    """X ⪰ 0 with 1'X1 = 0 has the form V Y V' with V'1 = 0: the objective is that of the program in Y, which has an interior."""
+    V = np.linalg.svd(np.ones((1, order)))[2][1:].T
+    costs = np.random.default_rng(0).normal(size=(COUNT, order, order))
+    costs += costs.swapaxes(1, 2)
+    C, X, Y = (
+        cp.Parameter((order, order), symmetric=True),
+        cp.Variable((order, order), PSD=True),
+        cp.Variable((order - 1,) * 2, PSD=True),
+    )
+    objectives = []
+    for full, rows in ((X, [cp.sum(X) == 0]), (V @ Y @ V.T, [])):
+        problem = cp.Problem(cp.Minimize(cp.trace(C @ full)), [cp.diag(full) == 1, *rows])
+        call = Layer(problem, [C], problem.variables(), solver_args={"fallback": False}).solve([costs], tape=False)
+        assert call.info.solved.all()
+        objectives.append(call.info.objective)
+    np.testing.assert_allclose(*objectives, rtol=1e-6, atol=1e-6)
