@@ -34,11 +34,12 @@ MaskOf<V> is_certain(const Embedding<V>& st) {
 }
 
 // By how much the best point may be off. A gap ε and the curvature 1/κ leave √(εκ) of x open, and that is no more than elsewhere
-// where ε is as much smaller as κ is larger. Of a direction without any curvature it is for derivatives to mark that x is one of many.
+// where ε is as much smaller as κ is larger, unless the gap says little of small parts, as with exponential and power cones. Of a
+// direction without any curvature it is for derivatives to mark that x is one of many.
 template <class V>
 V uncertainty(const Embedding<V>& st) {
   const V as_elsewhere = st.best_merit * st.flatness * st.flatness / most_unbalanced;
-  return select((st.flatness > 1.0) & ~st.open, min(st.left, as_elsewhere), V{});
+  return select((st.flatness > 1.0) & ~st.open, st.cones.symmetric() ? min(st.left, as_elsewhere) : st.left, V{});
 }
 
 // One step of Newton's method from the solution (x₁, z₁) of the affine system.
