@@ -33,13 +33,10 @@ MaskOf<V> is_certain(const Embedding<V>& st) {
   return ~(st.flatness > 1.0) | (st.step <= st.settings.tolerance);
 }
 
-// By how much the best point may be off. A gap ε and the curvature 1/κ leave √(εκ) of x open, and that is no more than elsewhere
-// where ε is as much smaller as κ is larger, unless the gap says little of small parts, as with exponential and power cones. Of a
-// direction without any curvature it is for derivatives to mark that x is one of many.
+// By how much the best point may be off.
 template <class V>
 V uncertainty(const Embedding<V>& st) {
-  const V as_elsewhere = st.best_merit * st.flatness * st.flatness / most_unbalanced;
-  return select((st.flatness > 1.0) & ~st.open, st.cones.symmetric() ? min(st.left, as_elsewhere) : st.left, V{});
+  return select(st.flatness > 1.0, st.left, V{});
 }
 
 // One step of Newton's method from the solution (x₁, z₁) of the affine system.
@@ -49,9 +46,7 @@ void polish_step(Embedding<V>& st) {
   V left = V{};
   if (any(flat)) {
     const System<V> system{st.r1, st.r2, st.x1, st.z1};
-    const auto of = sharpen(st, flat, system, {st.dx, st.dz, st.r1, st.r2, st.image, st.ds}, sharp);
-    left = select(flat, of.left, V{});
-    st.open |= flat & (of.amplified > no_curvature) & (st.best_merit <= st.settings.tolerance);
+    left = select(flat, sharpen(st, flat, system, {st.dx, st.dz, st.r1, st.r2, st.image, st.ds}, sharp), V{});
   }
   std::copy(st.z1, st.z1 + st.plan.m, st.cz);
   st.cones.back(st.cz);

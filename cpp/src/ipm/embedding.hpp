@@ -46,7 +46,6 @@ struct Embedding : Iterate<V> {
   V shrinks{}, residual{};          // what the last step leaves of the residuals if it is exact; the largest before it
   M stiff{};                        // lanes in which refinement does not undo proximal terms
   V of_columns{};                   // the part of the relative gap that residuals of columns make
-  M open{};                         // lanes that are solved, and in whose x a polish has found a direction without any curvature
   V polish_at{};                    // merit at which the next polish is tried
   Moved<V> moved;
   V last_merit{}, misses{};         // of a polish: the merit before its last step, steps that did not help

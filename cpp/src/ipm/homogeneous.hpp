@@ -70,7 +70,6 @@ class HomogeneousSolver {
     for (Index i = st_.plan.zero; i < st_.plan.orthant_end; ++i) st_.active[i] &= ~lanes;
     st_.dual &= ~lanes;
     st_.last &= ~lanes;
-    st_.open &= ~lanes;
     st_.stiff &= ~lanes;
     if (keeps_far_apart()) find_far(st_, lanes);
     if (keeps_far_apart() && !st_.cones.symmetric()) join_far(st_, lanes, one);

@@ -18,12 +18,6 @@ struct System {
   V *x, *z;
 };
 
-// By how much x may still be off, and how many times longer than K_δ says the longest step along a direction was.
-template <class V>
-struct Sharpened {
-  V left, amplified;
-};
-
 // (cx, cz) ← K_δ⁻¹K (x, z), or K_δ⁻¹ of what that leaves of a right-hand side.
 template <class V>
 void precondition(Embedding<V>& st, const V* x, const V* z, const System<V>* of = nullptr) {
@@ -41,7 +35,7 @@ void precondition(Embedding<V>& st, const V* x, const V* z, const System<V>* of 
 
 // Refines the solution in these lanes, until `enough` of its x is left. The room may be where the right-hand side is. Spoils scratch.
 template <class V>
-Sharpened<V> sharpen(Embedding<V>& st, MaskOf<V> lanes, const System<V>& system, const Conjugates<V>& room, double enough) {
+V sharpen(Embedding<V>& st, MaskOf<V> lanes, const System<V>& system, const Conjugates<V>& room, double enough) {
   const Index n = st.plan.n, m = st.plan.m;
   const V tiny = splat<V>(1e-300);
   const auto inner = [&](const V* a, const V* b) {
@@ -84,7 +78,7 @@ Sharpened<V> sharpen(Embedding<V>& st, MaskOf<V> lanes, const System<V>& system,
     move(left_x, -alpha, image_x, n);
     move(left_z, -alpha, image_z, m);
   }
-  return {amplified * size(left_x), amplified};
+  return amplified * size(left_x);
 }
 
 }  // namespace cvxl::CVXL_ISA

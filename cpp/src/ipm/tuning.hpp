@@ -68,7 +68,6 @@ inline constexpr double polish_diverges = 1e3;  // merit
 inline constexpr double polished_enough = 1e-13;  // merit
 inline constexpr int sharpenings = 8;  // of a step of a polish where the objective is flat, …
 inline constexpr double sharp = 1e-6;  // … until this part of it is left
-inline constexpr double no_curvature = 1e10;  // times longer than the factored system says: a step along which there is none
 inline constexpr double most_misses = 2.0;  // steps of a polish that do not help
 inline constexpr double on_boundary = 1e-13;  // of 1 - D: multipliers of such rows are zero
 inline constexpr double most_unbalanced = 1e3;  // ratio of s and z from which on a block is balanced
