@@ -15,6 +15,7 @@ or from several, for example after only some families have changed:
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from benchmarks.compare.contenders import CONTENDERS, OURS
@@ -62,13 +63,14 @@ def _footnote(results: Results, batch: int) -> str:
     machine, versions = results.facts["machine"], results.facts["versions"]
     packages = sorted({f"{p} {v}" for name, table in versions.items() if name != OURS for p, v in table.items()})
     layers = "; on families of other cones they are measured through layers alone" if "other cones" in _kinds(results) else ""
-    return (
+    words = (
         f"Medians of whole calls on {batch} instances, from PyTorch tensors to PyTorch tensors. Peers that take cone programs "
         f"(Moreau's compiled solver, qpth) get them ready-made{layers}. × compares this package with the fastest peer that is "
         f"right, × 1.x with {CONTENDERS[DEFAULT_1X].title}; where a mean stands on fewer families than there are, it says so. "
         f"Against Moreau's best mode, forward + backward: {' and '.join(moreau)}. "
         f"{machine['processor']}, {machine['cores']} cores; {results.facts['date'][:10]}; {', '.join(packages)}."
     )
+    return textwrap.fill(words, 130, break_on_hyphens=False)
 
 
 def _entries(results: Results, family: str, batch: int, mode: str) -> str:
