@@ -31,7 +31,7 @@ constexpr unsigned most_threads = 64;  // that fibers take
 
 const char* const kernels[] = {"cvxl_solve", "cvxl_vjp", "cvxl_jvp", "cvxl_sum_blocks", "cvxl_write"};
 
-// Arguments of all kernels but the last: job, slots, slot, near_slot, largest_near.
+// Arguments of all kernels but the last: job, slots, slot, near_slot.
 template <class Job, class Run>
 int run_teams(unsigned blocks, unsigned threads, unsigned teams, unsigned shared, void** arguments, Run&& work) {
   const Job& job = *static_cast<const Job*>(arguments[0]);
@@ -43,7 +43,7 @@ int run_teams(unsigned blocks, unsigned threads, unsigned teams, unsigned shared
     std::byte* const aligned = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(near.data()) + 63) / 64 * 64);
     testing::Watch watch(slots + team * size(2), size(2));
     const bool together = testing::Fibers(static_cast<int>(std::min(threads, most_threads)), team).run([&] {
-      work(job, Arena(slots + team * size(2), aligned, size(4)));
+      work(job, Arena(slots + team * size(2), aligned, size(3)));
     });
     if (!together || watch.conflicts > 0) return launch_failed;
   }

@@ -194,12 +194,22 @@ TEST(arrays_lie_near_as_far_as_there_is_room) {
   const Plan plan = make_plan(workhorse());
   const PlanView view(plan);
   const auto take = [&](Arena& arena) {
-    arena.take<double>(static_cast<std::size_t>(plan.factor_size));
+    arena.take<double>(std::size_t{4} << 10);
     for (int k = 0; k < 30; ++k) arena.take<double>(static_cast<std::size_t>(plan.m));
   };
-  const cuda::Launch small = cuda::plan_launch(view, {8 << 10, 16 << 10, 2}, take);
-  const cuda::Launch large = cuda::plan_launch(view, {200 << 10, 220 << 10, 2}, take);
+  const cuda::Launch small = cuda::plan_launch(view, {8 << 10, 16 << 10, 2}, 2, take);
+  const cuda::Launch large = cuda::plan_launch(view, {200 << 10, 220 << 10, 2}, 2, take);
   CHECK(small.threads == large.threads && small.teams == large.teams);
   CHECK(small.shared() <= 8 << 10 && small.slot > 0);
   CHECK(large.slot == 0 && large.near_slot > small.near_slot);
+}
+
+TEST(teams_grow_where_threads_would_be_idle) {
+  const Plan plan = make_plan(workhorse());
+  const auto launch = [&](std::int64_t tickets) {
+    return cuda::plan_launch(PlanView(plan), {200 << 10, 220 << 10, 100}, tickets, [](Arena& arena) { arena.take<double>(4096); });
+  };
+  const cuda::Launch few = launch(100), many = launch(100000);
+  CHECK(few.threads >= many.threads && many.threads * many.teams == 128);
+  CHECK(few.shared() >= many.shared());
 }

@@ -3,7 +3,7 @@
 #include "engine_tools.hpp"
 #include "fibers.hpp"
 #include "known_programs.hpp"
-#include "plan/columns.hpp"
+#include "plan/team_plan.hpp"
 #include "team/adjoint.hpp"
 #include "team/solve.hpp"
 
@@ -226,6 +226,25 @@ TEST(teams_share_matrices_of_a_batch) {
   Host host(engine.problem(), 32);
   const Answer shared = host.solve(engine, batch, {}, true), apart = host.solve(engine, batch, {}, false);
   CHECK(identical(shared, apart));
+}
+
+TEST(teams_of_a_warp_and_more_have_the_same_bits) {
+  for (const auto& [name, s] : structures(5)) {
+    if (name != "wide" && name != "random") continue;
+    const Plan plan = make_plan(s);
+    const Levels levels(plan);
+    CHECK(levels.view().wide_panels.empty() == (name != "wide") && levels.view().wide_groups.empty() == (name != "wide"));
+    const Index B = 3;
+    const Engine engine(mixed_problem(s), 4);
+    const std::vector<double> rows = solvable_rows(s, B, 3), shared = solvable_rows(s, 1, 3);
+    const BatchView batch = batch_of(B, {{rows.data(), s.values()}, {shared.data(), 0}});
+    const std::vector<double> cotangent(static_cast<std::size_t>(B) * 3, 1.0);
+    Host warp(engine.problem(), 32), larger(engine.problem(), 64);
+    const Answer answer = warp.solve(engine, batch);
+    CHECK(identical(answer, larger.solve(engine, batch)));
+    const auto gradients = [&](Host& host) { return host.vjp(batch, answer.tape, cotangent, {false, true}, 2).arrays; };
+    CHECK(gradients(warp) == gradients(larger));
+  }
 }
 
 TEST(teams_mark_what_is_no_number) {

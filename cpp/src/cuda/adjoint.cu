@@ -5,14 +5,12 @@
 
 using namespace cvxl;
 
-extern "C" __global__ void cvxl_vjp(const __grid_constant__ AdjointView job, std::byte* slots, std::size_t slot, std::size_t near_slot,
-                                    std::size_t largest_near) {
-  CVXL_ISA::team_vjp<CVXL_ISA::Number>(job, CVXL_ISA::arena_of_team(slots, slot, near_slot, largest_near));
+extern "C" __global__ CVXL_RESIDENT void cvxl_vjp(const __grid_constant__ AdjointView job, std::byte* slots, std::size_t slot, std::size_t near_slot) {
+  CVXL_ISA::team_vjp<CVXL_ISA::Number>(job, CVXL_ISA::arena_of_team(slots, slot, near_slot));
 }
 
-extern "C" __global__ void cvxl_jvp(const __grid_constant__ AdjointView job, std::byte* slots, std::size_t slot, std::size_t near_slot,
-                                    std::size_t largest_near) {
-  CVXL_ISA::team_jvp<CVXL_ISA::Number>(job, CVXL_ISA::arena_of_team(slots, slot, near_slot, largest_near));
+extern "C" __global__ CVXL_RESIDENT void cvxl_jvp(const __grid_constant__ AdjointView job, std::byte* slots, std::size_t slot, std::size_t near_slot) {
+  CVXL_ISA::team_jvp<CVXL_ISA::Number>(job, CVXL_ISA::arena_of_team(slots, slot, near_slot));
 }
 
 // Sums over blocks of instances: gradient[k · entries + e] = Σ_b partial[(b · directions + k) · stride + e], in the order of b.

@@ -7,7 +7,7 @@
 #include "cuda/launch.hpp"
 #include "cuda/threads.hpp"
 #include "cuda/upload.hpp"
-#include "plan/columns.hpp"
+#include "plan/team_plan.hpp"
 #include "team/adjoint.hpp"
 #include "team/solve.hpp"
 
@@ -43,12 +43,18 @@ class Memory {
 };
 
 void add_plan(Upload& upload, PlanView& p) {
-  for (std::span<const Index>* s :
-       {&p.variable_of,   &p.P.indptr,          &p.P.indices,       &p.A.indptr,      &p.A.indices,      &p.P_source,
-        &p.A_source,      &p.variable_position, &p.row_position,    &p.diagonal,      &p.P_target,       &p.A_target,
-        &p.singletons,    &p.offsets,           &p.positions,       &p.relative,      &p.group_rows,     &p.P_columns.begin,
-        &p.P_columns.row, &p.P_columns.entry,   &p.A_columns.begin, &p.A_columns.row, &p.A_columns.entry})
+  for (std::span<const Index>* s : {&p.variable_of,         &p.P.indptr,        &p.P.indices,       &p.A.indptr,
+                                    &p.A.indices,           &p.P_source,        &p.A_source,        &p.variable_position,
+                                    &p.row_position,        &p.diagonal,        &p.P_target,        &p.A_target,
+                                    &p.singletons,          &p.offsets,         &p.positions,       &p.relative,
+                                    &p.group_rows,          &p.P_columns.begin, &p.P_columns.row,   &p.P_columns.entry,
+                                    &p.A_columns.begin,     &p.A_columns.row,   &p.A_columns.entry, &p.by_level.wide_panels,
+                                    &p.by_level.wide_groups})
     upload.add(*s);
+  upload.add(p.by_level.levels);
+  upload.add(p.by_level.sums);
+  upload.add(p.by_level.products);
+  upload.add(p.by_level.terms);
   upload.add(p.cones);
   upload.add(p.loose);
   upload.add(p.pivot_sign);
@@ -160,7 +166,7 @@ struct DeviceEngine::Impl {
       try {
         const Memory slots(driver, of_block * static_cast<std::size_t>(blocks), stream, lend);
         Pointer memory = slots.get();
-        void* arguments[] = {&job, &memory, &launch.slot, &launch.near_slot, &launch.largest_near};
+        void* arguments[] = {&job, &memory, &launch.slot, &launch.near_slot};
         driver.launch(kernel, static_cast<unsigned>(blocks), launch.threads, launch.teams, launch.shared(), stream, arguments);
         return;
       } catch (const OutOfDeviceMemory&) {
@@ -172,15 +178,15 @@ struct DeviceEngine::Impl {
     }
   }
 
-  Launch launch_of(const SolveView& job) const {
+  Launch launch_of(const SolveView& job, std::int64_t tickets) const {
     SolveView measured = job;
     measured.problem = host;
-    return plan_launch(plan.view(), limits, [&](Arena& arena) { const CVXL_ISA::SolveMemory<V> memory(measured, arena); });
+    return plan_launch(plan.view(), limits, tickets, [&](Arena& arena) { const CVXL_ISA::SolveMemory<V> memory(measured, arena); });
   }
-  Launch launch_of(const AdjointView& job) const {
+  Launch launch_of(const AdjointView& job, std::int64_t tickets) const {
     AdjointView measured = job;
     measured.problem = host;
-    return plan_launch(plan.view(), limits, [&](Arena& arena) { const CVXL_ISA::TeamAdjoint<V> memory(measured, arena); });
+    return plan_launch(plan.view(), limits, tickets, [&](Arena& arena) { const CVXL_ISA::TeamAdjoint<V> memory(measured, arena); });
   }
 };
 
@@ -199,7 +205,7 @@ void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, con
                 to.margin,   to.residuals, to.status,      to.iterations, nullptr};
   Upload upload;
   add_parameters(upload, job.parameters);
-  impl_->run(impl_->solve, job, batch.size(), impl_->launch_of(job), upload, stream, lend);
+  impl_->run(impl_->solve, job, batch.size(), impl_->launch_of(job, batch.size()), upload, stream, lend);
 }
 
 void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream stream, const Lend& lend) const {
@@ -217,8 +223,9 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
     summed.push_back(wanted && size > 1 && static_cast<std::int64_t>(to.gradients[p].size()) == K * own);
     if (summed.back()) entries += own;
   }
-  // Blocks are a function of the batch alone; at most 64, or the sums of each would take more than the gradients.
-  const std::int64_t block = entries > 0 ? std::max<std::int64_t>(1, (size + 63) / 64) : 1, blocks = (size + block - 1) / block;
+  // Blocks are a function of the call alone: as many as keep a device busy, but their sums take 64 MB at most, or are 64.
+  const std::int64_t most = std::clamp<std::int64_t>((std::int64_t{8} << 20) / std::max<std::int64_t>(K * entries, 1), 64, 4096);
+  const std::int64_t block = entries > 0 ? (size + most - 1) / most : 1, blocks = (size + block - 1) / block;
   const std::size_t sums = static_cast<std::size_t>(blocks * K * entries) * sizeof(double);
   const Memory partial(driver, sums, stream, lend);
   if (sums > 0) driver.clear(partial.get(), sums, stream);
@@ -235,7 +242,7 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
   add_parameters(upload, job.parameters);
   upload.add(job.gradients);
   upload.add(job.summed);
-  impl_->run(impl_->vjp, job, blocks, impl_->launch_of(job), upload, stream, lend);
+  impl_->run(impl_->vjp, job, blocks, impl_->launch_of(job, blocks), upload, stream, lend);
   Pointer from = partial.get();
   for (std::size_t p = 0; p < summed.size(); ++p) {
     if (!summed[p]) continue;
@@ -270,7 +277,7 @@ void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream str
   Upload upload;
   add_parameters(upload, job.parameters);
   add_parameters(upload, job.tangents);
-  impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of(job), upload, stream, lend);
+  impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of(job, batch.size()), upload, stream, lend);
 }
 
 }  // namespace cvxl::cuda

@@ -14,16 +14,15 @@ struct DeviceLimits {
   int processors;
 };
 
-// Results depend on `threads` alone, which the plan decides; all else is where arrays lie and how many work.
+// Where arrays lie and how many threads work. Results depend on neither, but for teams of less than a warp, which the plan decides.
 struct Launch {
-  unsigned threads, teams;          // of a team; of a block
-  std::size_t slot, near_slot;      // bytes of a team, in global and in shared memory
-  std::size_t largest_near;         // arrays up to this size are in shared memory
+  unsigned threads, teams;      // of a team; of a block
+  std::size_t slot, near_slot;  // bytes of a team, in global and in shared memory
   std::size_t shared() const { return near_slot * teams; }
 };
 
-// `take` makes a team's arrays in an arena. Shared memory is given to small arrays first: those of rows and columns, which every
-// phase meets, then the factor and the data, as far as those fit that registers leave room for.
-Launch plan_launch(const PlanView& plan, const DeviceLimits& limits, const std::function<void(Arena&)>& take);
+// Of a call with so many tickets. `take` makes a team's arrays in an arena. Many tickets get teams of a warp; where these would
+// leave threads idle, teams are larger.
+Launch plan_launch(const PlanView& plan, const DeviceLimits& limits, std::int64_t tickets, const std::function<void(Arena&)>& take);
 
 }  // namespace cvxl::cuda

@@ -6,9 +6,8 @@
 
 using namespace cvxl;
 
-extern "C" __global__ void cvxl_solve(const __grid_constant__ SolveView job, std::byte* slots, std::size_t slot, std::size_t near_slot,
-                                      std::size_t largest_near) {
-  CVXL_ISA::team_solve<CVXL_ISA::Number>(job, CVXL_ISA::arena_of_team(slots, slot, near_slot, largest_near));
+extern "C" __global__ CVXL_RESIDENT void cvxl_solve(const __grid_constant__ SolveView job, std::byte* slots, std::size_t slot, std::size_t near_slot) {
+  CVXL_ISA::team_solve<CVXL_ISA::Number>(job, CVXL_ISA::arena_of_team(slots, slot, near_slot));
 }
 
 extern "C" __global__ void cvxl_write(const __grid_constant__ cuda::Payload payload, unsigned char* to, unsigned count) {

@@ -87,12 +87,14 @@ struct Team<Number> {
 };
 
 #if defined(__CUDACC__)
+// What lets a processor have 512 threads of a kernel, in blocks of at most 256: 128 registers each.
+#define CVXL_RESIDENT __launch_bounds__(256, 2)
+
 // The arena of the calling thread's team: of its slot of global memory, and of its part of the block's shared memory.
-__device__ __forceinline__ Arena arena_of_team(std::byte* slots, std::size_t slot, std::size_t near_slot,
-                                               std::size_t largest_near) {
+__device__ __forceinline__ Arena arena_of_team(std::byte* slots, std::size_t slot, std::size_t near_slot) {
   extern __shared__ std::byte near[];
   const std::size_t team = std::size_t{blockIdx.x} * blockDim.y + threadIdx.y;
-  return Arena(slots + team * slot, near + threadIdx.y * near_slot, largest_near);
+  return Arena(slots + team * slot, near + threadIdx.y * near_slot, near_slot);
 }
 #endif
 

@@ -6,26 +6,29 @@
 
 namespace cvxl::CVXL_ISA {
 
-// Columns j < count of an L D L' whose diagonal block every thread has for itself. Columns beyond the count are those of I.
+// 1 / pivot of a column whose pivots should have the sign `wanted`; of another, which is broken, as if it were the sign.
+template <class V>
+CVXL_INLINE V invert(V& pivot, V wanted, MaskOf<V>& broken) {
+  const MaskOf<V> good = wanted * pivot > smallest_pivot;
+  broken |= ~good;
+  pivot = select(good, pivot, wanted);
+  return 1.0 / pivot;
+}
+
+// N columns of an L D L' whose diagonal block every thread has for itself.
 template <class V, int N>
 struct DiagonalBlock {
   V l[N][N];  // below the diagonal
   V pivot[N], inverse[N];
 
-  // Factors the block at `at`, of leading dimension ld; returns whether a pivot has not the sign that it should have.
-  CVXL_HD MaskOf<V> factor(const V* at, Index ld, Index count, const double* sign) {
-    MaskOf<V> broken{};
-    for (int j = 0; j < N; ++j)
-      for (int i = j; i < N; ++i) {
-        const V value = i < count ? at[j * ld + i] : splat<V>(i == j ? 1.0 : 0.0);
-        (i == j ? pivot[j] : l[i][j]) = value;
-      }
+  // Factors the block at `at`, of leading dimension ld; whether a pivot has not the sign that it should have is added to `broken`.
+  CVXL_HD void factor(const V* at, Index ld, const double* sign, MaskOf<V>& broken) {
     for (int j = 0; j < N; ++j) {
-      const V wanted = splat<V>(j < count ? sign[j] : 1.0);
-      const MaskOf<V> good = wanted * pivot[j] > smallest_pivot;
-      broken |= ~good;
-      pivot[j] = select(good, pivot[j], wanted);
-      inverse[j] = 1.0 / pivot[j];
+      pivot[j] = at[j * ld + j];
+      for (int i = j + 1; i < N; ++i) l[i][j] = at[j * ld + i];
+    }
+    for (int j = 0; j < N; ++j) {
+      inverse[j] = invert(pivot[j], splat<V>(sign[j]), broken);
       for (int i = j + 1; i < N; ++i) {
         const V u = l[i][j];
         l[i][j] = u * inverse[j];
@@ -33,26 +36,46 @@ struct DiagonalBlock {
         for (int k = i + 1; k < N; ++k) l[k][i] -= l[k][j] * l[i][j];  // that of row k is still u
       }
     }
-    return broken;
   }
 
-  CVXL_HD void store(V* at, Index ld, Index count) const {
+  CVXL_HD void store(V* at, Index ld) const {
     for (int j = 0; j < N; ++j)
-      for (int i = j + 1; i < N; ++i)
-        if (i < count) at[j * ld + i] = l[i][j];
+      for (int i = j + 1; i < N; ++i) at[j * ld + i] = l[i][j];
   }
 
   // The entries of one row below: from A = L D L' to L.
-  CVXL_HD void factor_row(V* at, Index ld, Index count) const {
+  CVXL_HD void factor_row(V* at, Index ld) const {
     V u[N];
-    for (int j = 0; j < N; ++j)
-      if (j < count) {
-        u[j] = at[j * ld];
-        for (int c = 0; c < j; ++c) u[j] -= u[c] * l[j][c];
-        at[j * ld] = u[j] * inverse[j];
-      }
+    for (int j = 0; j < N; ++j) {
+      u[j] = at[j * ld];
+      for (int c = 0; c < j; ++c) u[j] -= u[c] * l[j][c];
+      at[j * ld] = u[j] * inverse[j];
+    }
   }
 };
+
+template <int N>
+struct Width {
+  static constexpr int value = N;
+};
+
+// Blocks of four columns, then of two, then of one: f(first, Width).
+template <class F>
+CVXL_HD void each_block(Index columns, F&& f) {
+  const Index fours = columns / 4 * 4;
+  for (Index first = 0; first < fours; first += 4) f(first, Width<4>{});
+  if (columns & 2) f(fours, Width<2>{});
+  if (columns & 1) f(columns - 1, Width<1>{});
+}
+
+// The same from the last on.
+template <class F>
+CVXL_HD void each_block_backward(Index columns, F&& f) {
+  const Index fours = columns / 4 * 4;
+  if (columns & 1) f(columns - 1, Width<1>{});
+  if (columns & 2) f(fours, Width<2>{});
+  for (Index first = fours - 4; first >= 0; first -= 4) f(first, Width<4>{});
+}
 
 // Which of the turns of loops that follow each other are the calling thread's: in turn, whatever the lengths of the loops.
 template <class V>

@@ -1,10 +1,11 @@
 #pragma once
 // The KKT system of one instance, factored by a team: assemble, factor K = L D L' and solve, as factor.hpp does for a pack of lanes.
 //
-// Panels are factored in blocks of columns. Every thread factors the diagonal block for itself, in registers, and then the rows that
+// Narrow panels go level by level, by lists (plan/levels.hpp): a level has one phase, here and in each substitution. Wide ones are
+// factored in blocks of columns. Every thread factors the diagonal block for itself, in registers, and then the rows that
 // are its own: so a block has two phases, its rows and what they do to the columns behind it, and a substitution has one. What a
 // phase reads it does not write: the factored diagonal block is stored in the phase that follows, and substitutions go from one
-// array to another.
+// array to another. Nothing depends on the number of threads.
 
 #include <algorithm>
 
@@ -37,7 +38,8 @@ class TeamKkt {
 
   CVXL_SEAM M factorize(const V* P, const V* A, V rho, M relative = M{}) {
     assemble(P, A);
-    for (const RowGroup& group : plan_.groups) {
+    for (const Index g : by_level_.wide_groups) {
+      const RowGroup& group = plan_.groups[g];
       Turns<V> turns;
       const Index* row = plan_.group_rows.data() + group.rows.begin;
       apply(A, group.update, [&](Index k) { return -weight_[row[k]]; }, turns);
@@ -45,7 +47,11 @@ class TeamKkt {
     }
     regularize(rho, relative);
     M broken{};
-    for (const Supernode& node : plan_.supernodes) factor_panel(node, broken);
+    for (const Level& level : by_level_.levels) {
+      factor_columns(level.factor, broken);
+      for (Index s = level.wide.begin; s < level.wide.end; ++s) factor_panel(panel(s), broken);
+    }
+    each<V>(0, any_of(broken), [](Index) {});
     return broken;
   }
 
@@ -61,8 +67,15 @@ class TeamKkt {
       if (!plan_.is_condensed(i)) y_[plan_.row_position[i]] = e[i] * r2[i];
     });
     wait<V>();
-    for (const Supernode& node : plan_.supernodes) eliminate(node);
-    for (std::size_t s = plan_.supernodes.size(); s-- > 0;) back_substitute(plan_.supernodes[s]);
+    for (const Level& level : by_level_.levels) {
+      eliminate_columns(level.forward);
+      for (Index s = level.wide.begin; s < level.wide.end; ++s) eliminate(panel(s));
+    }
+    for (std::size_t l = by_level_.levels.size(); l-- > 0;) {
+      const Level& level = by_level_.levels[l];
+      for (Index s = level.wide.begin; s < level.wide.end; ++s) back_substitute(panel(s));
+      substitute_columns(level.backward);
+    }
     each<V>(plan_.n, [&](Index j) { dx[j] = y_[plan_.variable_position[j]]; });
     each<V>(plan_.m, [&](Index i) {
       dz[i] = plan_.is_condensed(i) ? weight_[i] * (dot_row(plan_.A, A, i, dx) - r2[i]) : e[i] * y_[plan_.row_position[i]];
@@ -70,8 +83,9 @@ class TeamKkt {
   }
 
  private:
-  static constexpr int N = 8;       // columns of a block
-  static constexpr int tile = 4;    // rows and columns of a product that stay in registers
+  static constexpr int tile = 4;  // rows and columns of a product that stay in registers
+
+  CVXL_HD const Supernode& panel(Index wide) const { return plan_.supernodes[by_level_.wide_panels[wide]]; }
 
   CVXL_SEAM void assemble(const V* P, const V* A) {
     fill<V>(factor_, plan_.factor_size, V{});
@@ -85,13 +99,59 @@ class TeamKkt {
       for (Index k = plan_.A.indptr[i]; k < plan_.A.indptr[i + 1]; ++k) factor_[plan_.A_target[k]] = e[i] * A[k];
     });
     wait<V>();
-    if (plan_.singletons.empty()) return;
-    each<V>(plan_.n, [&](Index j) {
-      V& d = factor_[plan_.diagonal[plan_.variable_position[j]]];
-      for (Index t = plan_.A_columns.begin[j]; t < plan_.A_columns.begin[j + 1]; ++t) {
-        const Index i = plan_.A_columns.row[t], k = plan_.A_columns.entry[t];
-        if (plan_.is_condensed(i) && plan_.A.indptr[i + 1] - plan_.A.indptr[i] == 1) d += weight_[i] * A[k] * A[k];
+    sum_up(by_level_.condensed, [&](const Gather& sum) {
+      V total = factor_[sum.target];
+      for (Index t = sum.terms.begin; t < sum.terms.end; ++t) {
+        const Product& p = by_level_.products[t];
+        total += A[p.left] * A[p.right] * weight_[p.weight];
       }
+      factor_[sum.target] = total;
+    });
+  }
+
+  // One phase of sums, if there are any.
+  template <class F>
+  CVXL_HD void sum_up(const Range& sums, F&& f) {
+    if (sums.size() > 0) each<V>(sums.size(), [&](Index k) { f(by_level_.sums[sums.begin + k]); });
+  }
+
+  // What the columns of the level before do to those behind them, and the pivots of the next.
+  CVXL_SEAM void factor_columns(const Range& sums, M& broken) {
+    sum_up(sums, [&](const Gather& sum) {
+      V total = factor_[sum.target];
+      for (Index t = sum.terms.begin; t < sum.terms.end; ++t) {
+        const Product& p = by_level_.products[t];
+        total -= factor_[p.left] * factor_[p.right] * inverse_[p.weight];
+      }
+      if (sum.completes >= 0) inverse_[sum.completes] = invert(total, splat<V>(plan_.pivot_sign[sum.completes]), broken);
+      factor_[sum.target] = total;
+    });
+  }
+
+  // The same of a right-hand side: w = D⁻¹L⁻¹y where a level is next.
+  CVXL_SEAM void eliminate_columns(const Range& sums) {
+    sum_up(sums, [&](const Gather& sum) {
+      V total = y_[sum.target];
+      for (Index t = sum.terms.begin; t < sum.terms.end; ++t) {
+        const Term& term = by_level_.terms[t];
+        total -= factor_[term.entry] * w_[term.position];
+      }
+      if (sum.completes >= 0)
+        w_[sum.target] = total * inverse_[sum.target];
+      else
+        y_[sum.target] = total;
+    });
+  }
+
+  // y = w - D⁻¹U'y in the columns of a level.
+  CVXL_SEAM void substitute_columns(const Range& sums) {
+    sum_up(sums, [&](const Gather& sum) {
+      V total = V{};
+      for (Index t = sum.terms.begin; t < sum.terms.end; ++t) {
+        const Term& term = by_level_.terms[t];
+        total += factor_[term.entry] * y_[term.position];
+      }
+      y_[sum.target] = w_[sum.target] - total * inverse_[sum.target];
     });
   }
 
@@ -159,31 +219,32 @@ class TeamKkt {
   }
 
   CVXL_SEAM void factor_panel(const Supernode& node, M& broken) {
+    each_block(node.columns, [&](Index first, auto width) { factor_block<decltype(width)::value>(node, first, broken); });
+  }
+
+  template <int N>
+  CVXL_SEAM void factor_block(const Supernode& node, Index first, M& broken) {
     V* L = factor_ + node.panel;
-    const Index ld = node.rows;
-    for (Index first = 0; first < node.columns; first += N) {
-      const Index last = std::min<Index>(first + N, node.columns), count = last - first;
-      DiagonalBlock<V, N> block;
-      broken |= block.factor(L + first * ld + first, ld, count, plan_.pivot_sign.data() + node.first + first);
-      share<V>(node.rows - last, [&](Index r) { block.factor_row(L + first * ld + last + r, ld, count); });
-      if (Team<V>::rank() == 0)
-        for (int j = 0; j < N; ++j)
-          if (j < count) {
-            pivot_[node.first + first + j] = block.pivot[j];
-            inverse_[node.first + first + j] = block.inverse[j];
-          }
-      wait<V>();
-      if (Team<V>::rank() == 0) block.store(L + first * ld + first, ld, count);
-      Turns<V> turns;
-      const V* pivot = pivot_ + node.first + first;
-      if (last < node.columns)
-        subtract_products(
-            last, node.columns, node.rows, count, turns, [&](Index k) { return pivot[k]; },
-            [&](Index k) { return L + (first + k) * ld; }, [&](Index a, Index b) -> V& { return L[b * ld + a]; });
-      else
-        apply(factor_, node.update, [&](Index k) { return pivot_[node.first + k]; }, turns);
-      wait<V>();
-    }
+    const Index ld = node.rows, last = first + N;
+    DiagonalBlock<V, N> block;
+    block.factor(L + first * ld + first, ld, plan_.pivot_sign.data() + node.first + first, broken);
+    share<V>(node.rows - last, [&](Index r) { block.factor_row(L + first * ld + last + r, ld); });
+    if (Team<V>::rank() == 0)
+      for (int j = 0; j < N; ++j) {
+        pivot_[node.first + first + j] = block.pivot[j];
+        inverse_[node.first + first + j] = block.inverse[j];
+      }
+    wait<V>();
+    if (Team<V>::rank() == 0) block.store(L + first * ld + first, ld);
+    Turns<V> turns;
+    const V* pivot = pivot_ + node.first + first;
+    if (last < node.columns)
+      subtract_products(
+          last, node.columns, node.rows, N, turns, [&](Index k) { return pivot[k]; }, [&](Index k) { return L + (first + k) * ld; },
+          [&](Index a, Index b) -> V& { return L[b * ld + a]; });
+    else
+      apply(factor_, node.update, [&](Index k) { return pivot_[node.first + k]; }, turns);
+    wait<V>();
   }
 
   // Of row r of a panel.
@@ -193,28 +254,25 @@ class TeamKkt {
 
   // w = D⁻¹L⁻¹y in the columns of a panel, and y less what they add to the rows below.
   CVXL_SEAM void eliminate(const Supernode& node) {
-    for (Index first = 0; first < node.columns; first += N) {
-      const Index last = std::min<Index>(first + N, node.columns), count = last - first;
+    each_block(node.columns, [&](Index first, auto width) {
+      constexpr int N = decltype(width)::value;
       const V* L = factor_ + node.panel + first * node.rows;
       V t[N];
-      for (int c = 0; c < N; ++c)
-        if (c < count) {
-          t[c] = y_[node.first + first + c];
-          for (int b = 0; b < c; ++b) t[c] -= L[b * node.rows + first + c] * t[b];
-        }
+      for (int c = 0; c < N; ++c) {
+        t[c] = y_[node.first + first + c];
+        for (int b = 0; b < c; ++b) t[c] -= L[b * node.rows + first + c] * t[b];
+      }
       if (Team<V>::rank() == 0)
-        for (int c = 0; c < N; ++c)
-          if (c < count) w_[node.first + first + c] = t[c] * inverse_[node.first + first + c];
-      share<V>(node.rows - last, [&](Index turn) {
-        const Index r = last + turn;
+        for (int c = 0; c < N; ++c) w_[node.first + first + c] = t[c] * inverse_[node.first + first + c];
+      share<V>(node.rows - first - N, [&](Index turn) {
+        const Index r = first + N + turn;
         V& v = y_[position(node, r)];
         V sum = v;
-        for (int c = 0; c < N; ++c)
-          if (c < count) sum -= L[c * node.rows + r] * t[c];
+        for (int c = 0; c < N; ++c) sum -= L[c * node.rows + r] * t[c];
         v = sum;
       });
       wait<V>();
-    }
+    });
   }
 
   // y = L⁻ᵀw in the columns of a panel: w less what the rows below add, then block by block, from the last on.
@@ -226,29 +284,26 @@ class TeamKkt {
         for (Index r = node.columns; r < node.rows; ++r) sum -= panel[c * node.rows + r] * y_[position(node, r)];
         w_[node.first + c] = sum;
       });
-    for (Index first = (node.columns - 1) / N * N; first >= 0; first -= N) {
-      const Index count = std::min<Index>(Index{N}, node.columns - first);
+    each_block_backward(node.columns, [&](Index first, auto width) {
+      constexpr int N = decltype(width)::value;
       V t[N];
-      for (int c = N; c-- > 0;)
-        if (c < count) {
-          t[c] = w_[node.first + first + c];
-          for (int b = c + 1; b < N; ++b)
-            if (b < count) t[c] -= panel[(first + c) * node.rows + first + b] * t[b];
-        }
+      for (int c = N; c-- > 0;) {
+        t[c] = w_[node.first + first + c];
+        for (int b = c + 1; b < N; ++b) t[c] -= panel[(first + c) * node.rows + first + b] * t[b];
+      }
       if (Team<V>::rank() == 0)
-        for (int c = 0; c < N; ++c)
-          if (c < count) y_[node.first + first + c] = t[c];
+        for (int c = 0; c < N; ++c) y_[node.first + first + c] = t[c];
       share<V>(first, [&](Index c) {
         V sum = w_[node.first + c];
-        for (int b = 0; b < N; ++b)
-          if (b < count) sum -= panel[c * node.rows + first + b] * t[b];
+        for (int b = 0; b < N; ++b) sum -= panel[c * node.rows + first + b] * t[b];
         w_[node.first + c] = sum;
       });
       wait<V>();
-    }
+    });
   }
 
   const PlanView& plan_;
+  const LevelsView& by_level_ = plan_.by_level;
   V *factor_, *pivot_, *inverse_;  // L by panels; D; D⁻¹
   V *y_, *w_;                      // of a solve, by positions
   V* weight_;                      // of condensed rows

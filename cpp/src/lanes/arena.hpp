@@ -1,6 +1,6 @@
 #pragma once
 // Working memory of one thread or team, carved out of one block before the loop starts. A first pass over a null block measures it.
-// A team may have a second block, which is near and small: arrays up to a size are taken from it.
+// A team may have a second block, which is near and small: arrays are taken from it as long as they fit.
 
 #include <cstddef>
 #include <cstdint>
@@ -20,16 +20,15 @@ namespace cvxl {
 class Arena {
  public:
   CVXL_ARENA explicit Arena(std::byte* block = nullptr) : block_(block) {}
-  // `near` may be null too: then arrays of at most `largest_near` bytes are counted apart.
-  CVXL_ARENA Arena(std::byte* block, std::byte* near, std::size_t largest_near)
-      : block_(block), near_(near), largest_near_(largest_near) {}
+  // `near` has `near_size` bytes, and may be null too.
+  CVXL_ARENA Arena(std::byte* block, std::byte* near, std::size_t near_size) : block_(block), near_(near), near_size_(near_size) {}
 
   // `count` objects of T, aligned to a cache line; a null arena only counts.
   template <class T>
   CVXL_ARENA T* take(std::size_t count) {
-    if (largest_near_ > 0 && count * sizeof(T) <= largest_near_) {
+    if (const std::size_t end = near_used_ + (count * sizeof(T) + 15) / 16 * 16; near_size_ > 0 && end <= near_size_) {
       T* p = near_ ? reinterpret_cast<T*>(near_ + near_used_) : nullptr;
-      near_used_ += (count * sizeof(T) + 15) / 16 * 16;
+      near_used_ = end;
       return p;
     }
     const std::size_t bytes = count * sizeof(T), taken = (bytes + 63) / 64 * 64 + guard;
@@ -54,7 +53,7 @@ class Arena {
   static constexpr std::size_t guard = 0;
 #endif
   std::byte *block_, *near_ = nullptr;
-  std::size_t used_ = 0, near_used_ = 0, largest_near_ = 0;
+  std::size_t used_ = 0, near_used_ = 0, near_size_ = 0;
 };
 
 }  // namespace cvxl

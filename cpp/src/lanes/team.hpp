@@ -12,7 +12,8 @@
 //
 // What is written outside of these are the thread's own numbers, never an array. A loop ends when all threads have ended it, so that
 // what follows may read everything. Numbers that a loop accumulates are named, or they would differ from thread to thread; they are
-// combined along a tree that depends on the number of threads alone. For a team of one all of this is the loop itself.
+// accumulated by at most 32 threads and combined along a tree, so that teams of 32 and more have the same bits. For a team of one all
+// of this is the loop itself.
 
 #include <algorithm>
 #include <cstdint>
@@ -151,17 +152,23 @@ CVXL_INLINE Together<First, Rest> together(const First& first, const Rest& rest)
   return {first, rest};
 }
 
+inline constexpr Index most_accumulating = 32;
+
 template <class V, class How, class F>
 CVXL_INLINE void run_loop(Index begin, Index end, const How& how, F&& f) {
   if constexpr (Team<V>::alone) {
     for (Index i = begin; i < end; ++i) f(i);
   } else {
-    how.template begin<Team<V>>();
-    for (Index i = begin + Team<V>::rank(); i < end; i += Team<V>::size()) f(i);
-    if constexpr (std::is_same_v<How, Together<>>)
+    if constexpr (std::is_same_v<How, Together<>>) {
+      for (Index i = begin + Team<V>::rank(); i < end; i += Team<V>::size()) f(i);
       Team<V>::sync();
-    else
+    } else {
+      how.template begin<Team<V>>();
+      const Index threads = Team<V>::size() < most_accumulating ? Team<V>::size() : most_accumulating;
+      if (Team<V>::rank() < threads)
+        for (Index i = begin + Team<V>::rank(); i < end; i += threads) f(i);
       how.template end<Team<V>>();
+    }
   }
 }
 

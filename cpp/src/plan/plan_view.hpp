@@ -19,6 +19,36 @@ struct ColumnView {
   std::span<const Index> begin, row, entry;
 };
 
+// A sum for one number: its terms, and the position of which it is the last (-1: of none), whose pivot or unknown is then known.
+struct Gather {
+  Index target, completes;
+  Range terms;
+};
+
+// Of a sum into the factor: entry times entry, of the factor or of A, times what belongs to a position or a row.
+struct Product {
+  Index left, right, weight;
+};
+
+// Of a substitution: an entry of the factor times an unknown.
+struct Term {
+  Index entry, position;
+};
+
+// Ranges of sums, and of wide panels, whose turn is after those.
+struct Level {
+  Range factor, forward, backward, wide;
+};
+
+struct LevelsView {
+  std::span<const Level> levels;
+  std::span<const Index> wide_panels, wide_groups;
+  std::span<const Gather> sums;
+  std::span<const Product> products;
+  std::span<const Term> terms;
+  Range condensed;  // sums of rows
+};
+
 struct PlanView {
   Index n, m, zero, orthant_end, nodes, factor_size, widest;
   bool guessable;
@@ -39,7 +69,9 @@ struct PlanView {
   std::span<const Face> faces;
   std::span<const FaceEntry> face_entries;
   std::span<const Index> face_order;
-  ColumnView P_columns = {}, A_columns = {};  // P strictly below the diagonal; for teams of several threads alone (columns.hpp)
+  // For teams of several threads alone (team_plan.hpp): P strictly below the diagonal, A, and the factorization.
+  ColumnView P_columns = {}, A_columns = {};
+  LevelsView by_level = {};
 
   explicit PlanView(const Plan&);
   explicit PlanView(Plan&&) = delete;

@@ -1,6 +1,7 @@
 #pragma once
-// A plan with what teams of several threads need besides: the entries of P and A by columns.
+// A plan with what teams of several threads need besides: the entries of P and A by columns, and the factorization by levels.
 
+#include "plan/levels.hpp"
 #include "plan/plan_view.hpp"
 
 namespace cvxl {
@@ -19,6 +20,7 @@ class TeamPlan {
   static Columns by_columns(const Pattern& pattern, Index columns, bool diagonal);
 
   Columns P_, A_;
+  Levels levels_;
   PlanView view_;
 };
 

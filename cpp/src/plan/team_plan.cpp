@@ -1,4 +1,4 @@
-#include "plan/columns.hpp"
+#include "plan/team_plan.hpp"
 
 namespace cvxl {
 
@@ -22,9 +22,11 @@ TeamPlan::Columns TeamPlan::by_columns(const Pattern& pattern, Index columns, bo
   return c;
 }
 
-TeamPlan::TeamPlan(const Plan& plan) : P_(by_columns(plan.P, plan.n, false)), A_(by_columns(plan.A, plan.n, true)), view_(plan) {
+TeamPlan::TeamPlan(const Plan& plan)
+    : P_(by_columns(plan.P, plan.n, false)), A_(by_columns(plan.A, plan.n, true)), levels_(plan), view_(plan) {
   view_.P_columns = {P_.begin, P_.row, P_.entry};
   view_.A_columns = {A_.begin, A_.row, A_.entry};
+  view_.by_level = levels_.view();
 }
 
 }  // namespace cvxl
