@@ -101,7 +101,7 @@ sanitize: $(DEPENDENCIES)
 ## make gpu-sanitize  small batches on a card under compute-sanitizer: races, memory, what is read before it is written
 gpu-sanitize: $(EXTENSION)
 	@set -e; for tool in racecheck memcheck initcheck; do \
-	  compute-sanitizer --tool $$tool --error-exitcode 1 --kernel-name regex:cvxl_ python -m benchmarks.micro.gpu --small --seconds 0; done
+	  compute-sanitizer --tool $$tool --error-exitcode 1 --kernel-name kernel_substring=cvxl_ python -m benchmarks.micro.gpu --small --seconds 0; done
 
 ## make clean     remove what was built; .venv stays
 clean:

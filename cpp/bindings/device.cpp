@@ -29,7 +29,8 @@ void bind_devices(nb::module_& m) {
   nb::class_<DeviceKernel>(m, "DeviceKernel", "One compiled problem on a device; immutable.")
       .def(nb::init<const Kernel&, int>(), "kernel"_a, "device"_a)
       .def("solve", &DeviceKernel::solve, "parameters"_a, "shape"_a, "settings"_a, "rounding"_a, "invalid"_a, "infinite"_a,
-           "start"_a, "outputs"_a, "tape"_a, "status"_a, "iterations"_a, "residuals"_a, "margin"_a, "stream"_a, "lend"_a)
+           "hidden"_a, "start"_a, "outputs"_a, "tape"_a, "status"_a, "iterations"_a, "residuals"_a, "margin"_a, "stream"_a,
+           "lend"_a)
       .def("vjp", &DeviceKernel::vjp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "outputs"_a, "gradients"_a,
            "degenerate"_a, "stream"_a, "lend"_a)
       .def("jvp", &DeviceKernel::jvp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "tangents"_a, "outputs"_a,

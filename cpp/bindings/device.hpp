@@ -22,8 +22,8 @@ class DeviceKernel {
   DeviceKernel(const Kernel& kernel, int device) : engine_(kernel.problem(), cuda::Driver::get(), device) {}
 
   void solve(const std::vector<Source>& parameters, const std::vector<std::int64_t>& shape, Settings settings, double rounding,
-             Address invalid, bool infinite, Address start, Address outputs, Address tape, Address status, Address iterations,
-             Address residuals, Address margin, Address stream, const nb::callable& lend) const {
+             Address invalid, bool infinite, bool hidden, Address start, Address outputs, Address tape, Address status,
+             Address iterations, Address residuals, Address margin, Address stream, const nb::callable& lend) const {
     const cuda::DeviceBatch batch = view(parameters, shape);
     const auto B = static_cast<std::size_t>(batch.size());
     settings.rounding = std::max(settings.rounding, rounding);
@@ -35,7 +35,8 @@ class DeviceKernel {
                          at<double>(residuals, 4 * B),
                          at<std::int8_t>(status, B),
                          at<Index>(iterations, B),
-                         infinite};
+                         infinite,
+                         hidden};
     queue(lend, [&](const cuda::Lend& l) { engine_.solve(batch, settings, to, reinterpret_cast<cuda::Stream>(stream), l); });
   }
 

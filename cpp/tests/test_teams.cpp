@@ -41,9 +41,9 @@ class Host {
     Answer answer(like, batch.size());
     const Sources sources(batch);
     std::int64_t next = 0;
-    const SolveView job{view_, settings,       sources.view(1.0), batch.size(), shared_matrices,  false,         {},
-                        start, answer.outputs, answer.tape,       {},           answer.residuals, answer.status, answer.iterations,
-                        &next};
+    const SolveView job{
+        view_,       settings, sources.view(1.0), batch.size(),  shared_matrices,   false, false, {}, start, answer.outputs,
+        answer.tape, {},       answer.residuals,  answer.status, answer.iterations, &next};
     run([&](Arena& arena) { const CVXL_ISA::SolveMemory<V> memory(job, arena); },
         [&](std::byte* block) { CVXL_ISA::team_solve<V>(job, Arena(block)); });
     answer.completed = true;

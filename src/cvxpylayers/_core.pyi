@@ -119,6 +119,7 @@ class DeviceKernel:
         rounding: float,
         invalid: int,
         infinite: bool,
+        hidden: bool,  # whether outputs of instances without a solution are NaN
         start: int,
         outputs: int,
         tape: int,

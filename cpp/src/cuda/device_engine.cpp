@@ -107,7 +107,7 @@ bool DeviceBatch::shared(std::size_t parameter) const {
 
 struct DeviceEngine::Impl {
   const Driver& driver;
-  const int device;
+  Context context = nullptr;
   const Compiled compiled;
   const TeamPlan plan;
   const ProblemView host;  // for measuring
@@ -117,14 +117,15 @@ struct DeviceEngine::Impl {
   std::unique_ptr<Memory> constants;
 
   Impl(const Problem& problem, const Driver& d, int number)
-      : driver(d), device(number), compiled(problem), plan(compiled.plan), host(compiled, plan.view()), view(host) {
+      : driver(d), compiled(problem), plan(compiled.plan), host(compiled, plan.view()), view(host) {
     if (!compiled.plan.cones.empty() || problem.smoothed)
       throw std::invalid_argument("devices solve linear and quadratic programs, and have no smoothed derivatives");
     if (!solve_image && !driver.brings_kernels()) throw DeviceError(no_kernels);
-    driver.use(device);
-    limits = {static_cast<std::size_t>(driver.attribute(device, Attribute::shared_memory_per_block_optin)),
-              static_cast<std::size_t>(driver.attribute(device, Attribute::shared_memory_per_processor)),
-              driver.attribute(device, Attribute::processors)};
+    context = driver.retain(number);
+    driver.use(context);
+    limits = {static_cast<std::size_t>(driver.attribute(number, Attribute::shared_memory_per_block_optin)),
+              static_cast<std::size_t>(driver.attribute(number, Attribute::shared_memory_per_processor)),
+              driver.attribute(number, Attribute::processors)};
     const Module solving = driver.load(solve_image), differentiating = driver.load(adjoint_image);
     solve = driver.function(solving, "cvxl_solve");
     write = driver.function(solving, "cvxl_write");
@@ -157,10 +158,12 @@ struct DeviceEngine::Impl {
     const auto threads = static_cast<int>(launch.threads * launch.teams);
     const int resident = std::max(1, driver.resident_blocks(kernel, threads, launch.shared())) * limits.processors;
     auto blocks = std::min<std::int64_t>(resident, (count + launch.teams - 1) / launch.teams);
-    const Memory call(driver, 16 + upload.bytes(), stream, lend);
-    driver.clear(call.get(), 16, stream);
-    job.next = reinterpret_cast<std::int64_t*>(call.get());
-    upload.write(driver, write, call.get() + 16, stream);
+    const std::int64_t none = 0;
+    std::span<const std::int64_t> next(&none, 1);
+    upload.add(next);
+    const Memory call(driver, upload.bytes(), stream, lend);
+    upload.write(driver, write, call.get(), stream);
+    job.next = const_cast<std::int64_t*>(next.data());
     const std::size_t of_block = launch.slot * launch.teams;
     while (true) {
       try {
@@ -198,11 +201,12 @@ const Problem& DeviceEngine::problem() const { return impl_->compiled.problem; }
 void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, const DeviceSolve& to, Stream stream,
                          const Lend& lend) const {
   if (batch.size() == 0) return;
-  impl_->driver.use(impl_->device);
+  impl_->driver.use(impl_->context);
   const Flat flat(batch);
-  SolveView job{impl_->view, settings,     flat.view(1.0), batch.size(),  !to.infinite && impl_->shares_matrices(batch),
-                to.infinite, to.invalid,   to.start,       to.outputs,    to.tape,
-                to.margin,   to.residuals, to.status,      to.iterations, nullptr};
+  SolveView job{impl_->view, settings,  flat.view(1.0), batch.size(), !to.infinite && impl_->shares_matrices(batch),
+                to.infinite, to.hidden, to.invalid,     to.start,     to.outputs,
+                to.tape,     to.margin, to.residuals,   to.status,    to.iterations,
+                nullptr};
   Upload upload;
   add_parameters(upload, job.parameters);
   impl_->run(impl_->solve, job, batch.size(), impl_->launch_of(job, batch.size()), upload, stream, lend);
@@ -211,7 +215,7 @@ void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, con
 void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream stream, const Lend& lend) const {
   if (batch.size() == 0) return;
   const Driver& driver = impl_->driver;
-  driver.use(impl_->device);
+  driver.use(impl_->context);
   const std::int64_t K = to.directions, size = batch.size();
   std::vector<double*> gradients;
   std::vector<std::uint8_t> summed;
@@ -256,7 +260,7 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
 
 void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream stream, const Lend& lend) const {
   if (batch.size() == 0) return;
-  impl_->driver.use(impl_->device);
+  impl_->driver.use(impl_->context);
   const Flat flat(batch), tangents(to.tangents);
   AdjointView job{impl_->view,
                   flat.view(1.0),

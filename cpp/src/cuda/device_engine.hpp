@@ -29,7 +29,7 @@ struct DeviceSolve {
   std::span<double> outputs, tape, margin, residuals;
   std::span<std::int8_t> status;
   std::span<Index> iterations;
-  bool infinite = false;
+  bool infinite = false, hidden = false;  // as in a SolveView
 };
 
 struct DeviceVjp {

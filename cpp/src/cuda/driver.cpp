@@ -94,13 +94,15 @@ int Driver::devices() const {
   return count;
 }
 
-void Driver::use(int device) const {
+Context Driver::retain(int device) const {
   int handle = 0;
-  void* context = nullptr;
+  Context context = nullptr;
   check(device_(&handle, device), "finding a device");
   check(retain_(&context, handle), "using a device");
-  check(set_current_(context), "using a device");
+  return context;
 }
+
+void Driver::use(Context context) const { check(set_current_(context), "using a device"); }
 
 int Driver::attribute(int device, Attribute which) const {
   int handle = 0, value = 0;

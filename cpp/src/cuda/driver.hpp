@@ -18,6 +18,7 @@ class OutOfDeviceMemory : public DeviceError {
 
 using Pointer = std::uint64_t;  // into a device's memory
 using Stream = void*;
+using Context = void*;
 using Module = void*;
 using Function = void*;
 
@@ -35,8 +36,10 @@ class Driver {
   // Whether it has kernels of its own, as one has that is made for tests.
   bool brings_kernels() const { return brings_kernels_; }
   int devices() const;
-  // Makes the primary context of a device, which frameworks use too, current in this thread.
-  void use(int device) const;
+  // The primary context of a device, which frameworks use too, for good.
+  Context retain(int device) const;
+  // Makes it current in this thread.
+  void use(Context context) const;
   int attribute(int device, Attribute which) const;
   Module load(const void* image) const;
   Function function(Module module, const char* name) const;

@@ -50,7 +50,11 @@ class TeamLoader {
     to_user();
     if (!job_.tape.empty()) record(status);
     if (!job_.margin.empty()) write_margin();
-    share<V>(problem_.outputs(), [&](Index o) { job_.outputs[instance_ * problem_.outputs() + o] = output(problem_, o, xz_); });
+    const bool hidden = job_.hidden && is_missing(status);
+    share<V>(problem_.outputs(), [&](Index o) {
+      job_.outputs[instance_ * problem_.outputs() + o] =
+          hidden ? std::numeric_limits<double>::quiet_NaN() : output(problem_, o, xz_);
+    });
     const auto& outcome = state_.outcome;
     write_outcome(status, static_cast<Index>(outcome.iterations[0]), outcome.primal_residual[0], outcome.dual_residual[0],
                   outcome.gap[0], problem_.objective_sign * (outcome.objective[0] + values_(problem_.d_offset)));
@@ -114,12 +118,14 @@ class TeamLoader {
     wait<V>();
   }
 
+  static CVXL_HD bool is_missing(Status status) { return status > Status::almost_solved; }
+
   CVXL_SEAM void record(Status status) {
     const TapePoint<double> to(job_.tape, plan_, instance_);
-    const bool is_missing = status > Status::almost_solved;
+    const bool missing = is_missing(status);
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    share<V>(plan_.n + plan_.m, [&](Index k) { to.x[k] = is_missing ? nan : static_cast<double>(xz_[k][0]); });
-    share<V>(plan_.m, [&](Index r) { to.s[r] = is_missing ? nan : static_cast<double>(s_[r][0]); });
+    share<V>(plan_.n + plan_.m, [&](Index k) { to.x[k] = missing ? nan : static_cast<double>(xz_[k][0]); });
+    share<V>(plan_.m, [&](Index r) { to.s[r] = missing ? nan : static_cast<double>(s_[r][0]); });
   }
 
   CVXL_HD void write_margin() {

@@ -71,6 +71,7 @@ struct SolveView {
   ParametersView parameters;
   std::int64_t size;
   bool shared_matrices, infinite;
+  bool hidden;  // outputs of instances without a solution are NaN, not where the loop ended
   std::span<const std::uint8_t> invalid;
   std::span<const double> start;
   std::span<double> outputs, tape, margin, residuals;

@@ -60,11 +60,11 @@ class OnDevice:
         if warm is True:
             layer.call_options(None, True, self._mode)  # warns
         points = start(given, parameters[0], at.size, structure.n, structure.m)
-        answer = at.solve(layer.engine.settings(self._options, there=True), tape or given is not None, points)
+        answer = at.solve(layer.engine.settings(self._options, there=True), tape or given is not None, points, self._mode == "nan")
         settled, fallback = (False, None) if self._mode == "nan" else _doubtful.solve(layer, at, answer, self._options)
         self.info = Pending(answer, at.shape, fallback, None if given is None else structure.n)
         failed = not settled and self._mode != "nan" and len(self.info.failed) > 0
-        if self._mode == "nan" or (failed and self._mode == "raise"):
+        if failed and self._mode == "raise":
             answer.hide_failures()
         outputs = at.split(answer.rows, dtype)
         answer.rows = answer.rows.new_empty((0, 0))  # memory, if the call has copies

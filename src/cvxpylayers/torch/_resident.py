@@ -57,8 +57,9 @@ class Resident:
         self._outputs = self.compiled.R.shape[0]
         self._point = self.compiled.structure.n + 2 * self.compiled.structure.m
 
-    def solve(self, settings: dict[str, Any], tape: bool, start: torch.Tensor | None) -> Answer:
-        """Every instance; the options are the engine's, ``start`` holds points (B, n + 2 m)."""
+    def solve(self, settings: dict[str, Any], tape: bool, start: torch.Tensor | None, hidden: bool) -> Answer:
+        """Every instance; the options are the engine's, ``start`` holds points (B, n + 2 m); if ``hidden``, outputs of
+        instances without a solution are NaN."""
         found = Answer(self._like, self.size, self._outputs, self._point if tape else None)
         if not self.size:
             return found
@@ -72,6 +73,7 @@ class Resident:
                 checked.rounding,
                 address(invalid),
                 checked.infinite,
+                hidden,
                 address(start),
                 address(found.rows),
                 address(found.tape),
@@ -90,8 +92,8 @@ class Resident:
         gradients: list[torch.Tensor | None] = []
         for spec, parameter, want in zip(self._specs, self._parameters, wanted, strict=True):
             lead = (directions, 1 if _alone(spec, parameter) else self.size)
-            gradients.append(self._like.new_zeros((*lead, *spec.shape), dtype=torch.float64) if want else None)
-        marks = self._like.new_zeros(self.size, dtype=torch.bool)
+            gradients.append(self._new((*lead, *spec.shape)) if want else None)
+        marks = self._new((self.size,), torch.bool)
         if self.size:
             cotangents = cotangents.contiguous()
             places = [(address(g), g is not None and g.shape[1] == 1) for g in gradients]
@@ -102,8 +104,8 @@ class Resident:
 
     def jvp(self, tape: torch.Tensor, tangents: Maybe, directions: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Tangents (K or 1, *batch_i, *shape) of the parameters, None for zero → rows (K, B, outputs), and marks (B,)."""
-        rows = self._like.new_zeros((directions, self.size, self._outputs), dtype=torch.float64)
-        marks = self._like.new_zeros(self.size, dtype=torch.bool)
+        rows = self._new((directions, self.size, self._outputs))
+        marks = self._new((self.size,), torch.bool)
         outer, sources, held = (directions, *self.shape), list[Source](), list[torch.Tensor]()
         for spec, tangent in zip(self._specs, tangents, strict=True):
             if tangent is None:
@@ -159,6 +161,8 @@ class Resident:
     def stack(self, cotangents: Maybe, many: bool) -> torch.Tensor:
         """One cotangent ([K,] *batch, *shape) per output, None for zero → rows (K, B, outputs)."""
         directions = next((len(c) for c in cotangents if c is not None), 1) if many else 1
+        if len(cotangents) == 1 and (only := cotangents[0]) is not None:
+            return only.detach().reshape(directions, self.size, self._outputs).to(torch.float64)
         rows = self._like.new_zeros((directions, self.size, self._outputs), dtype=torch.float64)
         start = 0
         for cotangent, spec in zip(cotangents, self.compiled.outputs, strict=True):
@@ -167,6 +171,10 @@ class Resident:
                 rows[..., start : start + spec.size] = cotangent.detach().reshape(lead, self.size, spec.size)
             start += spec.size
         return rows
+
+    def _new(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        """What a kernel fills; zeros where there is no instance."""
+        return (self._like.new_empty if self.size else self._like.new_zeros)(shape, dtype=dtype)
 
     @property
     def _kernel(self) -> _core.DeviceKernel:

@@ -24,8 +24,8 @@ class Execution(NamedTuple):
 def execution(engine: Engine, wish: str | None, at: int) -> Execution:
     """Who solves data that lie on the device with the number ``at``, by the option ``device``, which may be None.
 
-    Data are solved where they are, if the problem, the driver and the build allow that. Which of both would be faster is not asked:
-    no card has been measured.
+    Data are solved where they are, if the problem, the driver and the build allow that. Which of both would be faster is not
+    asked (docs/gpu.md).
 
     Raises:
         DeviceError: "cuda" is wished for and cannot be had; the message says why.
