@@ -29,9 +29,9 @@ constexpr std::size_t front = 64;
 
 constexpr unsigned most_threads = 64;  // that fibers take
 
-const char* const kernels[] = {"cvxl_solve", "cvxl_vjp", "cvxl_jvp", "cvxl_sum_blocks", "cvxl_write"};
+const char* const kernels[] = {"cvxl_solve", "cvxl_vjp", "cvxl_jvp", "cvxl_solve_again", "cvxl_sum_blocks", "cvxl_write"};
 
-// Arguments of all kernels but the last: job, slots, slot, near_slot.
+// Arguments of all kernels but the last two: job, slots, slot, near_slot.
 template <class Job, class Run>
 int run_teams(unsigned blocks, unsigned threads, unsigned teams, unsigned shared, void** arguments, Run&& work) {
   const Job& job = *static_cast<const Job*>(arguments[0]);
@@ -162,5 +162,8 @@ FAKE cuLaunchKernel(void* function, unsigned blocks, unsigned, unsigned, unsigne
   if (kernel == 2)
     return run_teams<AdjointView>(blocks, threads, teams, shared, arguments,
                                   [](const AdjointView& job, Arena arena) { CVXL_ISA::team_jvp<V>(job, arena); });
-  return kernel == 3 ? sum_blocks(arguments) : write(arguments);
+  if (kernel == 3)
+    return run_teams<SolveView>(blocks, threads, teams, shared, arguments,
+                                [](const SolveView& job, Arena arena) { CVXL_ISA::team_solve_again<V>(job, arena); });
+  return kernel == 4 ? sum_blocks(arguments) : write(arguments);
 }

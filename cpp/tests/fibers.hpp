@@ -195,6 +195,7 @@ struct Team<WatchedNumber> {
   static T combine(const T& v, F&& f) {
     return testing::Fibers::active->combine(v, f);
   }
+  static void raise(std::int64_t& counter) { ++counter; }
   static std::int64_t ticket(std::int64_t& counter) {
     const std::int64_t drawn = rank() == 0 ? counter++ : 0;
     return combine(drawn, [](std::int64_t a, std::int64_t b) { return a + b; });

@@ -12,6 +12,7 @@ namespace cvxl::cuda {
 
 const unsigned char* const solve_image = reinterpret_cast<const unsigned char*>("solve");
 const unsigned char* const adjoint_image = reinterpret_cast<const unsigned char*>("adjoint");
+const unsigned char* const again_image = reinterpret_cast<const unsigned char*>("again");
 
 }  // namespace cvxl::cuda
 

@@ -40,12 +40,18 @@ class Host {
                std::span<const double> start = {}) {
     Answer answer(like, batch.size());
     const Sources sources(batch);
-    std::int64_t next = 0;
-    const SolveView job{
-        view_,       settings, sources.view(1.0), batch.size(),  shared_matrices,   false, false, {}, start, answer.outputs,
-        answer.tape, {},       answer.residuals,  answer.status, answer.iterations, &next};
+    std::int64_t next = 0, open = 0;
+    SolveView job{
+        view_,       settings, sources.view(1.0), batch.size(),  shared_matrices,   false, false, false, {}, start, answer.outputs,
+        answer.tape, {},       answer.residuals,  answer.status, answer.iterations, &next, &open};
     run([&](Arena& arena) { const CVXL_ISA::SolveMemory<V> memory(job, arena); },
         [&](std::byte* block) { CVXL_ISA::team_solve<V>(job, Arena(block)); });
+    left = open;
+    next = 0;
+    job.again = true;
+    job.shared_matrices = false;
+    run([&](Arena& arena) { const CVXL_ISA::AgainMemory<V> memory(job, arena); },
+        [&](std::byte* block) { CVXL_ISA::team_solve_again<V>(job, Arena(block)); });
     answer.completed = true;
     return answer;
   }
@@ -95,6 +101,8 @@ class Host {
     return t;
   }
 
+  std::int64_t left = 0;  // by the quadratic loop, of the last solve
+
  private:
   template <class Run>
   void differentiate(const AdjointView& job, Run&& work) {
@@ -117,9 +125,6 @@ class Host {
   const ProblemView view_;
   const int threads_;
 };
-
-// What another loop is asked.
-bool is_open(Status status) { return status > Status::dual_infeasible && status < Status::invalid_input; }
 
 void check_near(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
   CHECK(a.size() == b.size());
@@ -176,23 +181,23 @@ TEST(numbers_are_equal_in_all_threads) {
 }
 
 TEST(teams_find_known_solutions) {
-  std::size_t settled = 0;
+  std::int64_t left = 0;  // to the homogeneous loop
   for (const Program& p : programs)
     for (const int threads : team_sizes) {
       const long before = failures;
       const Engine engine(plain_problem(p.structure()), 4);
       const std::vector<double> values = p.values();
       const BatchView batch = batch_of(1, {{values.data(), 0}});
-      const Answer answer = Host(engine.problem(), threads).solve(engine, batch);
-      if (is_open(answer.outcome(0))) continue;  // for the homogeneous loop
+      Host host(engine.problem(), threads);
+      const Answer answer = host.solve(engine, batch);
       CHECK(answer.outcome(0) == p.status);
-      ++settled;
+      left += host.left;
       for (std::size_t j = 0; j < p.x.size(); ++j) CHECK_NEAR(answer.x(0)[j], p.x[j], 1e-9);
       for (std::size_t i = 0; i < p.z.size(); ++i) CHECK_NEAR(answer.z(0)[i], p.z[i], 1e-9);
       if (p.status == Status::solved) CHECK_NEAR(answer.residuals[3], p.objective, 1e-9);
       if (failures != before) std::fprintf(stderr, "  in %s, %d threads\n", p.name, threads);
     }
-  CHECK(settled + 3 >= 3 * std::size(programs));
+  CHECK(left > 0);
 }
 
 TEST(teams_agree_with_lanes) {

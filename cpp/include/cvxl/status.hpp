@@ -15,4 +15,9 @@ enum class Status : std::int8_t {
   invalid_input = 7,
 };
 
+// Whether an instance that the quadratic loop ends like this goes to the homogeneous one, whose result counts where it is better.
+constexpr bool is_unresolved(Status status) {
+  return status == Status::almost_solved || (status >= Status::max_iterations && status <= Status::numerical_error);
+}
+
 }  // namespace cvxl

@@ -119,7 +119,7 @@ class Cones {
   }
   // In the given lanes w = u - v, in those units.
   CVXL_HD void difference(const V* u, const V* v, V* w, M lanes) const {
-    subtract(u, v, t_, plan_.orthant_end);
+    each<V>(plan_.orthant_end, [&](Index i) { t_[i] = u[i] - v[i]; });
     for_each([&](const ConeBlock& c, const auto& block) { block.difference(u + c.first, v + c.first, t_ + c.first); });
     each<V>(plan_.m, [&](Index i) { w[i] = select(lanes, t_[i], w[i]); });
   }

@@ -113,7 +113,7 @@ struct DeviceEngine::Impl {
   const ProblemView host;  // for measuring
   ProblemView view;        // on the device
   DeviceLimits limits{};
-  Function solve = nullptr, vjp = nullptr, jvp = nullptr, sum = nullptr, write = nullptr;
+  Function solve = nullptr, again = nullptr, vjp = nullptr, jvp = nullptr, sum = nullptr, write = nullptr;
   std::unique_ptr<Memory> constants;
 
   Impl(const Problem& problem, const Driver& d, int number)
@@ -129,6 +129,7 @@ struct DeviceEngine::Impl {
     const Module solving = driver.load(solve_image), differentiating = driver.load(adjoint_image);
     solve = driver.function(solving, "cvxl_solve");
     write = driver.function(solving, "cvxl_write");
+    again = driver.function(driver.load(again_image), "cvxl_solve_again");
     vjp = driver.function(differentiating, "cvxl_vjp");
     jvp = driver.function(differentiating, "cvxl_jvp");
     sum = driver.function(differentiating, "cvxl_sum_blocks");
@@ -151,19 +152,23 @@ struct DeviceEngine::Impl {
     return true;
   }
 
+  // What a call brings, and counters that are zero, on the device.
+  std::unique_ptr<Memory> bring(Upload& upload, std::span<const std::int64_t>& counters, Stream stream, const Lend& lend) const {
+    static constexpr std::int64_t zeros[3] = {};
+    counters = zeros;
+    upload.add(counters);
+    auto call = std::make_unique<Memory>(driver, upload.bytes(), stream, lend);
+    upload.write(driver, write, call->get(), stream);
+    return call;
+  }
+
   // Runs a kernel on a job for `count` tickets: with as many teams as are resident and have room, at least one block of them.
   template <class Job>
-  void run(Function kernel, Job& job, std::int64_t count, Launch launch, Upload& upload, Stream stream, const Lend& lend) const {
+  void run(Function kernel, Job& job, std::int64_t count, Launch launch, Stream stream, const Lend& lend) const {
     driver.allow_shared_memory(kernel, launch.shared());
     const auto threads = static_cast<int>(launch.threads * launch.teams);
     const int resident = std::max(1, driver.resident_blocks(kernel, threads, launch.shared())) * limits.processors;
     auto blocks = std::min<std::int64_t>(resident, (count + launch.teams - 1) / launch.teams);
-    const std::int64_t none = 0;
-    std::span<const std::int64_t> next(&none, 1);
-    upload.add(next);
-    const Memory call(driver, upload.bytes(), stream, lend);
-    upload.write(driver, write, call.get(), stream);
-    job.next = const_cast<std::int64_t*>(next.data());
     const std::size_t of_block = launch.slot * launch.teams;
     while (true) {
       try {
@@ -181,15 +186,12 @@ struct DeviceEngine::Impl {
     }
   }
 
-  Launch launch_of(const SolveView& job, std::int64_t tickets) const {
-    SolveView measured = job;
+  // What `Owner` needs for a job of so many tickets.
+  template <class Owner, class Job>
+  Launch launch_of(const Job& job, std::int64_t tickets) const {
+    Job measured = job;
     measured.problem = host;
-    return plan_launch(plan.view(), limits, tickets, [&](Arena& arena) { const CVXL_ISA::SolveMemory<V> memory(measured, arena); });
-  }
-  Launch launch_of(const AdjointView& job, std::int64_t tickets) const {
-    AdjointView measured = job;
-    measured.problem = host;
-    return plan_launch(plan.view(), limits, tickets, [&](Arena& arena) { const CVXL_ISA::TeamAdjoint<V> memory(measured, arena); });
+    return plan_launch(plan.view(), limits, tickets, [&](Arena& arena) { const Owner memory(measured, arena); });
   }
 };
 
@@ -203,13 +205,24 @@ void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, con
   if (batch.size() == 0) return;
   impl_->driver.use(impl_->context);
   const Flat flat(batch);
-  SolveView job{impl_->view, settings,  flat.view(1.0), batch.size(), !to.infinite && impl_->shares_matrices(batch),
-                to.infinite, to.hidden, to.invalid,     to.start,     to.outputs,
-                to.tape,     to.margin, to.residuals,   to.status,    to.iterations,
-                nullptr};
+  const std::int64_t count = batch.size();
+  SolveView job{impl_->view,   settings,  flat.view(1.0), count,        !to.infinite && impl_->shares_matrices(batch),
+                to.infinite,   to.hidden, false,          to.invalid,   to.start,
+                to.outputs,    to.tape,   to.margin,      to.residuals, to.status,
+                to.iterations, nullptr,   nullptr};
   Upload upload;
   add_parameters(upload, job.parameters);
-  impl_->run(impl_->solve, job, batch.size(), impl_->launch_of(job, batch.size()), upload, stream, lend);
+  std::span<const std::int64_t> counters;
+  const auto call = impl_->bring(upload, counters, stream, lend);
+  job.next = const_cast<std::int64_t*>(&counters[0]);
+  job.open = const_cast<std::int64_t*>(&counters[1]);
+  impl_->run(impl_->solve, job, count, impl_->launch_of<CVXL_ISA::SolveMemory<V>>(job, count), stream, lend);
+  // The kernel that follows ends at once where nothing is open; mostly it is little.
+  job.again = true;
+  job.shared_matrices = false;
+  job.next = const_cast<std::int64_t*>(&counters[2]);
+  const std::int64_t few = std::min<std::int64_t>(count, 2 * impl_->limits.processors);
+  impl_->run(impl_->again, job, few, impl_->launch_of<CVXL_ISA::AgainMemory<V>>(job, few), stream, lend);
 }
 
 void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream stream, const Lend& lend) const {
@@ -246,7 +259,10 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
   add_parameters(upload, job.parameters);
   upload.add(job.gradients);
   upload.add(job.summed);
-  impl_->run(impl_->vjp, job, blocks, impl_->launch_of(job, blocks), upload, stream, lend);
+  std::span<const std::int64_t> counters;
+  const auto call = impl_->bring(upload, counters, stream, lend);
+  job.next = const_cast<std::int64_t*>(counters.data());
+  impl_->run(impl_->vjp, job, blocks, impl_->launch_of<CVXL_ISA::TeamAdjoint<V>>(job, blocks), stream, lend);
   Pointer from = partial.get();
   for (std::size_t p = 0; p < summed.size(); ++p) {
     if (!summed[p]) continue;
@@ -281,7 +297,10 @@ void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream str
   Upload upload;
   add_parameters(upload, job.parameters);
   add_parameters(upload, job.tangents);
-  impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of(job, batch.size()), upload, stream, lend);
+  std::span<const std::int64_t> counters;
+  const auto call = impl_->bring(upload, counters, stream, lend);
+  job.next = const_cast<std::int64_t*>(counters.data());
+  impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of<CVXL_ISA::TeamAdjoint<V>>(job, batch.size()), stream, lend);
 }
 
 }  // namespace cvxl::cuda

@@ -4,6 +4,7 @@
 namespace cvxl::cuda {
 
 extern const unsigned char* const solve_image;
+extern const unsigned char* const again_image;
 extern const unsigned char* const adjoint_image;
 
 // What to say in such a build.

@@ -5,6 +5,7 @@
 namespace cvxl::cuda {
 
 const unsigned char* const solve_image = nullptr;
+const unsigned char* const again_image = nullptr;
 const unsigned char* const adjoint_image = nullptr;
 
 }  // namespace cvxl::cuda

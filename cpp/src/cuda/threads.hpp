@@ -61,6 +61,8 @@ struct Team<Number> {
     return static_cast<std::int64_t>(combine(drawn, [](unsigned long long a, unsigned long long b) { return a | b; }));
   }
 
+  static __device__ void raise(std::int64_t& counter) { atomicAdd(reinterpret_cast<unsigned long long*>(&counter), 1ull); }
+
  private:
   template <class T>
   static __device__ __forceinline__ unsigned long long pack(const T& v) {
@@ -83,6 +85,7 @@ struct Team<Number> {
     return v;
   }
   static CVXL_HD std::int64_t ticket(std::int64_t&) { return 0; }
+  static CVXL_HD void raise(std::int64_t&) {}
 #endif
 };
 

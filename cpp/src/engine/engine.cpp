@@ -11,15 +11,6 @@
 #include "engine/pool.hpp"
 
 namespace cvxl {
-namespace {
-
-bool unresolved(Status status) {
-  return status == Status::almost_solved || status == Status::max_iterations || status == Status::insufficient_progress ||
-         status == Status::numerical_error;
-}
-
-}  // namespace
-
 bool Progress::stopped(bool caller, std::chrono::steady_clock::time_point& last) {
   if (caller && interrupt && *interrupt) {
     const auto now = std::chrono::steady_clock::now();
@@ -200,7 +191,7 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
              std::max(request.residuals[4 * i + 1], request.residuals[4 * i + 2]) <= settings.tolerance;
     };
     for (std::int64_t i = 0; i < job.locator.size(); ++i)
-      if (unresolved(static_cast<Status>(request.status[i])) && !contradicts(i)) job.unresolved.push_back(i);
+      if (is_unresolved(static_cast<Status>(request.status[i])) && !contradicts(i)) job.unresolved.push_back(i);
     if (!job.unresolved.empty()) {
       job.again = true;
       job.progress.next = 0;

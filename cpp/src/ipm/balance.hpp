@@ -12,9 +12,9 @@ struct Sides {
 
   // Whether s and z are all but orthogonal, and neither is zero: then both are on the boundary, whatever their sizes. Where a block
   // tends to its apex, or its multiplier to zero, the one is as far inside as the other.
-  MaskOf<V> are_apart() const { return (product * product < apart * s2 * z2) & (s2 > 0.0) & (z2 > 0.0); }
+  CVXL_HD MaskOf<V> are_apart() const { return (product * product < apart * s2 * z2) & (s2 > 0.0) & (z2 > 0.0); }
 
-  V ratio() const {
+  CVXL_HD V ratio() const {
     const V tiny = splat<V>(1e-100);
     return sqrt(max(s2, tiny) / max(z2, tiny));
   }
@@ -24,7 +24,7 @@ struct Sides {
 // last resort, those that are apart. Units of blocks are chosen in lanes that start. Returns the lanes in which κ of a block has
 // changed much.
 template <class V, class Settled>
-MaskOf<V> choose_balance(Embedding<V>& st, MaskOf<V> lanes, MaskOf<V> starting, Settled&& settled) {
+CVXL_HD MaskOf<V> choose_balance(Embedding<V>& st, MaskOf<V> lanes, MaskOf<V> starting, Settled&& settled) {
   const V one = splat<V>(1.0);
   V flattest = one;
   MaskOf<V> changed{};
@@ -53,28 +53,28 @@ MaskOf<V> choose_balance(Embedding<V>& st, MaskOf<V> lanes, MaskOf<V> starting, 
 
 // Of these lanes, which hold a better point than ever: the inequalities that are active by the rates of the step to it.
 template <class V>
-void note_active(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_HD void note_active(Embedding<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return;
-  for (Index i = st.plan.zero; i < st.plan.orthant_end; ++i)
-    st.active[i] = (st.active[i] & ~lanes) | (lanes & (st.ds[i] * st.z[i] < st.dz[i] * st.s[i]));
+  each_in<V>(st.plan.zero, st.plan.orthant_end,
+             [&](Index i) { st.active[i] = (st.active[i] & ~lanes) | (lanes & (st.ds[i] * st.z[i] < st.dz[i] * st.s[i])); });
 }
 
 // κ of inequalities in a polish that is the last resort: where s < z says otherwise than `active`, such that κz tells it.
 template <class V>
-void balance_inequalities(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_HD void balance_inequalities(Embedding<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return;
-  for (Index i = st.plan.zero; i < st.plan.orthant_end; ++i) {
+  each_in<V>(st.plan.zero, st.plan.orthant_end, [&](Index i) {
     const MaskOf<V> differs = (st.active[i] ^ (st.s[i] < st.z[i])) & (st.s[i] > 0.0) & (st.z[i] > 0.0);
     const V kappa = st.s[i] / st.z[i] * select(st.active[i], splat<V>(2.0), splat<V>(0.5));
     st.balance[i] = select(lanes & differs, kappa, st.balance[i]);
-  }
+  });
 }
 
 // At the start of a polish: blocks are settled of which the last step has moved neither s nor z much, relative to its size. `scale`
 // is what s and z have been multiplied with since.
 template <class V>
-void balance_at_start(Embedding<V>& st, V scale, MaskOf<V> lanes) {
-  for (Index i = 0; i < st.plan.m; ++i) st.balance[i] = select(lanes, splat<V>(1.0), st.balance[i]);
+CVXL_SEAM void balance_at_start(Embedding<V>& st, V scale, MaskOf<V> lanes) {
+  each<V>(st.plan.m, [&](Index i) { st.balance[i] = select(lanes, splat<V>(1.0), st.balance[i]); });
   balance_inequalities(st, lanes & st.last);
   choose_balance(st, lanes, lanes, [&](const ConeBlock& cone, const Sides<V>& sides) {
     V moved_s = V{}, moved_z = V{};
@@ -89,7 +89,7 @@ void balance_at_start(Embedding<V>& st, V scale, MaskOf<V> lanes) {
 // Of these lanes, whose steps are short: where the objective is flat, what is left of their residuals is rounding of unlike s and z
 // of a block. Returns those in which other κ may help.
 template <class V>
-MaskOf<V> balance_again(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_HD MaskOf<V> balance_again(Embedding<V>& st, MaskOf<V> lanes) {
   lanes &= st.flatness > 1.0;
   if (!any(lanes)) return lanes;
   return choose_balance(st, lanes, MaskOf<V>{}, [](const ConeBlock&, const Sides<V>&) { return MaskOf<V>{}; });
@@ -98,7 +98,7 @@ MaskOf<V> balance_again(Embedding<V>& st, MaskOf<V> lanes) {
 // Of these lanes, whose polish would end with a long step: those in which a block has ended on a flat boundary that did not seem to
 // be there when the polish started. Such a step leaves more than rounding.
 template <class V>
-MaskOf<V> turns_out_flat(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_HD MaskOf<V> turns_out_flat(Embedding<V>& st, MaskOf<V> lanes) {
   lanes &= ~(st.flatness > 1.0);
   if (!any(lanes)) return lanes;
   choose_balance(st, lanes, MaskOf<V>{}, [](const ConeBlock&, const Sides<V>& sides) { return sides.are_apart(); });

@@ -19,44 +19,44 @@ namespace cvxl::CVXL_ISA {
 
 // w ← what belongs to these slacks, which equalities have none of, and multipliers.
 template <class V, class Slack, class Multiplier>
-void place(Embedding<V>& st, MaskOf<V> lanes, Slack&& slack, Multiplier&& multiplier) {
-  for (Index i = 0; i < st.plan.m; ++i) {
+CVXL_HD void place(Embedding<V>& st, MaskOf<V> lanes, Slack&& slack, Multiplier&& multiplier) {
+  each<V>(st.plan.m, [&](Index i) {
     st.t2[i] = st.is_equality(i) ? V{} : slack(i);
     st.cz[i] = st.balance[i] * multiplier(i);
-  }
+  });
   st.cones.difference(st.t2, st.cz, st.w, lanes);
 }
 
 // Whether x of a polish is known: where the objective is flat (ipm/relative.hpp) up to the length of its last step.
 template <class V>
-MaskOf<V> is_certain(const Embedding<V>& st) {
+CVXL_HD MaskOf<V> is_certain(const Embedding<V>& st) {
   return ~(st.flatness > 1.0) | (st.step <= st.settings.tolerance);
 }
 
 // By how much the best point may be off.
 template <class V>
-V uncertainty(const Embedding<V>& st) {
+CVXL_HD V uncertainty(const Embedding<V>& st) {
   return select(st.flatness > 1.0, st.left, V{});
 }
 
 // One step of Newton's method from the solution (x₁, z₁) of the affine system.
 template <class V>
-void polish_step(Embedding<V>& st) {
+CVXL_SEAM void polish_step(Embedding<V>& st) {
   const MaskOf<V> flat = st.polish & (st.flatness > 1.0);
   V left = V{};
   if (any(flat)) {
     const System<V> system{st.r1, st.r2, st.x1, st.z1};
     left = select(flat, sharpen(st, flat, system, {st.dx, st.dz, st.r1, st.r2, st.image, st.ds}, sharp), V{});
   }
-  std::copy(st.z1, st.z1 + st.plan.m, st.cz);
+  copy<V>(st.z1, st.plan.m, st.cz);
   st.cones.back(st.cz);
   st.program.slacks(st.x1, st.t2);
   V longest = V{}, extent = V{};
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, maxima(longest, extent), [&](Index j) {
     st.x[j] += select(st.polish, st.x1[j], V{});
     longest = max(longest, select(st.polish, abs(st.x1[j]), V{}));
     extent = max(extent, select(st.polish, abs(st.x[j]), V{}));
-  }
+  });
   const V before = st.step;
   st.step = select(st.polish, length(st, st.x1, longest, extent) + left, before);
   st.shortens = st.step < polish_helps * before;
@@ -65,23 +65,23 @@ void polish_step(Embedding<V>& st) {
 
 // (s, z) of polishing lanes ← those that belong to w.
 template <class V>
-void project_polish(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM void project_polish(Embedding<V>& st, MaskOf<V> lanes) {
   const V one = splat<V>(1.0);
-  for (Index i = 0; i < st.plan.m; ++i) st.z[i] *= select(lanes, st.balance[i], one);
+  each<V>(st.plan.m, [&](Index i) { st.z[i] *= select(lanes, st.balance[i], one); });
   st.cones.project(st.w, V{}, st.s, st.z, lanes);
-  for (Index i = 0; i < st.plan.m; ++i) st.z[i] /= select(lanes, st.balance[i], one);
+  each<V>(st.plan.m, [&](Index i) { st.z[i] /= select(lanes, st.balance[i], one); });
 }
 
 // Divides by τ; the interior iterate is kept. What comes next is w's projection.
 template <class V>
-void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return;
   const V factor = select(lanes, 1.0 / st.tau, splat<V>(1.0));
   const auto move = [&](V* value, V* saved, Index count) {
-    for (Index k = 0; k < count; ++k) {
+    each<V>(count, [&](Index k) {
       saved[k] = select(lanes, value[k], saved[k]);
       value[k] *= factor;
-    }
+    });
   };
   move(st.x, st.saved_x, st.plan.n);
   move(st.z, st.saved_z, st.plan.m);
@@ -101,7 +101,7 @@ void enter_polish(Embedding<V>& st, MaskOf<V> lanes) {
 
 // Back to the interior iterate; the next attempt is made much closer to the solution.
 template <class V>
-void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return;
   st.take(lanes, st.saved_x, st.saved_z, st.saved_s);
   st.tau = select(lanes, st.saved_tau, st.tau);
@@ -115,7 +115,7 @@ void leave_polish(Embedding<V>& st, MaskOf<V> lanes) {
 
 // Remembers the point of lanes that are better than ever.
 template <class V>
-void keep_best(Embedding<V>& st, MaskOf<V> lanes) {
+CVXL_SEAM void keep_best(Embedding<V>& st, MaskOf<V> lanes) {
   // An interior point may have a smaller gap than a solution found on a flat boundary.
   const V enough = select(st.last, splat<V>(st.settings.tolerance), splat<V>(st.settings.target));
   const MaskOf<V> found = st.polish & (st.flatness > 1.0) & is_certain(st) & (st.merit <= enough);
@@ -125,17 +125,17 @@ void keep_best(Embedding<V>& st, MaskOf<V> lanes) {
   st.best_merit = select(better, st.merit, st.best_merit);
   st.left = select(better, select(st.polish, st.step, splat<V>(__builtin_inf())), st.left);
   const V tau_inverse = 1.0 / st.tau;
-  for (Index j = 0; j < st.plan.n; ++j) st.best_x[j] = select(better, st.x[j] * tau_inverse, st.best_x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
+  each<V>(st.plan.n, [&](Index j) { st.best_x[j] = select(better, st.x[j] * tau_inverse, st.best_x[j]); });
+  each<V>(st.plan.m, [&](Index i) {
     st.best_z[i] = select(better, st.z[i] * tau_inverse, st.best_z[i]);
     st.best_s[i] = select(better, st.s[i] * tau_inverse, st.best_s[i]);
-  }
+  });
   note_active(st, MaskOf<V>(better & st.interior & (st.merit <= st.settings.reduced_tolerance)));
 }
 
 // A polish goes on while it helps; returns the lanes in which it is done.
 template <class V>
-MaskOf<V> watch_polish(Embedding<V>& st, MaskOf<V> polished) {
+CVXL_SEAM MaskOf<V> watch_polish(Embedding<V>& st, MaskOf<V> polished) {
   MaskOf<V> helps = (st.merit < polish_helps * st.last_merit) | (st.shortens & (st.flatness > 1.0));
   const MaskOf<V> slow = polished & ~helps & (st.merit < polish_converges);  // where convergence should be quadratic
   st.refine |= slow;

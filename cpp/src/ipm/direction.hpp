@@ -9,7 +9,7 @@ namespace cvxl::CVXL_ISA {
 // In lanes that call for it, refines (x, z), a solution of K (x, z) = (r1, r2) with r2 and z in the frames, until regularization
 // has no part in it. A row of K counts as it is scaled: where H is large, rounding of Hz must not hide what is left of others.
 template <class V>
-void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
+CVXL_SEAM void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   st.spoil_scratch();
   if (!any(st.refine)) return;
   const MaskOf<V> stiff = st.refine & st.stiff & st.interior;
@@ -18,21 +18,21 @@ void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   for (int pass = 0;; ++pass) {
     st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
     V size = V{}, scale = V{};
-    for (Index j = 0; j < st.plan.n; ++j) {
+    each<V>(st.plan.n, maxima(size, scale), [&](Index j) {
       st.t1[j] = r1[j] - (st.t1[j] + st.t3[j]);
       size = max(size, abs(st.t1[j]));
       scale = max(scale, abs(r1[j]));
-    }
-    for (Index i = 0; i < st.plan.m; ++i) {
+    });
+    each<V>(st.plan.m, maxima(size, scale), [&](Index i) {
       st.t2[i] = select(st.off[i], V{}, r2[i] - (st.t2[i] - st.H[i] * z[i]));
       const V weight = 1.0 / sqrt(1.0 + st.H[i]);
       size = max(size, weight * abs(st.t2[i]));
       scale = max(scale, weight * abs(r2[i]));
-    }
+    });
     if (pass > 0) {  // take back what made it worse
       const MaskOf<V> worse = ~(size <= before);
-      for (Index j = 0; j < st.plan.n; ++j) x[j] -= select(worse, st.cx[j], V{});
-      for (Index i = 0; i < st.plan.m; ++i) z[i] -= select(worse, st.cz[i], V{});
+      each<V>(st.plan.n, [&](Index j) { x[j] -= select(worse, st.cx[j], V{}); });
+      each<V>(st.plan.m, [&](Index i) { z[i] -= select(worse, st.cz[i], V{}); });
       st.stiff |= st.refine & st.interior & worse & (before > stagnant * scale);
       size = select(worse, V{}, size);
     }
@@ -42,26 +42,27 @@ void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
     if (pass == refinements || !any(busy)) return;
     before = select(busy, size, V{});
     st.kkt.solve(st.rotated.A, st.t1, st.t2, st.cx, st.cz);
-    for (Index j = 0; j < st.plan.n; ++j) x[j] += st.cx[j] = select(busy, st.cx[j], V{});
-    for (Index i = 0; i < st.plan.m; ++i) z[i] += st.cz[i] = select(busy, st.cz[i], V{});
+    each<V>(st.plan.n, [&](Index j) { x[j] += st.cx[j] = select(busy, st.cx[j], V{}); });
+    each<V>(st.plan.m, [&](Index i) { z[i] += st.cz[i] = select(busy, st.cz[i], V{}); });
   }
 }
 
 // (x₁, z₁) of the affine direction, in starting lanes (-q, 0), the dual half, in polishing ones the step; and (x₂, z₂), in starting
 // lanes of linear programs (0, b), which gives the primal half of the starting point. The second right-hand side is in (dx, dz).
 template <class V>
-void affine_and_constant_system(Embedding<V>& st) {
+CVXL_SEAM void affine_and_constant_system(Embedding<V>& st) {
   const MaskOf<V> primal_only = st.plan.P.nnz() == 0 ? st.start : MaskOf<V>{};
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, [&](Index j) {
     st.r1[j] = select(st.start, -st.program.q[j], -st.rx[j]);
     st.dx[j] = select(primal_only | st.polish, V{}, -st.program.q[j]);
-  }
-  std::copy(st.program.b, st.program.b + st.plan.m, st.b);
-  for (Index i = 0; i < st.plan.m; ++i)
+  });
+  copy<V>(st.program.b, st.plan.m, st.b);
+  each<V>(st.plan.m, [&](Index i) {
     st.r2[i] = select(st.start, V{}, (st.is_equality(i) ? V{} : select(st.polish, V{}, st.s[i])) - st.rz[i]);
+  });
   st.cones.forward(st.b);
   st.cones.forward(st.r2);
-  for (Index i = 0; i < st.plan.m; ++i) st.dz[i] = select(st.polish, V{}, st.b[i]);
+  each<V>(st.plan.m, [&](Index i) { st.dz[i] = select(st.polish, V{}, st.b[i]); });
   st.cones.check_frames();
   st.kkt.template solve<2>(st.rotated.A, {st.r1, st.dx}, {st.r2, st.dz}, {st.x1, st.x2}, {st.z1, st.z2});
   refine(st, st.dx, st.dz, st.x2, st.z2);
@@ -70,7 +71,7 @@ void affine_and_constant_system(Embedding<V>& st) {
 
 // (x₁, z₁) of the combined direction, from (r1, r2).
 template <class V>
-void combined_system(Embedding<V>& st) {
+CVXL_HD void combined_system(Embedding<V>& st) {
   st.cones.check_frames();
   st.kkt.solve(st.rotated.A, st.r1, st.r2, st.x1, st.z1);
   refine(st, st.r1, st.r2, st.x1, st.z1);
@@ -81,31 +82,31 @@ template <class V>
 CVXL_INLINE void assemble(Embedding<V>& st, const V* slack, V keep, V d_kappa, V& dtau, V& dkappa) {
   const V xi = 1.0 / st.tau;
   V linear1 = V{}, linear2 = V{}, cross1 = V{}, cross2 = V{}, norm2 = V{};
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, sums(linear1, linear2, cross1, cross2, norm2), [&](Index j) {
     linear1 += st.program.q[j] * st.x1[j];
     linear2 += st.program.q[j] * st.x2[j];
     cross1 += st.Px[j] * st.x1[j];
     cross2 += st.Px[j] * st.x2[j];
     norm2 += st.x[j] * st.Px[j];
-  }
-  for (Index i = 0; i < st.plan.m; ++i) {
+  });
+  each<V>(st.plan.m, sums(linear1, linear2), [&](Index i) {
     linear1 += st.b[i] * st.z1[i];
     linear2 += st.b[i] * st.z2[i];
-  }
+  });
   const V numerator = keep * st.rtau - d_kappa * xi + linear1 + 2.0 * xi * cross1;
   const V denominator = st.kappa * xi - linear2 - 2.0 * xi * cross2 + xi * xi * norm2;
   dtau = numerator / denominator;
   dkappa = -(d_kappa + st.kappa * dtau) * xi;
-  for (Index j = 0; j < st.plan.n; ++j) st.dx[j] = st.x1[j] + dtau * st.x2[j];
-  for (Index i = 0; i < st.plan.m; ++i) {
+  each<V>(st.plan.n, [&](Index j) { st.dx[j] = st.x1[j] + dtau * st.x2[j]; });
+  each<V>(st.plan.m, [&](Index i) {
     st.dz[i] = st.z1[i] + dtau * st.z2[i];
     st.ds[i] = st.H[i] * st.dz[i];
-  }
+  });
   st.cones.back(st.dz);
   st.cones.inverse(st.ds);
-  for (Index i = 0; i < st.plan.zero; ++i) st.ds[i] = V{};
-  for (Index i = st.plan.zero; i < st.plan.m; ++i) st.ds[i] = -(slack[i] + st.ds[i]);
-  restore_residuals(st, keep, dtau);
+  each<V>(st.plan.zero, [&](Index i) { st.ds[i] = V{}; });
+  each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.ds[i] = -(slack[i] + st.ds[i]); });
+  if constexpr (Team<V>::alone) restore_residuals(st, keep, dtau);  // teams have no cones that leave K as a whole
 }
 
 // The step to the boundary, at most 1.
@@ -121,12 +122,13 @@ CVXL_INLINE V longest(Embedding<V>& st, V dtau, V dkappa) {
 // In the `dual` lanes, shortens the step until the new point is close to the central path, its barrier exceeding the least possible
 // by less than one, or closer than the point it leaves, to which steps with the other scaling may have led.
 template <class V>
-V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
+CVXL_SEAM V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
   MaskOf<V> off = st.dual & st.interior;
   if (!any(off)) return alpha;
   const auto distance = [&](V step) {
     V sz = V{};
-    for (Index i = st.plan.zero; i < st.plan.m; ++i) sz += (st.s[i] + step * st.ds[i]) * (st.z[i] + step * st.dz[i]);
+    each_in<V>(st.plan.zero, st.plan.m, sums(sz),
+               [&](Index i) { sz += (st.s[i] + step * st.ds[i]) * (st.z[i] + step * st.dz[i]); });
     const V tau = st.tau + step * dtau, kappa = st.kappa + step * dkappa;
     const double degree = st.cones.degree() + 1.0;
     const V tiny = splat<V>(1e-300), mu = (sz + tau * kappa) / degree;
@@ -143,17 +145,17 @@ V centred(Embedding<V>& st, V alpha, V dtau, V dkappa) {
 
 // The starting point: x and s from the first system, z from the second (both from the first where there is a quadratic term).
 template <class V>
-void keep_start(Embedding<V>& st) {
+CVXL_SEAM void keep_start(Embedding<V>& st) {
   const bool lp = st.plan.P.nnz() == 0;
-  std::copy(st.z2, st.z2 + st.plan.m, st.t2);
-  std::copy(lp ? st.z1 : st.z2, (lp ? st.z1 : st.z2) + st.plan.m, st.cz);
+  copy<V>(st.z2, st.plan.m, st.t2);
+  copy<V>(lp ? st.z1 : st.z2, st.plan.m, st.cz);
   st.cones.back(st.t2);
   st.cones.back(st.cz);
-  for (Index j = 0; j < st.plan.n; ++j) st.x[j] = select(st.start, st.x2[j], st.x[j]);
-  for (Index i = 0; i < st.plan.m; ++i) {
+  each<V>(st.plan.n, [&](Index j) { st.x[j] = select(st.start, st.x2[j], st.x[j]); });
+  each<V>(st.plan.m, [&](Index i) {
     st.s[i] = select(st.start, i < st.plan.zero ? V{} : -st.t2[i], st.s[i]);
     st.z[i] = select(st.start, st.cz[i], st.z[i]);
-  }
+  });
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -53,9 +53,9 @@ struct Embedding : Iterate<V> {
   V left{};                         // by how much the best point may be off where that is more
   M shortens{};                     // lanes in which that was much shorter than the one before
 
-  Embedding(const PlanView& p, const Settings& options, Arena& arena)
+  CVXL_HD Embedding(const PlanView& p, const Settings& options, Arena& arena)
       : Iterate<V>(p, options, arena), cones(p, arena), rotated(this->program) {
-    rotated.A = arena.take<V>(p.A.indices.size());
+    if constexpr (Team<V>::alone) rotated.A = arena.take<V>(p.A.indices.size());  // teams have no cones that turn rows
     for (V** v : {&x1, &x2, &t3, &image}) *v = arena.take<V>(p.n);
     for (V** v : {&ds, &z1, &z2, &c, &b, &H, &w, &balance}) *v = arena.take<V>(p.m);
     for (V** v : {&room.left_x, &room.p_x, &room.image_x}) *v = arena.take<V>(p.n);
@@ -67,7 +67,7 @@ struct Embedding : Iterate<V> {
 
 // What the data are multiplied by at the iterate.
 template <class V>
-V homogenized(const Embedding<V>& st) {
+CVXL_HD V homogenized(const Embedding<V>& st) {
   return st.tau;
 }
 
@@ -91,48 +91,51 @@ CVXL_INLINE V complementarity_of_blocks(const Embedding<V>& st, V weight, V scal
 // Residuals, merit and certificates of every lane, in the user's units; the tests are those of ipm/residuals.hpp at the point
 // divided by τ. Rows of a cone are taken together, since it turns them into each other.
 template <class V>
-void evaluate(Embedding<V>& st) {
+CVXL_SEAM void evaluate(Embedding<V>& st) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
   const V one = splat<V>(1.0), c_inverse = 1.0 / st.scaling.c, tau_inverse = 1.0 / st.tau;
   Proofs<V> proofs;
-  const auto [quadratic, dual, x_norm, of_columns] = assess_columns(st, proofs);
-  V error = of_columns;
+  const Columns<V> columns = assess_columns(st, proofs);
+  V error = columns.error;
   V sz = V{}, primal = V{}, absolute = V{}, of_cones = V{}, s_norm = V{}, z_norm = V{}, weight = V{}, complement = V{};
   const V scale = c_inverse * tau_inverse;
-  for (Index i = 0; i < st.plan.m; ++i) {
-    const V slack = st.is_equality(i) ? V{} : st.s[i];
-    const V r = st.Ax[i] + slack - st.program.b[i] * st.tau;
-    st.rz[i] = r;
-    sz += slack * st.z[i];
-    const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i];
-    error += abs(r * st.z[i]);
-    proofs.primal.gain(st.program.b[i], st.z[i]);
-    proofs.dual.violate(st.Ax[i] + slack, unscale);
-    z_norm = max(z_norm, z);
-    if (!st.is_equality(i)) weight = max(weight, z);
-    const V residual = abs(r) * unscale * tau_inverse;
-    absolute = max(absolute, residual);
-    if (i < st.plan.orthant_end) {
-      primal = max(primal, residual / max(one, abs(st.program.b[i]) * unscale + (abs(slack) * unscale + x_norm) * tau_inverse));
-      complement = max(complement, min(slack * unscale * tau_inverse, one) * z * scale);
-    } else {
-      of_cones = max(of_cones, residual);
-      s_norm = max(s_norm, abs(slack) * unscale);
-    }
-  }
-  primal = max(primal, of_cones / max(one, st.b_norm + (x_norm + s_norm) * tau_inverse));
+  each<V>(st.plan.m, sums(error, sz), maxima(primal, absolute, of_cones, s_norm, z_norm, weight, complement),
+          proofs.primal.gaining(), proofs.dual.violating(), [&](Index i) {
+            const V slack = st.is_equality(i) ? V{} : st.s[i];
+            const V r = st.Ax[i] + slack - st.program.b[i] * st.tau;
+            st.rz[i] = r;
+            sz += slack * st.z[i];
+            const V unscale = st.scaling.E_inverse[i], z = abs(st.z[i]) * st.scaling.E[i];
+            error += abs(r * st.z[i]);
+            proofs.primal.gain(st.program.b[i], st.z[i]);
+            proofs.dual.violate(st.Ax[i] + slack, unscale);
+            z_norm = max(z_norm, z);
+            if (!st.is_equality(i)) weight = max(weight, z);
+            const V residual = abs(r) * unscale * tau_inverse;
+            absolute = max(absolute, residual);
+            if (i < st.plan.orthant_end) {
+              primal = max(primal, residual / max(one, abs(st.program.b[i]) * unscale +
+                                                           (abs(slack) * unscale + columns.x_norm) * tau_inverse));
+              complement = max(complement, min(slack * unscale * tau_inverse, one) * z * scale);
+            } else {
+              of_cones = max(of_cones, residual);
+              s_norm = max(s_norm, abs(slack) * unscale);
+            }
+          });
+  primal = max(primal, of_cones / max(one, st.b_norm + (columns.x_norm + s_norm) * tau_inverse));
   complement /= max(one, weight * scale);
   complement = max(complement, complementarity_of_blocks(st, weight, scale));
   const V linear = -proofs.dual.gained, bz = -proofs.primal.gained;
-  st.rtau = linear + bz + st.kappa + quadratic * tau_inverse;
+  st.rtau = linear + bz + st.kappa + columns.quadratic * tau_inverse;
   st.mu = (sz + st.tau * st.kappa) / (st.cones.degree() + 1.0);
 
-  const V half = 0.5 * quadratic * tau_inverse * tau_inverse;
+  const V half = 0.5 * columns.quadratic * tau_inverse * tau_inverse;
   const V primal_objective = (half + linear * tau_inverse) * c_inverse, dual_objective = -(half + bz * tau_inverse) * c_inverse;
-  st.absolute = max(absolute, dual * tau_inverse);
+  st.absolute = max(absolute, columns.residual * tau_inverse);
   st.outcome.primal_residual = primal;
-  st.outcome.dual_residual = dual * tau_inverse / max(one, st.q_norm + (x_norm + z_norm * c_inverse) * tau_inverse);
-  st.of_columns = relative_gap(of_columns * scale * tau_inverse, primal_objective, dual_objective, V{});
+  st.outcome.dual_residual =
+      columns.residual * tau_inverse / max(one, st.q_norm + (columns.x_norm + z_norm * c_inverse) * tau_inverse);
+  st.of_columns = relative_gap(columns.error * scale * tau_inverse, primal_objective, dual_objective, V{});
   st.outcome.gap = relative_gap((error + abs(sz)) * scale * tau_inverse, primal_objective, dual_objective, complement);
   st.outcome.objective = primal_objective;
   set_merit(st, proofs);

@@ -27,13 +27,13 @@ class HomogeneousSolver {
   static constexpr int W = lanes_of<V>;
   using M = MaskOf<V>;
 
-  HomogeneousSolver(const PlanView& plan, const Settings& settings, bool check_convexity, Arena& arena)
+  CVXL_HD HomogeneousSolver(const PlanView& plan, const Settings& settings, bool check_convexity, Arena& arena)
       : st_(plan, settings, arena), check_convexity_(check_convexity) {}
 
-  Embedding<V>& state() { return st_; }
+  CVXL_HD Embedding<V>& state() { return st_; }
 
   // `shared_matrices`: P and A are already in every lane, scaled, and no load touches them.
-  void run(Loader& loader, bool shared_matrices) {
+  CVXL_HD void run(Loader& loader, bool shared_matrices) {
     while (true) {
       admit(loader, shared_matrices);
       if (!any(st_.live()) || loader.stopped()) return;
@@ -47,7 +47,7 @@ class HomogeneousSolver {
   }
 
  private:
-  void admit(Loader& loader, bool shared_matrices) {
+  CVXL_SEAM void admit(Loader& loader, bool shared_matrices) {
     const M loaded = load_idle(st_, loader, shared_matrices, exhausted_);
     if (!any(loaded)) return;
     st_.cones.copy_plain_rows(st_.program.A, st_.rotated.A);
@@ -59,7 +59,7 @@ class HomogeneousSolver {
     evaluate(st_);
   }
 
-  void reset(M lanes) {
+  CVXL_HD void reset(M lanes) {
     const V one = splat<V>(1.0);
     st_.cones.begin(st_.s, st_.z, lanes);
     st_.tau = select(lanes, one, st_.tau);
@@ -67,7 +67,7 @@ class HomogeneousSolver {
     st_.residual = select(lanes, splat<V>(__builtin_inf()), st_.residual);
     st_.polish_at = select(lanes, splat<V>(st_.settings.polish ? first_polish : 0.0), st_.polish_at);
     st_.flatness = select(lanes, one, st_.flatness);
-    for (Index i = st_.plan.zero; i < st_.plan.orthant_end; ++i) st_.active[i] &= ~lanes;
+    each_in<V>(st_.plan.zero, st_.plan.orthant_end, [&](Index i) { st_.active[i] &= ~lanes; });
     st_.dual &= ~lanes;
     st_.last &= ~lanes;
     st_.stiff &= ~lanes;
@@ -76,14 +76,14 @@ class HomogeneousSolver {
   }
 
   // As in ipm/solve.hpp.
-  void start_again(M& lanes) {
+  CVXL_HD void start_again(M& lanes) {
     const M which = reconcile(st_, st_.z, lanes & (st_.best_merit > st_.settings.target), st_.stalled >= conic_suspects);
     if (!any(which)) return;
     lanes &= ~which;
     go_back(which);
   }
 
-  void go_back(M lanes) {
+  CVXL_HD void go_back(M lanes) {
     withdraw(st_, lanes);
     reset(lanes);
     begin(lanes);
@@ -92,25 +92,25 @@ class HomogeneousSolver {
 
   // A bound that is far and yet active, as in linear programs without another, is found sooner from the common start; so are
   // programs without cones that the other loop, whose start keeps far bounds apart, has left unresolved.
-  bool keeps_far_apart() const { return st_.plan.P.nnz() > 0 && !st_.plan.cones.empty(); }
-  M is_far_row(Index i) const {
+  CVXL_HD bool keeps_far_apart() const { return st_.plan.P.nnz() > 0 && !st_.plan.cones.empty(); }
+  CVXL_HD M is_far_row(Index i) const {
     return keeps_far_apart() && i >= st_.plan.zero && i < st_.plan.orthant_end ? is_far<V>(st_, i) : M{};
   }
 
   // Symmetric cones have a good starting point, the solution of one linear system.
-  void begin(M lanes) { (st_.cones.symmetric() ? st_.start : st_.interior) |= lanes; }
+  CVXL_HD void begin(M lanes) { (st_.cones.symmetric() ? st_.start : st_.interior) |= lanes; }
 
-  M factorize() {
+  CVXL_SEAM M factorize() {
     st_.cones.scale(st_.s, st_.z, st_.mu, st_.dual, st_.live() & ~st_.polish, Frames::any);
     if (any(st_.polish)) {
-      for (Index i = 0; i < st_.plan.m; ++i) st_.t2[i] = st_.balance[i] * st_.z[i];
+      each<V>(st_.plan.m, [&](Index i) { st_.t2[i] = st_.balance[i] * st_.z[i]; });
       st_.cones.differentiate(st_.s, st_.t2, [](Index) { return Noise<V>{}; }, [](Index, M) {}, st_.polish);
     }
     st_.cones.rotate_rows_of_cones(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0), flatness = select(st_.polish, st_.flatness, one);
     const V regularization = select(st_.polish, splat<V>(polish_regularization), st_.regularization);
     const V rho = regularization / flatness, delta = regularization * flatness;
-    for (Index i = 0; i < st_.plan.m; ++i) {
+    each<V>(st_.plan.m, [&](Index i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
       st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < on_boundary)) | (st_.start & is_far_row(i));
@@ -120,11 +120,11 @@ class HomogeneousSolver {
       const V e2 = !st_.plan.is_kept(i) || st_.is_equality(i) ? one : 1.0 / (1.0 + regularized);
       st_.kkt.e[i] = select(st_.off[i], V{}, sqrt(e2));
       st_.kkt.delta[i] = select(st_.off[i], one, regularized * e2);
-    }
+    });
     return st_.kkt.factorize(st_.rotated.P, st_.rotated.A, rho, ~st_.convexity);
   }
 
-  void step(M broken) {
+  CVXL_SEAM void step(M broken) {
     const M moved = st_.interior, polished = st_.polish;
     unfit_ = tighten(moved & broken);
     V dtau, dkappa;
@@ -139,7 +139,7 @@ class HomogeneousSolver {
 
   // The combined direction, of which residuals keep 1 - α keep; the affine one, whose solution it replaces, is the step of
   // polishing lanes and half of the point of starting ones.
-  V direct(V& dtau, V& dkappa) {
+  CVXL_SEAM V direct(V& dtau, V& dkappa) {
     const V one = splat<V>(1.0);
     assemble(st_, st_.s, one, V(st_.tau * st_.kappa), dtau, dkappa);
     const V affine = longest(st_, dtau, dkappa), keep = 1.0 - (1.0 - affine) * (1.0 - affine) * (1.0 - affine);
@@ -152,8 +152,8 @@ class HomogeneousSolver {
     if (any(st_.start)) keep_start(st_);
     const M polished = st_.polish;
     if (any(polished)) polish_step(st_);
-    for (Index j = 0; j < st_.plan.n; ++j) st_.r1[j] = select(polished, V{}, -keep * st_.rx[j]);
-    for (Index i = 0; i < st_.plan.m; ++i) st_.r2[i] = select(polished, V{}, st_.c[i] - keep * st_.rz[i]);
+    each<V>(st_.plan.n, [&](Index j) { st_.r1[j] = select(polished, V{}, -keep * st_.rx[j]); });
+    each<V>(st_.plan.m, [&](Index i) { st_.r2[i] = select(polished, V{}, st_.c[i] - keep * st_.rz[i]); });
     st_.cones.forward(st_.r2);
     combined_system(st_);
     assemble(st_, st_.c, keep, d_kappa, dtau, dkappa);
@@ -161,29 +161,30 @@ class HomogeneousSolver {
   }
 
   // Moves interior lanes along the direction.
-  void move(V keep, V dtau, V dkappa) {
+  CVXL_SEAM void move(V keep, V dtau, V dkappa) {
     // Far from the solution a point too close to a curved boundary of an exponential or power cone takes many passes to get away
     // from it.
     V fraction = splat<V>(st_.settings.step_fraction);
     if (!st_.cones.symmetric()) fraction = min(fraction, max(splat<V>(kept_away), 1.0 - st_.mu));
     V alpha = longest(st_, dtau, dkappa) * fraction;
-    if (!st_.cones.symmetric()) alpha = centred(st_, alpha, dtau, dkappa);
+    if constexpr (Team<V>::alone)  // teams know the orthant alone
+      if (!st_.cones.symmetric()) alpha = centred(st_, alpha, dtau, dkappa);
     alpha = select(unfit_, V{}, alpha);
     st_.alpha = alpha;
     st_.shrinks = 1.0 - alpha * keep;
     alpha = select(st_.interior, alpha, V{});
     const auto shift = [&](V& value, V by) { value = select(st_.interior, value + alpha * by, value); };
-    for (Index j = 0; j < st_.plan.n; ++j) shift(st_.x[j], st_.dx[j]);
-    for (Index i = 0; i < st_.plan.m; ++i) {
+    each<V>(st_.plan.n, [&](Index j) { shift(st_.x[j], st_.dx[j]); });
+    each<V>(st_.plan.m, [&](Index i) {
       shift(st_.z[i], st_.dz[i]);
       shift(st_.s[i], st_.ds[i]);
-    }
+    });
     shift(st_.tau, dtau);
     shift(st_.kappa, dkappa);
   }
 
   // Lanes that have started go on in the interior, those whose P can be factored start.
-  void change_stages(M broken) {
+  CVXL_SEAM void change_stages(M broken) {
     if (any(st_.start)) {
       st_.cones.lift_inside(st_.s, st_.start);
       st_.cones.lift_inside(st_.z, st_.start);
@@ -197,7 +198,7 @@ class HomogeneousSolver {
     st_.convexity = M{};
   }
 
-  void judge(Loader& loader) {
+  CVXL_SEAM void judge(Loader& loader) {
     st_.convexity |= lift(st_, st_.not_convex);
     finish(st_, loader, st_.not_convex & ~st_.convexity, Status::invalid_input);
     M lanes = st_.interior & ~st_.fresh;
@@ -236,7 +237,7 @@ class HomogeneousSolver {
 
   // Of these lanes, whose factor or steps are of no use: those that go on with larger proximal terms. Where columns all but depend
   // on each other smaller ones leave pivots to rounding.
-  M tighten(M lanes) {
+  CVXL_HD M tighten(M lanes) {
     lanes &= (st_.regularization < tightest) & (st_.regularization > loosest);
     st_.regularization = select(lanes, min(tightened * st_.regularization, splat<V>(tightest)), st_.regularization);
     st_.refine |= lanes;
@@ -245,7 +246,7 @@ class HomogeneousSolver {
 
   // Exact directions shrink the residuals of an interior point by a known factor. Those of lanes that fall behind are refined from
   // now on, unless what is left is nothing, in the gap too, where a large x meets it.
-  void watch(M lanes) {
+  CVXL_HD void watch(M lanes) {
     const V residual = max(st_.outcome.primal_residual, st_.outcome.dual_residual);
     const V target = splat<V>(st_.settings.target), rounding = select(st_.of_columns <= target, target, V{});
     const V bound = max(rounding, (behind_twice * st_.shrinks + behind) * st_.residual);
@@ -255,7 +256,7 @@ class HomogeneousSolver {
 
   // A polish has succeeded when the target is met and x is certain, and nearly so where it was the last resort; lanes that go astray
   // seem to be solved, but some column is not stationary.
-  void end_polish(Loader& loader, M done, M astray) {
+  CVXL_SEAM void end_polish(Loader& loader, M done, M astray) {
     const M certain = is_certain(st_);
     M end = done & ~astray & ((certain & (st_.merit <= st_.settings.target)) | st_.last);
     const M flat = turns_out_flat(st_, M(end & (st_.step > st_.settings.tolerance)));
@@ -268,7 +269,7 @@ class HomogeneousSolver {
   }
 
   // Ends lanes that hold their best point. One whose residuals and gap are small but whose x is uncertain is almost solved.
-  void conclude(Loader& loader, M over, M limit) {
+  CVXL_SEAM void conclude(Loader& loader, M over, M limit) {
     const V doubt = min(uncertainty(st_), splat<V>(st_.settings.reduced_tolerance));
     const V worst = max(max(st_.best_merit, doubt), worst_component(st_, over, st_.settings.tolerance));
     const M left = st_.plan.cones.empty() ? over & ~limit & (worst > st_.settings.tolerance) : M{};  // cones gain nothing by it
@@ -278,7 +279,7 @@ class HomogeneousSolver {
   }
 
   // The best iterate, with τ = 1.
-  void restore_best(M lanes) {
+  CVXL_SEAM void restore_best(M lanes) {
     st_.take(lanes, st_.best_x, st_.best_z, st_.best_s);
     st_.tau = select(lanes, splat<V>(1.0), st_.tau);
     st_.kappa = select(lanes, V{}, st_.kappa);

@@ -20,47 +20,47 @@ struct System {
 
 // (cx, cz) ← K_δ⁻¹K (x, z), or K_δ⁻¹ of what that leaves of a right-hand side.
 template <class V>
-void precondition(Embedding<V>& st, const V* x, const V* z, const System<V>* of = nullptr) {
+CVXL_SEAM void precondition(Embedding<V>& st, const V* x, const V* z, const System<V>* of = nullptr) {
   st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
-  for (Index j = 0; j < st.plan.n; ++j) {
+  each<V>(st.plan.n, [&](Index j) {
     const V product = st.t1[j] + st.t3[j];
     st.t1[j] = of ? of->r1[j] - product : product;
-  }
-  for (Index i = 0; i < st.plan.m; ++i) {
+  });
+  each<V>(st.plan.m, [&](Index i) {
     const V product = st.t2[i] - st.H[i] * z[i];
     st.t2[i] = select(st.off[i], V{}, of ? of->r2[i] - product : product);
-  }
+  });
   st.kkt.solve(st.rotated.A, st.t1, st.t2, st.cx, st.cz);
 }
 
 // Refines the solution in these lanes, until `enough` of its x is left. The room may be where the right-hand side is. Spoils scratch.
 template <class V>
-V sharpen(Embedding<V>& st, MaskOf<V> lanes, const System<V>& system, const Conjugates<V>& room, double enough) {
+CVXL_SEAM V sharpen(Embedding<V>& st, MaskOf<V> lanes, const System<V>& system, const Conjugates<V>& room, double enough) {
   const Index n = st.plan.n, m = st.plan.m;
   const V tiny = splat<V>(1e-300);
   const auto inner = [&](const V* a, const V* b) {
     V sum = V{};
-    for (Index j = 0; j < n; ++j) sum += a[j] * b[j];
+    each<V>(n, sums(sum), [&](Index j) { sum += a[j] * b[j]; });
     return sum;
   };
   const auto size = [&](const V* a) {
     V most = V{};
-    for (Index j = 0; j < n; ++j) most = max(most, abs(a[j]));
+    each<V>(n, maxima(most), [&](Index j) { most = max(most, abs(a[j])); });
     return most;
   };
   const auto extend = [](V* direction, const V* by, V beta, Index count) {
-    for (Index k = 0; k < count; ++k) direction[k] = by[k] + beta * direction[k];
+    each<V>(count, [&](Index k) { direction[k] = by[k] + beta * direction[k]; });
   };
   const auto move = [&](V* value, V alpha, const V* direction, Index count) {
-    for (Index k = 0; k < count; ++k) value[k] = select(lanes, value[k] + alpha * direction[k], value[k]);
+    each<V>(count, [&](Index k) { value[k] = select(lanes, value[k] + alpha * direction[k], value[k]); });
   };
   const auto [left_x, left_z, p_x, p_z, image_x, image_z] = room;
   V *x = system.x, *z = system.z;
   precondition(st, x, z, &system);
-  std::copy(st.cx, st.cx + n, left_x);
-  std::copy(st.cz, st.cz + m, left_z);
-  for (V* v : {p_x, image_x}) std::fill(v, v + n, V{});
-  for (V* v : {p_z, image_z}) std::fill(v, v + m, V{});
+  copy<V>(st.cx, n, left_x);
+  copy<V>(st.cz, m, left_z);
+  for (V* v : {p_x, image_x}) fill<V>(v, n, V{});
+  for (V* v : {p_z, image_z}) fill<V>(v, m, V{});
   V amplified = splat<V>(1.0);
   for (int pass = 0; pass < sharpenings; ++pass) {
     lanes &= size(left_x) > enough * size(x);

@@ -85,12 +85,15 @@ struct ProgramPack {
 
   // Ax = A x.
   CVXL_HD void slacks(const V* x, V* Ax) const {
-    for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
-      constexpr int R = decltype(count)::value;
-      V sum[1][R]{};
-      rows.template dot<1>({x}, sum);
-      for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
-    });
+    if constexpr (Team<V>::alone)
+      for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
+        constexpr int R = decltype(count)::value;
+        V sum[1][R]{};
+        rows.template dot<1>({x}, sum);
+        for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
+      });
+    else
+      each<V>(plan.m, [&](Index i) { Ax[i] = dot_row(plan.A, A, i, x); });
   }
 
  private:

@@ -82,6 +82,12 @@ class TeamKkt {
     });
   }
 
+  // The same for S right-hand sides, one after the other.
+  template <int S>
+  CVXL_HD void solve(const V* A, const V* const (&r1)[S], const V* const (&r2)[S], V* const (&dx)[S], V* const (&dz)[S]) {
+    for (int s = 0; s < S; ++s) solve(A, r1[s], r2[s], dx[s], dz[s]);
+  }
+
  private:
   static constexpr int tile = 4;  // rows and columns of a product that stay in registers
 

@@ -29,6 +29,7 @@ namespace cvxl::CVXL_ISA {
 //   sync()             waits for all of them
 //   combine(v, f)      v of all threads, combined by f in a fixed order, which is the same in all of them; waits for them
 //   ticket(counter)    the counter before it was raised by one, by whichever team; waits for them
+//   raise(counter)     the same for one thread, which does not ask
 template <class V>
 struct Team {
   static constexpr bool alone = true;

@@ -1,5 +1,5 @@
 #pragma once
-// Supplies the quadratic loop of a team with instances and takes their results, as batch/lane_loader.hpp does for lanes.
+// Supplies a loop of a team with instances and takes their results, as batch/lane_loader.hpp does for lanes.
 
 #include <limits>
 
@@ -37,9 +37,10 @@ class TeamLoader {
     while (true) {
       instance_ = Team<V>::ticket(*job_.next);
       if (instance_ >= job_.size) return false;
+      if (job_.again && !is_left()) continue;
       Status known = Status::invalid_input;
       if ((job_.invalid.empty() || !job_.invalid[instance_]) && !is_known(known)) {
-        offer_point();
+        if constexpr (State::takes_points) offer_point();
         return true;
       }
       reject(known);
@@ -47,6 +48,7 @@ class TeamLoader {
   }
 
   CVXL_SEAM void store(int, Status status) {
+    if (job_.again && static_cast<std::int8_t>(status) >= job_.status[instance_]) return;
     to_user();
     if (!job_.tape.empty()) record(status);
     if (!job_.margin.empty()) write_margin();
@@ -64,6 +66,16 @@ class TeamLoader {
   CVXL_HD bool stopped() const { return false; }
 
  private:
+  // Whether the quadratic loop has left the instance, as in engine/engine.cpp.
+  CVXL_HD bool is_left() const {
+    const auto status = static_cast<Status>(job_.status[instance_]);
+    if (status == Status::almost_solved && job_.settings.rounding > 0.0 && !job_.residuals.empty()) {
+      const double* of = job_.residuals.data() + 4 * instance_;
+      return std::max(of[1], of[2]) > job_.settings.tolerance;
+    }
+    return is_unresolved(status);
+  }
+
   // Fills the program, and returns whether its numbers tell the outcome: one is NaN, or infinite where it may not be, or no point is
   // feasible.
   CVXL_SEAM bool is_known(Status& status) {
@@ -146,6 +158,7 @@ class TeamLoader {
   CVXL_HD void write_outcome(Status status, Index iterations, double primal, double dual, double gap, double objective) {
     if (Team<V>::rank() != 0) return;
     job_.status[instance_] = static_cast<std::int8_t>(status);
+    if (!job_.again && is_unresolved(status)) Team<V>::raise(*job_.open);
     job_.iterations[instance_] = iterations;
     if (job_.residuals.empty()) return;
     double* to = job_.residuals.data() + 4 * instance_;

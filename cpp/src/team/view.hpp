@@ -72,12 +72,14 @@ struct SolveView {
   std::int64_t size;
   bool shared_matrices, infinite;
   bool hidden;  // outputs of instances without a solution are NaN, not where the loop ended
+  bool again;   // only instances that are open, by the homogeneous loop
   std::span<const std::uint8_t> invalid;
   std::span<const double> start;
   std::span<double> outputs, tape, margin, residuals;
   std::span<std::int8_t> status;
   std::span<Index> iterations;
   std::int64_t* next;  // instance that no team has taken
+  std::int64_t* open;  // how many instances the quadratic loop has left
 };
 
 // Derivatives in K directions. A block of consecutive instances is one team's, so that sums over the batch do not depend on who works.
