@@ -10,6 +10,7 @@ import torch
 from cvxpylayers import Status
 from cvxpylayers.errors import SolverError
 from cvxpylayers.torch import CvxpyLayer
+from problems.families import status_family
 from tests.torch.on_a_device import close, device, needs_driver, sample
 
 pytestmark = needs_driver
@@ -91,3 +92,14 @@ def test_mode_nan_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         waits.clear()
         layer(*values)
         assert waits == ["__int__"]
+
+
+def test_verdicts_need_no_host() -> None:
+    """The homogeneous loop on the device proves what the quadratic one leaves open."""
+    family = status_family()
+    arrays, status = family.draw(np.random.default_rng(4), 12)
+    layer = CvxpyLayer(*family.make())
+    with device():
+        info = layer.solve(*map(torch.from_numpy, arrays), on_failure="nan")[1]
+    assert info.codes.tolist() == status.tolist()
+    assert len(set(status)) > 1
