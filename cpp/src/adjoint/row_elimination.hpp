@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "lanes/arena.hpp"
 #include "lanes/lanes.hpp"
@@ -43,22 +44,30 @@ class RowElimination {
     if (root[i] > 0.0) f(n_ + i, -root[i]);
   }
 
-  // Eliminates the rows that are `wanted`, short ones first. Of one that depends on those before, `drop` gets the row and its
-  // coefficients on the pivots' rows.
+  // Eliminates the rows that are `wanted`, short ones first, those of which little is left after the others: a small pivot would
+  // raise its rounding above what tells that a later row is dependent. Of one that depends on those before, `drop` gets the row and
+  // its coefficients on the pivots' rows.
   template <class Wanted, class Curvature, class Drop>
   void factor(Wanted&& wanted, Curvature&& curvature, Drop&& drop) {
-    const Index count = sort_rows(wanted);
+    Index count = sort_rows(wanted);
     std::fill(pivot_of, pivot_of + n_ + m_, -1);
     std::fill(mark_, mark_ + n_ + m_, false);
     std::fill(work_, work_ + n_ + m_, 0.0);
     rank = upper_begin_[0] = lower_begin_[0] = 0;
-    for (Index k = 0; k < count; ++k) {
-      touched_count_ = 0;
-      if (const double left = subtract_pivot_rows(order_[k]); left > 0.0)
-        add_pivot(order_[k], left, curvature);
-      else
-        drop(order_[k], combination());
-      for (Index t = 0; t < touched_count_; ++t) mark_[touched_[t]] = false, work_[touched_[t]] = 0.0;
+    for (const double enough : {clear, dependent}) {
+      Index later = 0;
+      for (Index k = 0; k < count; ++k) {
+        touched_count_ = 0;
+        const double least = order_[k] < plan_->orthant_end ? dependent : dependent_of_cones;
+        if (const auto [left, size] = subtract_pivot_rows(order_[k]); left > std::max(enough, least) * size)
+          add_pivot(order_[k], left, curvature);
+        else if (left > least * size)
+          order_[later++] = order_[k];
+        else
+          drop(order_[k], combination());
+        for (Index t = 0; t < touched_count_; ++t) mark_[touched_[t]] = false, work_[touched_[t]] = 0.0;
+      }
+      count = later;
     }
   }
 
@@ -93,6 +102,8 @@ class RowElimination {
 
  private:
   static constexpr double dependent = 1e-12;  // what may remain of the largest term of a row
+  static constexpr double dependent_of_cones = 1e-9;  // the same where rows are in frames, which are as exact as the solution
+  static constexpr double clear = 1e-3;       // what remains of one that is a pivot's at once
 
   template <class Wanted>
   Index sort_rows(Wanted&& wanted) {
@@ -115,8 +126,8 @@ class RowElimination {
   }
 
   // The row less its combination of pivot rows in `work_`, the coefficients behind the last row of L. Returns the largest entry
-  // left, 0 if that is rounding.
-  double subtract_pivot_rows(Index i) {
+  // left, and the largest of its terms.
+  std::pair<double, double> subtract_pivot_rows(Index i) {
     double size = 0.0;
     for_each_in_row(i, [&](Index j, double v) {
       touch(j);
@@ -140,7 +151,7 @@ class RowElimination {
     lower_begin_[rank + 1] = end;
     double left = 0.0;
     for (Index t = 0; t < touched_count_; ++t) left = std::max(left, std::abs(work_[touched_[t]]));
-    return left > dependent * size ? left : 0.0;
+    return {left, size};
   }
 
   // The pivot: of the entries within half of the largest one, that of the column with least curvature. (Smaller ones let entries
