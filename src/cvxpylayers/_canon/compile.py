@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from cvxpylayers._canon.cvxpy_bridge import ConeForm, IrreducibleError, brief, canonicalize, owner
 from cvxpylayers._canon.epigraph_rows import tight_rows
+from cvxpylayers._canon.faces import Entries, on_faces
 from cvxpylayers._canon.layout import Block, Kind, Rows, lay_out
 from cvxpylayers._canon.leaves import numeric_bounds, support
 from cvxpylayers._canon.reducible import irreducible
@@ -48,7 +49,7 @@ def compile_problem(
         form = canonicalize(problem, parameters, variables, canon_backend, gp=gp)
     except IrreducibleError as error:
         raise irreducible(problem, gp, error) from error.__cause__
-    form = _pin(_free_vacuous_rows(form))
+    form = _shrink(_pin(_free_vacuous_rows(form)))
     rows = lay_out(form.blocks)
     structure, M = _value_map(form, rows)
     return CompiledProblem(
@@ -94,6 +95,13 @@ def _pin(form: ConeForm) -> ConeForm:
     chosen = np.zeros(height, dtype=np.bool_)
     chosen[tight_rows(form.blocks, row[kept], column[kept], value[kept])] = True
     return _recast(form, chosen, "tight")
+
+
+def _shrink(form: ConeForm) -> ConeForm:
+    """Give matrices that constant equalities keep on the boundary of a semidefinite cone a smaller one."""
+    if not {"psd"} < {block.kind for block in form.blocks}:
+        return form
+    return on_faces(form, Entries(*_entries(form.G, sum(block.rows for block in form.blocks))))
 
 
 def _recast(form: ConeForm, chosen: Bool, kind: Kind) -> ConeForm:
