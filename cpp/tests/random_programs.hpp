@@ -76,6 +76,11 @@ inline std::vector<NamedStructure> structures(unsigned seed) {
   add("disconnected", 12, 12, 4, [](Index i, Index j) { return i / 3 == j / 3; }, [](Index i, Index j) { return i % 4 == j / 3; });
   add("chain", 20, 30, 10, diagonal,
       [](Index i, Index j) { return i < 10 ? j == 2 * i || j == 2 * i + 1 || j == 2 * i + 2 : j == i - 10; });
+  // Three states and an input in each of five stages, and what they lead to: columns of a stage have rows below in common, and others.
+  add("stages", 19, 19, 15, diagonal, [](Index i, Index j) {
+    const Index stage = i / 3;
+    return j == i || (0 < stage && stage < 5 && (j / 3 == stage - 1 || j == 14 + stage));
+  });
   // Two dense blocks of k columns that meet in a dense tail: supernodes of k columns with every remainder below.
   for (Index k = 1; k <= 9; ++k) {
     const Index tail = 1 + (3 * k) % 7, n = 2 * k + tail;

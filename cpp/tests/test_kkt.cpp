@@ -235,6 +235,7 @@ void check_width() {
 }  // namespace
 
 void check_kkt() {
+  check_width<2>();
   check_width<4>();
   check_width<8>();
 }

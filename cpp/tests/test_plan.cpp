@@ -49,6 +49,39 @@ void check_update(const Plan& plan, const Update& update, const std::map<Index, 
   CHECK(next == update.rows.size());
 }
 
+// Columns are in one bundle at most, with the rows that their supernode shares, and complete with the last of them.
+void check_bundles(const Plan& plan, const std::map<Index, Entry>& at) {
+  std::vector<Index> bundled(plan.nodes);
+  std::vector<const Supernode*> of(plan.nodes);
+  for (const Supernode& node : plan.supernodes) std::fill_n(of.begin() + node.first, node.columns, &node);
+  Index complete = 0;
+  for (const Supernode& node : plan.supernodes)
+    for (Index k = node.bundles.begin; k < node.bundles.end; ++k, ++complete) {
+      const Bundle& bundle = plan.bundles[k];
+      check_update(plan, bundle.update, at);
+      const Index count = bundle.columns.size(), *rows = plan.positions.data() + bundle.update.rows.begin;
+      CHECK(count > 1 && count <= plan.widest && count == bundle.update.offsets.size());
+      CHECK(of[plan.bundle_columns[bundle.columns.end - 1]] == &node);
+      for (Index t = 0; t < count; ++t) {
+        const Index column = plan.bundle_columns[bundle.columns.begin + t], offset = plan.offsets[bundle.update.offsets.begin + t];
+        ++bundled[column];
+        CHECK(of[column]->shared.size() == bundle.update.rows.size() && column <= node.first + node.columns);
+        for (Index a = 0; a < bundle.update.rows.size(); ++a) {
+          CHECK(at.at(offset + a) == Entry(rows[a], column));
+          CHECK(plan.positions[of[column]->update.rows.begin + of[column]->shared.begin + a] == rows[a]);
+        }
+      }
+    }
+  CHECK(complete == static_cast<Index>(plan.bundles.size()));
+  for (Index p = 0; p < plan.nodes; ++p) CHECK(bundled[p] == (of[p]->shared.size() > 0 ? 1 : 0));
+  for (const Supernode& node : plan.supernodes)
+    for (Index s = node.update.segments.begin; s < node.update.segments.end; ++s) {
+      const Segment& segment = plan.segments[s];
+      CHECK(segment.end <= node.shared.begin || segment.begin >= node.shared.end ||
+            (node.shared.begin <= segment.begin && segment.end <= node.shared.end));
+    }
+}
+
 // Internal variables are the user's in another order, increasing in position; every entry that is stored is stored once.
 void check_variables(const Plan& plan, const Structure& s, const std::map<Index, Entry>& at) {
   for (const auto& [offset, entry] : at) CHECK(offset >= 0 && offset < plan.factor_size);
@@ -186,6 +219,7 @@ TEST(plan_places_every_entry) {
       CHECK(node.columns <= plan.widest);
       check_update(plan, node.update, at);
     }
+    check_bundles(plan, at);
     check_fill(plan, at, K);
     if (failures) std::fprintf(stderr, "  in structure: %s\n", name.c_str());
   }
@@ -193,12 +227,13 @@ TEST(plan_places_every_entry) {
 
 TEST(the_random_structures_cover_the_kernels) {
   std::set<Index> columns, remainders;
-  bool both = false, grouped = false, singleton = false, kept_inequality = false;
+  bool both = false, grouped = false, singleton = false, kept_inequality = false, bundled = false, bundled_in_part = false;
   for (const auto& [name, s] : structures(3)) {
     const Plan plan = make_plan(s);
     for (const Supernode& node : plan.supernodes) {
       columns.insert(node.columns);
       if (node.rows > node.columns) remainders.insert((node.rows - node.columns) % 4);
+      (node.shared.size() == node.rows - node.columns ? bundled : bundled_in_part) |= node.shared.size() > 0;
     }
     both |= plan.condensed > 0 && plan.nodes > plan.n;
     grouped |= std::any_of(plan.groups.begin(), plan.groups.end(), [](const RowGroup& g) { return g.rows.size() > 1; });
@@ -207,7 +242,7 @@ TEST(the_random_structures_cover_the_kernels) {
   }
   for (Index c = 1; c <= 9; ++c) CHECK(columns.count(c));
   CHECK(remainders.size() == 4);
-  CHECK(both && grouped && singleton && kept_inequality);
+  CHECK(both && grouped && singleton && kept_inequality && bundled && bundled_in_part);
 }
 
 TEST(plan_says_where_active_sets_can_be_guessed) {

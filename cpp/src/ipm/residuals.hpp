@@ -42,9 +42,9 @@ CVXL_SEAM void assess(State<V>& st) {
   st.outcome.dual_residual = columns.residual / max(one, st.q_norm + columns.x_norm + z_norm);
   st.outcome.gap = relative_gap(error * c_inverse, primal_objective, dual_objective, complement / max(one, weight));
   st.outcome.objective = primal_objective;
-  st.drift = st.outcome.dual_residual >
-             max(splat<V>(st.settings.target), behind_twice * (1.0 - st.alpha) * dual_before + behind * dual_before);
   set_merit(st, proofs);
+  st.drift = st.outcome.dual_residual > max(max(splat<V>(st.settings.target), unseen * st.merit),
+                                            behind_twice * (1.0 - st.alpha) * dual_before + behind * dual_before);
 }
 
 // The same from the point alone.

@@ -13,6 +13,7 @@ inline constexpr double progress = 0.5;           // of the merit: less is progr
 inline constexpr double least_margin = 0.1;       // of the mean: what slacks and multipliers are lifted to, or to 1 (Clarabel)
 inline constexpr double behind_twice = 2.0;       // a residual that shrinks less than half as far as its step should, …
 inline constexpr double behind = 1e-3;            // … and is more than this part of the one before, calls for refined directions
+inline constexpr double unseen = 1e-3;            // … unless it is so small a part of the merit
 inline constexpr double polish_regularization =
     1e-7;  // active rows are equalities there: condensed, they add 1/δ, whose rounding must
                                                        // stay below ρ = δ where P leaves it alone

@@ -50,16 +50,41 @@ class Rows {
       }
   }
 
+  // Both: sum_r += A_r x, in the same order, and y += Σ_r t_r A_r'.
+  CVXL_INLINE void dot_and_axpy(const V* x, V (&sum)[R], const V (&t)[R], V* y) const {
+    const auto step = [&](Index k, V(&to)[R]) {
+      const Index j = columns_[k];
+      const V xj = x[j];
+      V yj = y[j];
+      for (int r = 0; r < R; ++r) {
+        const V entry = entries_[r * length_ + k];
+        to[r] += entry * xj;
+        yj += entry * t[r];
+      }
+      y[j] = yj;
+    };
+    Index k = 0;
+    if constexpr (R == 1) {
+      V other[1]{};
+      for (; k + 1 < length_; k += 2) {
+        step(k, sum);
+        step(k + 1, other);
+      }
+      sum[0] += other[0];
+    }
+    for (; k < length_; ++k) step(k, sum);
+  }
+
  private:
   const V* entries_;
   const Index* columns_;
   Index length_;
 };
 
-// Calls visit(first row, Rows) for all rows of A, as many at a time as share their pattern.
+// Calls visit(first row, Rows, number) for runs of rows of A.
 template <class V, class F>
-CVXL_INLINE void for_each_run(const PlanView& plan, const V* A, F&& visit) {
-  for (const RowRun& run : plan.runs)
+CVXL_INLINE void for_each_run(const PlanView& plan, std::span<const RowRun> runs, const V* A, F&& visit) {
+  for (const RowRun& run : runs)
     with_constant<4>(run.rows, [&](auto count) { visit(run.first, Rows<V, decltype(count)::value>(plan, A, run.first), count); });
 }
 
@@ -86,7 +111,7 @@ struct ProgramPack {
   // Ax = A x.
   CVXL_HD void slacks(const V* x, V* Ax) const {
     if constexpr (Team<V>::alone)
-      for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
+      for_each_run(plan, plan.runs, A, [&](Index first, const auto& rows, auto count) {
         constexpr int R = decltype(count)::value;
         V sum[1][R]{};
         rows.template dot<1>({x}, sum);
@@ -119,13 +144,12 @@ struct ProgramPack {
       }
       Px[i] += sum + other;
     }
-    for_each_run(plan, A, [&](Index first, const auto& rows, auto count) {
+    for_each_run(plan, plan.runs, A, [&](Index first, const auto& rows, auto count) {
       constexpr int R = decltype(count)::value;
-      V sum[1][R]{}, t[1][R];
-      for (int r = 0; r < R; ++r) t[0][r] = z[first + r];
-      rows.template dot<1>({x}, sum);
-      rows.template axpy<1>(t, {Atz});
-      for (int r = 0; r < R; ++r) Ax[first + r] = sum[0][r];
+      V sum[R]{}, t[R];
+      for (int r = 0; r < R; ++r) t[r] = z[first + r];
+      rows.dot_and_axpy(x, sum, t, Atz);
+      for (int r = 0; r < R; ++r) Ax[first + r] = sum[r];
     });
   }
 };

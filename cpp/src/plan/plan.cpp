@@ -5,6 +5,7 @@
 #include <map>
 #include <stdexcept>
 
+#include "plan/bundles.hpp"
 #include "plan/candidate.hpp"
 #include "plan/faces.hpp"
 #include "plan/guessable.hpp"
@@ -72,6 +73,7 @@ class Builder {
     plan_.guessable = is_guessable(s_);
     relabel();
     place_panels();
+    place_bundles(plan_, [&](const auto& offsets, const auto& rows) { return make_update(offsets, rows); });
     place_entries();
     find_runs();
     group_rows();
@@ -217,6 +219,10 @@ class Builder {
       }
       plan_.runs.push_back({i, 1});
     }
+    for (const RowRun& run : plan_.runs)
+      if (plan_.is_condensed(run.first) && plan_.A.row(run.first).size() != 1) plan_.condensed_runs.push_back(run);
+    for (Index i = 0; i < s_.m; ++i)
+      if (plan_.is_kept(i)) plan_.kept_rows.push_back(i);
   }
 
   void group_rows() {

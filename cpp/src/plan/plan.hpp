@@ -45,6 +45,14 @@ struct Supernode {
   Index first, columns, rows;  // rows counts the diagonal block
   Index panel;                 // offset into the factor
   Update update;               // update.rows: positions below the diagonal block
+  Range shared = {};           // of these, by number, the ones that a bundle has
+  Range bundles = {};          // those whose last columns are here
+};
+
+// Columns of several supernodes with rows below in common: what they do there is done at once, when the last of them is there.
+struct Bundle {
+  Range columns;  // pool `bundle_columns`: their positions
+  Update update;
 };
 
 struct RowGroup {
@@ -99,13 +107,15 @@ struct Plan {
   std::vector<Index> P_target, A_target;  // entry → offset into the factor, -1 where it has none
 
   std::vector<RowRun> runs;  // all rows of A, in order
-  std::vector<Index> singletons;  // condensed rows with one entry: they touch a diagonal only
+  std::vector<Index> kept_rows, singletons;  // rows with a position; condensed rows with one entry: they touch a diagonal only
+  std::vector<RowRun> condensed_runs;  // of `runs`, those of the other condensed rows
   std::vector<RowGroup> groups;
   std::vector<WholeBlock> whole;
   std::vector<Supernode> supernodes;
+  std::vector<Bundle> bundles;
   Index factor_size = 0;
 
-  std::vector<Index> offsets, positions, relative, group_rows;
+  std::vector<Index> offsets, positions, relative, group_rows, bundle_columns;
   std::vector<Segment> segments;
   std::vector<Face> faces;
   std::vector<FaceEntry> face_entries;

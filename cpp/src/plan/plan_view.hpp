@@ -59,12 +59,13 @@ struct PlanView {
   std::span<const std::uint8_t> loose;
   std::span<const double> pivot_sign;
   std::span<const Index> diagonal, P_target, A_target;
-  std::span<const RowRun> runs;
-  std::span<const Index> singletons;
+  std::span<const RowRun> runs, condensed_runs;
+  std::span<const Index> kept_rows, singletons;
   std::span<const RowGroup> groups;
   std::span<const WholeBlock> whole;
   std::span<const Supernode> supernodes;
-  std::span<const Index> offsets, positions, relative, group_rows;
+  std::span<const Bundle> bundles;
+  std::span<const Index> offsets, positions, relative, group_rows, bundle_columns;
   std::span<const Segment> segments;
   std::span<const Face> faces;
   std::span<const FaceEntry> face_entries;
