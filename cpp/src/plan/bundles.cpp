@@ -1,62 +1,93 @@
 #include "plan/bundles.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
+#include <span>
+#include <tuple>
 
 namespace cvxl {
 namespace {
 
 constexpr Index most_columns = 4, most_segments = 4;  // of a supernode that is bundled
+constexpr std::size_t most_runs = 32;                  // in a bundle: more save little, and take room
 
-struct Member {
+// Neighbouring segments of the rows below a supernode, with a number that tells their positions from others.
+struct Run {
+  std::uint64_t mark;
   Index node;
   Range rows;
 };
+using Runs = std::vector<Run>;
 
-// Every run of segments that some supernodes have in common, with these.
-std::map<std::vector<Index>, std::vector<Member>> common_rows(const Plan& plan) {
-  std::map<std::vector<Index>, std::vector<Member>> runs;
+std::span<const Index> positions(const Plan& plan, const Run& run) {
+  return {plan.positions.data() + plan.supernodes[run.node].update.rows.begin + run.rows.begin,
+          static_cast<std::size_t>(run.rows.size())};
+}
+
+Runs all_runs(const Plan& plan) {
+  Runs runs;
   for (Index j = 0; j < static_cast<Index>(plan.supernodes.size()); ++j) {
     const Supernode& node = plan.supernodes[j];
     const Range segments = node.update.segments;
     if (node.columns > most_columns || segments.size() > most_segments) continue;
-    const auto below = plan.positions.begin() + node.update.rows.begin;
-    for (Index first = segments.begin; first < segments.end; ++first)
+    for (Index first = segments.begin; first < segments.end; ++first) {
+      Run run{14695981039346656037u, j, {plan.segments[first].begin, plan.segments[first].begin}};
       for (Index last = first; last < segments.end; ++last) {
-        const Range rows{plan.segments[first].begin, plan.segments[last].end};
-        if (rows.size() > 1) runs[{below + rows.begin, below + rows.end}].push_back({j, rows});
+        for (; run.rows.end < plan.segments[last].end; ++run.rows.end)
+          run.mark =
+              (run.mark ^ static_cast<std::uint64_t>(plan.positions[node.update.rows.begin + run.rows.end])) * 1099511628211u;
+        if (run.rows.size() > 1) runs.push_back(run);
       }
+    }
   }
-  std::erase_if(runs, [](const auto& run) { return run.second.size() < 2; });
   return runs;
+}
+
+// Those that several supernodes have in common, with the pairs of rows that are met less often if these are bundled: most first.
+std::vector<std::pair<std::int64_t, Runs>> common_runs(const Plan& plan) {
+  Runs runs = all_runs(plan);
+  const auto key = [](const Run& run) { return std::tuple(run.mark, run.rows.size(), run.node); };
+  std::sort(runs.begin(), runs.end(), [&](const Run& a, const Run& b) { return key(a) < key(b); });
+  std::vector<std::pair<std::int64_t, Runs>> found;
+  for (auto begin = runs.begin(), end = begin; begin != runs.end(); begin = end) {
+    const auto differs = [&](const Run& run) { return !std::ranges::equal(positions(plan, run), positions(plan, *begin)); };
+    end = std::find_if(begin, runs.end(), differs);
+    const std::int64_t rows = begin->rows.size();
+    if (end - begin > 1) found.emplace_back(rows * (rows + 1) / 2 * (end - begin - 1), Runs(begin, end));
+  }
+  const auto order = [](const auto& common) { return std::pair(-common.first, common.second.front().node); };
+  std::sort(found.begin(), found.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });
+  return found;
 }
 
 }  // namespace
 
 void place_bundles(Plan& plan, const std::function<Update(const std::vector<Index>&, const std::vector<Index>&)>& make_update) {
-  const auto runs = common_rows(plan);
-  std::vector<std::pair<std::size_t, decltype(runs.begin())>> order;  // by the pairs of rows that are met less often
-  for (auto run = runs.begin(); run != runs.end(); ++run)
-    order.emplace_back(run->first.size() * (run->first.size() + 1) / 2 * (run->second.size() - 1), run);
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   std::map<Index, std::vector<Bundle>> complete;  // by the supernode with their last columns
-  for (const auto& [saved, run] : order) {
-    std::vector<Member> members = run->second;
-    std::erase_if(members, [&](const Member& member) { return plan.supernodes[member.node].shared.size() > 0; });
-    if (members.size() < 2) continue;
+  const auto bundle = [&](std::span<const Run> runs) {
+    Range columns{static_cast<Index>(plan.bundle_columns.size()), 0};
     std::vector<Index> offsets;
-    const auto begin = static_cast<Index>(plan.bundle_columns.size());
-    for (const Member& member : members) {
-      Supernode& node = plan.supernodes[member.node];
-      node.shared = member.rows;
+    for (const Run& run : runs) {
+      Supernode& node = plan.supernodes[run.node];
+      node.shared = run.rows;
       for (Index c = 0; c < node.columns; ++c) {
         plan.bundle_columns.push_back(node.first + c);
-        offsets.push_back(node.panel + c * node.rows + node.columns + member.rows.begin);
+        offsets.push_back(node.panel + c * node.rows + node.columns + run.rows.begin);
       }
     }
-    const Range columns{begin, static_cast<Index>(plan.bundle_columns.size())};
+    columns.end = static_cast<Index>(plan.bundle_columns.size());
     plan.widest = std::max(plan.widest, columns.size());
-    complete[members.back().node].push_back({columns, make_update(offsets, run->first)});
+    const auto rows = positions(plan, runs.front());
+    complete[runs.back().node].push_back({columns, make_update(offsets, {rows.begin(), rows.end()})});
+  };
+  for (auto& [saved, runs] : common_runs(plan)) {
+    std::erase_if(runs, [&](const Run& run) { return plan.supernodes[run.node].shared.size() > 0; });
+    for (std::span<const Run> left = runs; left.size() > 1;) {
+      const auto most = std::min(left.size(), most_runs);
+      bundle(left.first(most));
+      left = left.subspan(most);
+    }
   }
   for (const auto& [last, bundles] : complete) {
     Range& own = plan.supernodes[last].bundles;
