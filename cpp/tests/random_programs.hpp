@@ -43,6 +43,17 @@ struct NamedStructure {
   Structure structure;
 };
 
+// Two dense blocks that meet in a tail, as below: with panels of 11 columns and a group of 30 rows that teams take by tiles
+// (plan/levels.hpp), and a tail that they do not.
+inline NamedStructure wide_structure() {
+  const auto block = [](Index j) { return j < 11 ? 0 : j < 22 ? 1 : 2; };
+  return {
+      "wide",
+      {39, 32, 2,
+       make_pattern(39, 39, [=](Index i, Index j) { return j <= i && (block(i) == block(j) || block(i) == 2 || block(j) == 2); }),
+       make_pattern(32, 39, [=](Index i, Index j) { return i < 2 ? j < 11 : block(j) == 2; })}};
+}
+
 inline std::vector<NamedStructure> structures(unsigned seed) {
   Random random(seed);
   std::vector<NamedStructure> all;
@@ -89,11 +100,7 @@ inline std::vector<NamedStructure> structures(unsigned seed) {
     add("arrow of " + std::to_string(k), n, k, k / 2, arrow,
         [=](Index i, Index j) { return block(j) == 2 ? i < 3 : j < k && i >= 3; });
   }
-  // The same with panels of 11 columns and a group of 30 rows that teams take by tiles (plan/levels.hpp), and a tail that they do not.
-  const auto block = [](Index j) { return j < 11 ? 0 : j < 22 ? 1 : 2; };
-  add(
-      "wide", 39, 32, 2, [=](Index i, Index j) { return block(i) == block(j) || block(i) == 2 || block(j) == 2; },
-      [=](Index i, Index j) { return i < 2 ? j < 11 : block(j) == 2; });
+  all.push_back(wide_structure());
   return all;
 }
 

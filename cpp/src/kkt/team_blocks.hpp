@@ -1,6 +1,8 @@
 #pragma once
 // What the threads of a team do to a panel: a diagonal block each for itself, and turns of their own.
 
+#include <algorithm>
+
 #include "kkt/pivot.hpp"
 #include "lanes/team.hpp"
 
@@ -90,5 +92,47 @@ class Turns {
  private:
   Index next_ = Team<V>::rank();
 };
+
+inline constexpr int tile = 4;  // rows and columns of a product that stay in registers
+
+template <class V, class Coefficient, class Operand, class Target>
+CVXL_HD void subtract_tile(Index a, Index a_end, Index b, Index b_end, Index terms, Coefficient&& coefficient, Operand&& operand,
+                           Target&& target) {
+  V sum[tile][tile];
+  for (int i = 0; i < tile; ++i)
+    for (int j = 0; j < tile; ++j) sum[i][j] = V{};
+  for (Index k = 0; k < terms; ++k) {
+    const V* p = operand(k);
+    const V c = coefficient(k);
+    V left[tile], right[tile];  // a row or column beyond the end repeats the last
+    for (int i = 0; i < tile; ++i) left[i] = p[std::min<Index>(a + i, a_end - 1)];
+    for (int j = 0; j < tile; ++j) right[j] = c * p[std::min<Index>(b + j, b_end - 1)];
+    for (int i = 0; i < tile; ++i)
+      for (int j = 0; j < tile; ++j) sum[i][j] += left[i] * right[j];
+  }
+  for (int j = 0; j < tile; ++j)
+    for (int i = 0; i < tile; ++i)
+      if (a + i < a_end && b + j < b_end && a + i >= b + j) target(a + i, b + j) -= sum[i][j];
+}
+
+// The calling thread's part of target(a, b) -= Σ_k operand(k)_a coefficient(k) operand(k)_b, first ≤ b < last and b ≤ a < count, so many
+// terms, in tiles. Tiles of two columns of tiles, the j-th from either end, are as many for all j.
+template <class V, class Coefficient, class Operand, class Target>
+CVXL_HD void subtract_products(Index first, Index last, Index count, Index terms, Turns<V>& turns, Coefficient&& coefficient,
+                               Operand&& operand, Target&& target) {
+  const Index columns = (last - first + tile - 1) / tile, rows = (count - first + tile - 1) / tile;
+  const Index pair = 2 * rows - columns + 1;
+  turns.share((columns + 1) / 2 * pair, [&](Index turn) {
+    Index b = turn / pair, a = turn % pair;
+    if (a >= rows - b) {
+      if (2 * b + 1 == columns) return;
+      a -= rows - b;
+      b = columns - 1 - b;
+    }
+    a += b;
+    subtract_tile<V>(first + a * tile, std::min<Index>(count, first + (a + 1) * tile), first + b * tile,
+                     std::min<Index>(last, first + (b + 1) * tile), terms, coefficient, operand, target);
+  });
+}
 
 }  // namespace cvxl::CVXL_ISA

@@ -89,8 +89,6 @@ class TeamKkt {
   }
 
  private:
-  static constexpr int tile = 4;  // rows and columns of a product that stay in registers
-
   CVXL_HD const Supernode& panel(Index wide) const { return plan_.supernodes[by_level_.wide_panels[wide]]; }
 
   CVXL_SEAM void assemble(const V* P, const V* A) {
@@ -178,50 +176,11 @@ class TeamKkt {
     for (Index s = update.segments.begin; s < update.segments.end; ++s) {
       const Segment& segment = plan_.segments[s];
       const Index* relative = plan_.relative.data() + segment.relative - segment.begin;
-      subtract_products(
+      subtract_products<V>(
           segment.begin, segment.end, update.rows.size(), update.offsets.size(), turns, coefficient,
           [&](Index k) { return source + offsets[k]; },
           [&](Index a, Index b) -> V& { return factor_[segment.panel + (rows[b] - segment.first) * segment.ld + relative[a]]; });
     }
-  }
-
-  // The same for first ≤ b < last and b ≤ a < count. Tiles of two columns of tiles, the j-th from either end, are as many for all j.
-  template <class Coefficient, class Operand, class Target>
-  CVXL_HD void subtract_products(Index first, Index last, Index count, Index terms, Turns<V>& turns, Coefficient&& coefficient,
-                                 Operand&& operand, Target&& target) {
-    const Index columns = (last - first + tile - 1) / tile, rows = (count - first + tile - 1) / tile;
-    const Index pair = 2 * rows - columns + 1;
-    turns.share((columns + 1) / 2 * pair, [&](Index turn) {
-      Index b = turn / pair, a = turn % pair;
-      if (a >= rows - b) {
-        if (2 * b + 1 == columns) return;
-        a -= rows - b;
-        b = columns - 1 - b;
-      }
-      a += b;
-      subtract_tile(first + a * tile, std::min<Index>(count, first + (a + 1) * tile), first + b * tile,
-                    std::min<Index>(last, first + (b + 1) * tile), terms, coefficient, operand, target);
-    });
-  }
-
-  template <class Coefficient, class Operand, class Target>
-  CVXL_HD void subtract_tile(Index a, Index a_end, Index b, Index b_end, Index terms, Coefficient&& coefficient, Operand&& operand,
-                             Target&& target) {
-    V sum[tile][tile];
-    for (int i = 0; i < tile; ++i)
-      for (int j = 0; j < tile; ++j) sum[i][j] = V{};
-    for (Index k = 0; k < terms; ++k) {
-      const V* p = operand(k);
-      const V c = coefficient(k);
-      V left[tile], right[tile];  // a row or column beyond the end repeats the last
-      for (int i = 0; i < tile; ++i) left[i] = p[std::min<Index>(a + i, a_end - 1)];
-      for (int j = 0; j < tile; ++j) right[j] = c * p[std::min<Index>(b + j, b_end - 1)];
-      for (int i = 0; i < tile; ++i)
-        for (int j = 0; j < tile; ++j) sum[i][j] += left[i] * right[j];
-    }
-    for (int j = 0; j < tile; ++j)
-      for (int i = 0; i < tile; ++i)
-        if (a + i < a_end && b + j < b_end && a + i >= b + j) target(a + i, b + j) -= sum[i][j];
   }
 
   CVXL_SEAM void factor_panel(const Supernode& node, M& broken) {
@@ -245,7 +204,7 @@ class TeamKkt {
     Turns<V> turns;
     const V* pivot = pivot_ + node.first + first;
     if (last < node.columns)
-      subtract_products(
+      subtract_products<V>(
           last, node.columns, node.rows, N, turns, [&](Index k) { return pivot[k]; }, [&](Index k) { return L + (first + k) * ld; },
           [&](Index a, Index b) -> V& { return L[b * ld + a]; });
     else
