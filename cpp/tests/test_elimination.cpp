@@ -102,7 +102,7 @@ void compare(const Structure& s, Random& random, int& compared) {
   near(v.r2, s.n, s.m);
 }
 
-TEST(elimination_matches_extended_precision_at_wide_scales) {
+void check_wide_scales() {
   Random random(11);
   int compared = 0;
   for (unsigned seed = 0; seed < 10; ++seed)
@@ -112,7 +112,7 @@ TEST(elimination_matches_extended_precision_at_wide_scales) {
 }
 
 // A_D = C A_B with random C and multipliers: the least value of each multiplier over the vertices of {z ≥ 0}.
-TEST(multipliers_that_vanish_are_those_of_some_vertex) {
+void check_vanishing_multipliers() {
   Random random(5);
   for (int trial = 0; trial < 2000; ++trial) {
     constexpr Index rank = 4, dropped = 2, rows = rank + dropped;
@@ -157,4 +157,10 @@ TEST(multipliers_that_vanish_are_those_of_some_vertex) {
 }
 
 }  // namespace
+
+void check_elimination() {
+  check_wide_scales();
+  check_vanishing_multipliers();
+}
+
 }  // namespace cvxl::CVXL_ISA

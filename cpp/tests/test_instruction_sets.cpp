@@ -1,5 +1,5 @@
-// Runs test_lanes.cpp, test_kkt.cpp and test_cones.cpp as compiled for every instruction set that this machine has, which is what the
-// compiler's runtime says too.
+// Runs test_lanes.cpp, test_kkt.cpp, test_cones.cpp and test_elimination.cpp as compiled for every instruction set that this machine
+// has, which is what the compiler's runtime says too.
 
 #include <algorithm>
 #include <string>
@@ -8,14 +8,16 @@
 #include "lanes/processor.hpp"
 #include "test.hpp"
 
-#define CVXL_CHECK(isa)                                                 \
-  namespace cvxl::isa {                                                 \
-  void check_lanes();                                                   \
-  void check_kkt();                                                     \
-  void check_cones();                                                   \
-  }                                                                     \
-  TEST(cones_##isa) { run_if_available(#isa, cvxl::isa::check_cones); } \
-  TEST(lanes_##isa) { run_if_available(#isa, cvxl::isa::check_lanes); } \
+#define CVXL_CHECK(isa)                                                             \
+  namespace cvxl::isa {                                                             \
+  void check_lanes();                                                               \
+  void check_kkt();                                                                 \
+  void check_cones();                                                               \
+  void check_elimination();                                                         \
+  }                                                                                 \
+  TEST(elimination_##isa) { run_if_available(#isa, cvxl::isa::check_elimination); } \
+  TEST(cones_##isa) { run_if_available(#isa, cvxl::isa::check_cones); }             \
+  TEST(lanes_##isa) { run_if_available(#isa, cvxl::isa::check_lanes); }             \
   TEST(kkt_##isa) { run_if_available(#isa, cvxl::isa::check_kkt); }
 
 namespace {

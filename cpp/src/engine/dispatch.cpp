@@ -51,6 +51,8 @@ const Choice& chosen() {
   std::string known;
   for (const Choice& choice : choices())
     if (choice.runs) known += (known.empty() ? "" : ", ") + std::string(choice.name);
+  if (known.empty())
+    throw std::invalid_argument("This build has no kernels that this machine runs: build with CMAKE_ARGS=-DCVXL_SETS=baseline.");
   throw std::invalid_argument("The environment variable CVXPYLAYERS_ISA must be one of " + known +
                               ", which this machine runs, or unset; got '" + forced + "'.");
 }
