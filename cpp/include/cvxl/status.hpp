@@ -20,4 +20,12 @@ constexpr bool is_unresolved(Status status) {
   return status == Status::almost_solved || (status >= Status::max_iterations && status <= Status::numerical_error);
 }
 
+// The same with what is known of it: residuals (primal, dual, gap, objective) may be null. Of data that are rounded and contradict
+// themselves nobody can solve more.
+constexpr bool is_unresolved(Status status, const double* residuals, double rounding, double tolerance) {
+  const bool contradicts =
+      rounding > 0.0 && residuals && status == Status::almost_solved && residuals[1] <= tolerance && residuals[2] <= tolerance;
+  return is_unresolved(status) && !contradicts;
+}
+
 }  // namespace cvxl

@@ -103,16 +103,6 @@ struct DeviceEngine::Impl {
     return true;
   }
 
-  // What a call brings, and counters that are zero, on the device.
-  std::unique_ptr<Memory> bring(Upload& upload, std::span<const std::int64_t>& counters, Stream stream, const Lend& lend) const {
-    static constexpr std::int64_t zeros[3] = {};
-    counters = zeros;
-    upload.add(counters);
-    auto call = std::make_unique<Memory>(driver, upload.bytes(), stream, lend);
-    upload.write(driver, write, call->get(), stream);
-    return call;
-  }
-
   // Runs a kernel on a job for `count` tickets: with as many teams as are resident and have room, at least one block of them.
   template <class Job>
   void run(Function kernel, Job& job, std::int64_t count, Launch launch, Stream stream, const Lend& lend) const {
@@ -146,6 +136,31 @@ struct DeviceEngine::Impl {
   }
 };
 
+namespace {
+
+// What a call brings, and counters that are zero, on the device.
+class Call {
+ public:
+  Call(const Driver& driver, Function write, Upload& upload, Stream stream, const Lend& lend)
+      : counters_(zeros), memory_(driver, add(upload), stream, lend) {
+    upload.write(driver, write, memory_.get(), stream);
+  }
+  std::int64_t* counter(std::size_t k) const { return const_cast<std::int64_t*>(&counters_[k]); }
+
+ private:
+  static constexpr std::int64_t zeros[3] = {};
+
+  std::size_t add(Upload& upload) {
+    upload.add(counters_);
+    return upload.bytes();
+  }
+
+  std::span<const std::int64_t> counters_;
+  Memory memory_;
+};
+
+}  // namespace
+
 DeviceEngine::DeviceEngine(const Problem& problem, const Driver& driver, int device)
     : impl_(std::make_unique<Impl>(problem, driver, device)) {}
 DeviceEngine::~DeviceEngine() = default;
@@ -163,15 +178,14 @@ void DeviceEngine::solve(const DeviceBatch& batch, const Settings& settings, con
                 to.iterations, nullptr,   nullptr};
   Upload upload;
   add_parameters(upload, job.parameters);
-  std::span<const std::int64_t> counters;
-  const auto call = impl_->bring(upload, counters, stream, lend);
-  job.next = const_cast<std::int64_t*>(&counters[0]);
-  job.open = const_cast<std::int64_t*>(&counters[1]);
+  const Call call(impl_->driver, impl_->write, upload, stream, lend);
+  job.next = call.counter(0);
+  job.open = call.counter(1);
   impl_->run(impl_->solve, job, count, impl_->launch_of<CVXL_ISA::SolveMemory<V>>(job, count), stream, lend);
   // The kernel that follows ends at once where nothing is open; mostly it is little.
   job.again = true;
   job.shared_matrices = false;
-  job.next = const_cast<std::int64_t*>(&counters[2]);
+  job.next = call.counter(2);
   const std::int64_t few = std::min<std::int64_t>(count, 2 * impl_->limits.processors);
   impl_->run(impl_->again, job, few, impl_->launch_of<CVXL_ISA::AgainMemory<V>>(job, few), stream, lend);
 }
@@ -210,9 +224,8 @@ void DeviceEngine::vjp(const DeviceBatch& batch, const DeviceVjp& to, Stream str
   add_parameters(upload, job.parameters);
   upload.add(job.gradients);
   upload.add(job.summed);
-  std::span<const std::int64_t> counters;
-  const auto call = impl_->bring(upload, counters, stream, lend);
-  job.next = const_cast<std::int64_t*>(counters.data());
+  const Call call(impl_->driver, impl_->write, upload, stream, lend);
+  job.next = call.counter(0);
   impl_->run(impl_->vjp, job, blocks, impl_->launch_of<CVXL_ISA::TeamAdjoint<V>>(job, blocks), stream, lend);
   Pointer from = partial.get();
   for (std::size_t p = 0; p < summed.size(); ++p) {
@@ -248,9 +261,8 @@ void DeviceEngine::jvp(const DeviceBatch& batch, const DeviceJvp& to, Stream str
   Upload upload;
   add_parameters(upload, job.parameters);
   add_parameters(upload, job.tangents);
-  std::span<const std::int64_t> counters;
-  const auto call = impl_->bring(upload, counters, stream, lend);
-  job.next = const_cast<std::int64_t*>(counters.data());
+  const Call call(impl_->driver, impl_->write, upload, stream, lend);
+  job.next = call.counter(0);
   impl_->run(impl_->jvp, job, batch.size(), impl_->launch_of<CVXL_ISA::TeamAdjoint<V>>(job, batch.size()), stream, lend);
 }
 

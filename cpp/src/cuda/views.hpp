@@ -8,12 +8,29 @@
 namespace cvxl::cuda {
 
 inline void add_plan(Upload& upload, PlanView& p) {
-  for (std::span<const Index>* s : {&p.variable_of,         &p.P.indptr,        &p.P.indices,       &p.A.indptr,
-                                    &p.A.indices,           &p.P_source,        &p.A_source,        &p.variable_position,
-                                    &p.row_position,        &p.diagonal,        &p.P_target,        &p.A_target,
-                                    &p.singletons,          &p.offsets,         &p.positions,       &p.relative,
-                                    &p.group_rows,          &p.P_columns.begin, &p.P_columns.row,   &p.P_columns.entry,
-                                    &p.A_columns.begin,     &p.A_columns.row,   &p.A_columns.entry, &p.by_level.wide_panels,
+  for (std::span<const Index>* s : {&p.variable_of,
+                                    &p.P.indptr,
+                                    &p.P.indices,
+                                    &p.A.indptr,
+                                    &p.A.indices,
+                                    &p.P_source,
+                                    &p.A_source,
+                                    &p.variable_position,
+                                    &p.row_position,
+                                    &p.diagonal,
+                                    &p.P_target,
+                                    &p.A_target,
+                                    &p.offsets,
+                                    &p.positions,
+                                    &p.relative,
+                                    &p.group_rows,
+                                    &p.P_columns.begin,
+                                    &p.P_columns.row,
+                                    &p.P_columns.entry,
+                                    &p.A_columns.begin,
+                                    &p.A_columns.row,
+                                    &p.A_columns.entry,
+                                    &p.by_level.wide_panels,
                                     &p.by_level.wide_groups})
     upload.add(*s);
   upload.add(p.by_level.levels);
@@ -23,7 +40,6 @@ inline void add_plan(Upload& upload, PlanView& p) {
   upload.add(p.cones);
   upload.add(p.loose);
   upload.add(p.pivot_sign);
-  upload.add(p.runs);
   upload.add(p.groups);
   upload.add(p.supernodes);
   upload.add(p.segments);

@@ -184,14 +184,11 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
   };
   bool completed = run();
   if (completed && !impl_->homogeneous) {
-    // Of data that are rounded and contradict themselves nobody can solve more.
-    const auto contradicts = [&](std::int64_t i) {
-      return settings.rounding > 0.0 && !request.residuals.empty() &&
-             request.status[i] == static_cast<std::int8_t>(Status::almost_solved) &&
-             std::max(request.residuals[4 * i + 1], request.residuals[4 * i + 2]) <= settings.tolerance;
-    };
-    for (std::int64_t i = 0; i < job.locator.size(); ++i)
-      if (is_unresolved(static_cast<Status>(request.status[i])) && !contradicts(i)) job.unresolved.push_back(i);
+    for (std::int64_t i = 0; i < job.locator.size(); ++i) {
+      const double* residuals = request.residuals.empty() ? nullptr : request.residuals.data() + 4 * i;
+      if (is_unresolved(static_cast<Status>(request.status[i]), residuals, settings.rounding, settings.tolerance))
+        job.unresolved.push_back(i);
+    }
     if (!job.unresolved.empty()) {
       job.again = true;
       job.progress.next = 0;

@@ -159,17 +159,15 @@ template <class V, class How, class F>
 CVXL_INLINE void run_loop(Index begin, Index end, const How& how, F&& f) {
   if constexpr (Team<V>::alone) {
     for (Index i = begin; i < end; ++i) f(i);
+  } else if constexpr (std::is_same_v<How, Together<>>) {
+    for (Index i = begin + Team<V>::rank(); i < end; i += Team<V>::size()) f(i);
+    Team<V>::sync();
   } else {
-    if constexpr (std::is_same_v<How, Together<>>) {
-      for (Index i = begin + Team<V>::rank(); i < end; i += Team<V>::size()) f(i);
-      Team<V>::sync();
-    } else {
-      how.template begin<Team<V>>();
-      const Index threads = Team<V>::size() < most_accumulating ? Team<V>::size() : most_accumulating;
-      if (Team<V>::rank() < threads)
-        for (Index i = begin + Team<V>::rank(); i < end; i += threads) f(i);
-      how.template end<Team<V>>();
-    }
+    how.template begin<Team<V>>();
+    const Index threads = Team<V>::size() < most_accumulating ? Team<V>::size() : most_accumulating;
+    if (Team<V>::rank() < threads)
+      for (Index i = begin + Team<V>::rank(); i < end; i += threads) f(i);
+    how.template end<Team<V>>();
   }
 }
 

@@ -7,6 +7,7 @@ namespace {
 
 // Whether so many terms of so many rows go by tiles: lists take eight bytes and more for each product.
 bool is_wide(Index terms, Index rows) { return std::int64_t{terms} * rows * rows > 8192; }
+bool is_wide(const Supernode& node) { return is_wide(node.columns, node.rows); }
 
 // What lists are made of: a term of the sum for a target; or none, where the sum is the last of the position `completes`.
 template <class T>
@@ -42,10 +43,10 @@ class Schedule {
   explicit Schedule(const Plan& plan) : plan_(plan), level_(static_cast<std::size_t>(plan.nodes), 0) {
     for (const Supernode& node : plan.supernodes) {
       const auto own = level_.begin() + node.first;
-      if (is_wide(node.columns, node.rows)) std::fill(own, own + node.columns, *std::max_element(own, own + node.columns));
+      if (is_wide(node)) std::fill(own, own + node.columns, *std::max_element(own, own + node.columns));
       for (Index c = 0; c < node.columns; ++c) {
         last_ = std::max(last_, own[c]);
-        for (Index r = is_wide(node.columns, node.rows) ? node.columns : c + 1; r < node.rows; ++r)
+        for (Index r = is_wide(node) ? node.columns : c + 1; r < node.rows; ++r)
           level_[position(node, r)] = std::max(level_[position(node, r)], own[c] + 1);
       }
     }
@@ -90,7 +91,7 @@ class Schedule {
       const auto visit_columns = [&](Index of, auto&& narrow) {
         for (const Index s : nodes[of]) {
           const Supernode& node = plan_.supernodes[s];
-          if (is_wide(node.columns, node.rows)) continue;
+          if (is_wide(node)) continue;
           for (Index c = 0; c < node.columns; ++c)
             if (level_[node.first + c] == of) narrow(node, c);
         }
@@ -115,7 +116,7 @@ class Schedule {
       });
       wide.clear();
       for (const Index s : nodes[level])
-        if (is_wide(plan_.supernodes[s].columns, plan_.supernodes[s].rows)) wide.push_back(s);
+        if (is_wide(plan_.supernodes[s])) wide.push_back(s);
       visit(factor, forward, backward, wide);
     }
   }

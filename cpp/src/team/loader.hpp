@@ -66,14 +66,10 @@ class TeamLoader {
   CVXL_HD bool stopped() const { return false; }
 
  private:
-  // Whether the quadratic loop has left the instance, as in engine/engine.cpp.
+  // Whether the quadratic loop has left the instance.
   CVXL_HD bool is_left() const {
-    const auto status = static_cast<Status>(job_.status[instance_]);
-    if (status == Status::almost_solved && job_.settings.rounding > 0.0 && !job_.residuals.empty()) {
-      const double* of = job_.residuals.data() + 4 * instance_;
-      return std::max(of[1], of[2]) > job_.settings.tolerance;
-    }
-    return is_unresolved(status);
+    const double* residuals = job_.residuals.empty() ? nullptr : job_.residuals.data() + 4 * instance_;
+    return is_unresolved(static_cast<Status>(job_.status[instance_]), residuals, job_.settings.rounding, job_.settings.tolerance);
   }
 
   // Fills the program, and returns whether its numbers tell the outcome: one is NaN, or infinite where it may not be, or no point is
