@@ -22,14 +22,14 @@ help:
 demo: $(EXTENSION)
 	@python examples/portfolio_demo.py $(ARGS)
 
-## make test      C++ tests, Python tests, and the selection marked isa under every instruction set of this machine
+## make test      C++ tests, Python tests, and the selection marked isa under the other instruction sets of this machine
 test: $(EXTENSION)
 	@cmake -S . -B $(BUILD) -DCVXL_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON > /dev/null
 	cmake --build $(BUILD)
-	ctest --test-dir $(BUILD) --output-on-failure
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) $(ARGS)
-	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets); do \
-	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -m isa; done
+	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets | tail -n +2); do \
+	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) -m isa; done
 
 ## make coverage  the Python tests once more, and which lines of the package they run; processes that they start count
 coverage: $(EXTENSION)

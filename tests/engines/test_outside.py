@@ -47,7 +47,7 @@ class TestCrowded(EngineContract):
 
 
 def outcome(folder: Path, name: str) -> str:
-    """The last words of pytest on one class of the suite."""
+    """The words of pytest on one class of the suite, or one of its tests."""
     (folder / "test_mine.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"test_mine.py::{name}"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
@@ -63,6 +63,5 @@ def test_an_honest_engine_passes(tmp_path: Path) -> None:
 
 def test_an_instance_that_sees_its_company_is_noticed_and_its_numbers_are_shown(tmp_path: Path) -> None:
     pytest.importorskip("scs")
-    said = outcome(tmp_path, "TestCrowded")
-    assert "test_an_instance_does_not_see_its_company" in said
+    said = outcome(tmp_path, "TestCrowded::test_an_instance_does_not_see_its_company")
     assert "Mismatched elements" in said

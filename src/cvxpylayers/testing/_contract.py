@@ -88,7 +88,7 @@ class EngineContract:
             np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("front", FRONT_ENDS, ids=lambda front: front.library)
-    @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+    @pytest.mark.parametrize("make", [quadratic, linear, semidefinite])
     def test_every_front_end_gives_the_same_numbers(self, make: Callable[[], Case], front: FrontEnd) -> None:
         case = make()
         point = self.layer(case).linearize(*case.values)
