@@ -8,6 +8,7 @@ import pytest
 
 from cvxpylayers._engines.foreign.clarabel import solve_instance
 from cvxpylayers._program import Batch, Cones, Status
+from cvxpylayers.numpy import CvxpyLayer
 from problems.conic import random_conic
 from problems.families import SMALL, Family
 from problems.kinds import KINDS
@@ -145,6 +146,25 @@ def test_guessed_active_sets_save_iterations_and_cost_none_of_the_limit(name: st
     limited = native.solve(batch, {"max_iterations": 10}, tape=True)
     assert not limited.status.any()
     assert not np.any(limited.fallback)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_infimum_that_no_point_attains_is_approached(seed: int) -> None:
+    """Feedback K that lets a disturbance b be felt as little as one likes: the least gain is 0, for K without bound.
+
+    Directions have to be refined relative to τ there; where they were relative to 1, gaps ended at 6e-8.
+    """
+    A, b = np.random.default_rng(seed).normal(size=(2, 2)), cp.Parameter((2, 1))
+    Q, K, gain = cp.Variable((2, 2), PSD=True), cp.Variable((1, 2)), cp.Variable((1, 1))
+    moved, seen, zero = A @ Q + b @ K, Q @ np.ones((2, 1)), np.zeros((1, 1))
+    rows = cp.bmat([[moved + moved.T, b, seen], [b.T, -gain, zero], [seen.T, zero, -gain]])
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum(gain)), [rows << 0]), [b], [gain, K])
+    (least, K_star), info = layer.solve(
+        np.random.default_rng(5).normal(size=(16, 2, 1)), solver_args={"fallback": False}, on_failure="nan"
+    )
+    assert np.median(info.gap) < 2e-8
+    assert np.nanmedian(least) < 2e-8
+    assert np.nanmedian(np.abs(K_star).max(axis=(1, 2))) > 1e6
 
 
 def test_no_rows_and_no_quadratic() -> None:

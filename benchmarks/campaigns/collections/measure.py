@@ -147,17 +147,18 @@ def run(model: Model, count: int, seed: int, record: Record, native_only: bool) 
     kind, why = automatic(compiled, {})
     record.facts["automatic"] = f"{kind.name}: {why}"
     trial = Trial(compiled, costs, record)
-    if kind is not NativeEngine and not native_only:  # first what is surely in time
+    others = kind is not NativeEngine and not native_only  # first what is surely in time
+    if others:
         trial.ours("default", kind(compiled, {}))
-    if not native_only:
         trial.peer("Clarabel", by_clarabel)
     with record.timed("plan"):
         native: Engine = NativeEngine(compiled, {})
     trial.ours("native", native, fallback=False)
     if native_only:
         return
-    if kind is NativeEngine:
+    if not others:
         trial.ours("default", native)
+        trial.peer("Clarabel", by_clarabel)
     if st.cones.polyhedral:
         trial.peer("PIQP", by_piqp(PiqpEngine(compiled, {})))
 

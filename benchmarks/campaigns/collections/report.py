@@ -23,7 +23,8 @@ Facts = dict[str, Any]
 KNOWN: Final = {
     "LISWET1": "-2.489288e+03", "LISWET9": "-5.620087e+02", "YAO": "-7.542074e+01", "POWELL20": "5.20895828e+10",
     "UBH1": "1.1160008", "control1": "1.778463e+01", "control2": "8.3", "theta1": "2.3e+01", "mcp100": "2.261574e+02",
-    "qap5": "-4.36e+02", "truss1": "-8.999996", "hinf1": "2.0326",
+    "mcp124-1": "1.419905e+02", "theta2": "3.287917e+01", "arch0": "5.66517e-01", "gpp100": "-4.49435e+01", "qap5": "-4.36e+02",
+    "truss1": "-8.999996", "truss3": "-9.109996", "truss7": "-9.000014e+02", "hinf1": "2.0326", "hinf2": "1.0967e+01",
 }  # fmt: skip
 HOPELESS: Final = {"infd": Status.DUAL_INFEASIBLE, "infp": Status.PRIMAL_INFEASIBLE}  # codespell:ignore infp
 VARIANT: Final = {"no point": Status.PRIMAL_INFEASIBLE, "no bound": Status.DUAL_INFEASIBLE}

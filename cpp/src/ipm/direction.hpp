@@ -7,13 +7,15 @@
 namespace cvxl::CVXL_ISA {
 
 // In lanes that call for it, refines (x, z), a solution of K (x, z) = (r1, r2) with r2 and z in the frames, until regularization
-// has no part in it. A row of K counts as it is scaled: where H is large, rounding of Hz must not hide what is left of others.
+// has no part in it. A row of K counts as it is scaled: where H is large, rounding of Hz must not hide what is left of others. Where
+// no solution is attained x/τ grows without bound: what is small beside 1 is not small beside τ.
 template <class V>
 CVXL_SEAM void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   st.spoil_scratch();
   if (!any(st.refine)) return;
   const MaskOf<V> stiff = st.refine & st.stiff & st.interior;
   if (any(stiff)) sharpen(st, stiff, {r1, r2, x, z}, st.room, sharp_direction);
+  const V least = refined_least * min(st.tau, splat<V>(1.0));
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
     st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
@@ -38,7 +40,7 @@ CVXL_SEAM void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
     }
     const MaskOf<V> stops = pass == refinements ? ~MaskOf<V>{} : ~(size < progress * before);
     st.stiff |= st.refine & st.interior & stops & (size > stagnant * scale);
-    const MaskOf<V> busy = st.refine & (size > refined_direction * scale + refined_least) & (size < progress * before);
+    const MaskOf<V> busy = st.refine & (size > refined_direction * scale + least) & (size < progress * before);
     if (pass == refinements || !any(busy)) return;
     before = select(busy, size, V{});
     st.kkt.solve(st.rotated.A, st.t1, st.t2, st.cx, st.cz);

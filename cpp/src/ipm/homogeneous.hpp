@@ -172,8 +172,8 @@ class HomogeneousSolver {
     alpha = select(unfit_, V{}, alpha);
     st_.alpha = alpha;
     st_.shrinks = 1.0 - alpha * keep;
-    alpha = select(st_.interior, alpha, V{});
-    const auto shift = [&](V& value, V by) { value = select(st_.interior, value + alpha * by, value); };
+    const M moved = st_.interior & (alpha > 0.0);  // where the factor is of no use directions may be NaN
+    const auto shift = [&](V& value, V by) { value = select(moved, value + alpha * by, value); };
     each<V>(st_.plan.n, [&](Index j) { shift(st_.x[j], st_.dx[j]); });
     each<V>(st_.plan.m, [&](Index i) {
       shift(st_.z[i], st_.dz[i]);
@@ -245,12 +245,14 @@ class HomogeneousSolver {
   }
 
   // Exact directions shrink the residuals of an interior point by a known factor. Those of lanes that fall behind are refined from
-  // now on, unless what is left is nothing, in the gap too, where a large x meets it.
+  // now on, unless what is left is nothing, in the gap too, where a large x meets it; and those of lanes that a polish should have
+  // ended.
   CVXL_HD void watch(M lanes) {
     const V residual = max(st_.outcome.primal_residual, st_.outcome.dual_residual);
     const V target = splat<V>(st_.settings.target), rounding = select(st_.of_columns <= target, target, V{});
     const V bound = max(rounding, (behind_twice * st_.shrinks + behind) * st_.residual);
-    st_.refine |= lanes & ~(residual <= bound);
+    const M overdue = (st_.merit <= st_.settings.reduced_tolerance) & (st_.polish_at < first_polish);
+    st_.refine |= lanes & (~(residual <= bound) | overdue);
     st_.residual = select(st_.interior, residual, st_.residual);
   }
 
