@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from benchmarks.campaigns.collections.__main__ import main
 from benchmarks.campaigns.collections.files import read
 from benchmarks.campaigns.collections.model import without_bound, without_points
-from benchmarks.campaigns.collections.report import verdict
+from benchmarks.campaigns.collections.report import cells, verdict
 
 # min x² + y² - 2 x - 5 y with x + y = 2, y - x ≤ 1, 0 ≤ x, y ≤ 1.75 and the constant 3: -3 at (0.5, 1.5)
 QPS = """\
@@ -181,3 +181,10 @@ def test_a_campaign_keeps_its_promises_and_its_records(folder: Path, tmp_path: P
     facts["runs"]["native"]["objective"][0] += 1e-3
     record.write_text(json.dumps(facts))
     assert main(words) == 1
+
+
+def test_a_problem_that_ended_before_it_was_read_has_a_row() -> None:
+    """Though its optimum is known."""
+    facts = {"seconds": {}, "runs": {}, "part": "reading", "name": "control1", "variant": "", "ended": "more than 50 s"}
+    assert verdict(facts, "native") == "unsolved"
+    assert cells(facts)[-1] == "more than 50 s in reading"

@@ -43,7 +43,7 @@ def truth(facts: Facts) -> Status:
 def known(facts: Facts, k: int) -> tuple[float, float] | None:
     """What the literature says of the objective of instance ``k``, and by how much it is rounded; None if nothing."""
     words = KNOWN.get(facts["name"]) if k == 0 and not facts["variant"] else None
-    if words is None:
+    if words is None or "constant" not in facts:  # its process ended before anything was known
         return None
     digits, _, exponent = words.partition("e")
     unit = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
