@@ -48,7 +48,7 @@ inline constexpr double quadratic_stuck = 1e-9;   // a step that gets nowhere
 // ---- the homogeneous loop ----
 
 inline constexpr int refinements = 3;             // of a direction, down to …
-inline constexpr double refined_direction = 1e-13, refined_least = 1e-15;  // … the one times its right-hand side and the other times τ
+inline constexpr double refined_direction = 1e-13, refined_least = 1e-15;  // … the one times its right-hand side and the other τ
 inline constexpr double stagnant = 1e-9;  // of the right-hand side: what refinement must not leave, or conjugate residuals …
 inline constexpr double sharp_direction = 1e-10;  // … take over, down to this part of x
 inline constexpr double tightest = 1e-7;  // proximal terms where smaller ones leave the factor to rounding
