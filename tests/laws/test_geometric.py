@@ -173,9 +173,9 @@ class Smooth(Engine):
     def solve(self, batch: Batch, options: Mapping[str, Any], *, tape: bool) -> Solution:
         theta, B = batch.theta()[:, :-1], batch.size
         u = theta @ self.C.T + 0.5 * np.einsum("kij,bi,bj->bk", self.Q, theta, theta)
-        status, zero = np.zeros(B, dtype=np.int8), np.zeros(B)
+        status, residuals = np.zeros(B, dtype=np.int8), np.zeros((B, 4))
         made = Tape(u.copy(), u.shape[1])
-        return Solution(u, status, np.zeros(B, np.int32), zero, zero, zero, zero, np.zeros(B, bool), np.zeros(B), made)
+        return Solution(u, status, np.zeros(B, np.int32), residuals, np.zeros(B, bool), np.zeros(B), made)
 
     def _jacobian(self, batch: Batch) -> Array:
         return self.C + np.einsum("kij,bj->bki", self.Q, batch.theta()[:, :-1])

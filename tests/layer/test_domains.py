@@ -13,6 +13,8 @@ from jax.test_util import check_grads
 from cvxpylayers import Status
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers.jax import CvxpyLayer
+from problems.conic_families import ALL
+from problems.families import Family, Parametrized
 
 ROOT = np.array([[1.0, 1.0], [-1.0, 1.0]]) / np.sqrt(2)
 
@@ -106,3 +108,30 @@ def test_the_gradient_is_that_of_the_symmetric_part(attributes: dict[str, Any]) 
         np.testing.assert_array_equal(gradient, gradient.T)
         np.testing.assert_allclose(gradient, jax.grad(loss)((NEARLY + NEARLY.T) / 2), rtol=1e-12)
         check_grads(loss, (NEARLY,), order=2, modes=["rev"])
+
+
+def partly_read() -> Parametrized:
+    """Of p only the ends are read, of unread nothing."""
+    x, p, unread = cp.Variable(2, name="x"), cp.Parameter(3, name="p"), cp.Parameter(name="unread")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - p[::2]) + cp.multiply(0.0, unread)), [x >= 0])
+    return Parametrized(problem, [p, unread], [x])
+
+
+PARTLY_READ = Family("partly_read", partly_read, lambda rng, B: (rng.normal(size=(B, 3)), rng.normal(size=B)))
+WITH_CONES = [ALL[name] for name in ("nnls_3x2", "portfolio_10", "shared_qp_50", "robust_portfolio_20", "psd_projection_6")]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("solver", [None, "CLARABEL"])
+@pytest.mark.parametrize("family", [PARTLY_READ, *WITH_CONES], ids=lambda family: family.name)
+def test_whoever_reads_it_finds_what_is_no_number(family: Family, solver: str | None, bad: float) -> None:
+    layer, arrays = Layer(*family.make(), solver=solver, on_failure="nan"), family.sample(3)
+    for i, spec in enumerate(layer.compiled.parameters):
+        if spec.unbounded and bad == np.inf:
+            continue
+        for entry in {0, spec.size // 2, spec.size - 1}:
+            spoilt, shared = [a.copy() for a in arrays], arrays[i].ndim == len(spec.shape)
+            spoilt[i].reshape(-1, spec.size)[0 if shared else 1, entry] = bad
+            call = layer.solve(spoilt)
+            assert (call.info.codes == Status.INVALID_INPUT).tolist() == [shared, True, shared], (spec.name, entry)
+            assert np.isnan(call.outputs[0][1]).all()

@@ -22,7 +22,8 @@ class Capabilities:
 
     ``cones``: fields of ``Cones`` that it accepts. ``quadratic``: whether P may be there. ``batched``: whether instances run
     side by side in its own code, not one by one. ``warm_start``: whether it can start from an earlier solution. ``devices``: where
-    it computes. ``derivative``: whether it brings its own, instead of the native kernel's.
+    it computes. ``derivative``: whether it brings its own, instead of the native kernel's. ``watchful``: whether it finds NaN and
+    inf itself among the numbers that are made of parameters, and calls their instances invalid.
     """
 
     cones: frozenset[str] = EVERY_CONE
@@ -31,6 +32,7 @@ class Capabilities:
     warm_start: bool = False
     devices: tuple[str, ...] = ("cpu",)
     derivative: bool = False
+    watchful: bool = False
 
     def lacks(self, compiled: CompiledProblem) -> frozenset[str]:
         """The needs of a problem that are not met: names of cones, and "quadratic"."""

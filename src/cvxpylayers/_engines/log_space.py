@@ -70,7 +70,8 @@ class LogSpaceEngine(Engine):
         found = self.inner.solve(self.enter(batch), options, tape=tape)
         with np.errstate(over="ignore"):
             np.exp(found.outputs, out=found.outputs, where=self._exp)
-            return replace(found, objective=np.exp(found.objective))
+            np.exp(found.objective, out=found.objective)
+        return found
 
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]

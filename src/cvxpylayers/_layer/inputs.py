@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cvxpylayers._program import Batch, ParameterSpec
+from cvxpylayers._program import Batch, CompiledProblem, ParameterSpec
 from cvxpylayers._program.batch import compact
 from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
 from cvxpylayers.errors import InputError, InputTypeError
@@ -64,9 +64,16 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
         InputError: as ``batch_shape``.
         InputTypeError: entries that are not real numbers.
     """
-    shape = batch_shape(specs, arrays)
-    flat = tuple([_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True)])
-    return Batch(flat, shape, rounding=tuple([_ROUNDING.get(array.dtype.char, 0.0) for array in arrays]))
+    shape, flat, plain = batch_shape(specs, arrays), list[Any](), True
+    for spec, array in zip(specs, arrays, strict=True):
+        if array.dtype is _DOUBLE and array.size and (flags := array.flags).c_contiguous and flags.aligned:
+            own = spec.shape
+            flat.append(array if len(own) == 1 else array.reshape(*array.shape[: array.ndim - len(own)], spec.size))
+        else:
+            flat.append(_flatten(spec, array))
+            plain = False
+    rounding = () if plain else tuple([_ROUNDING.get(array.dtype.char, 0.0) for array in arrays])
+    return Batch(tuple(flat), shape, None, None, rounding)
 
 
 def rounding_of(dtype: np.dtype[np.generic]) -> float:
@@ -80,8 +87,6 @@ def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64,
     shape = (*array.shape[:rank], size)
     if array.size == 0:
         return np.broadcast_to(np.empty(size), shape)  # NumPy gives other empty arrays strides of 0 throughout
-    if array.dtype == _DOUBLE and (flags := array.flags).c_contiguous and flags.aligned:
-        return array.reshape(shape)
     if array.dtype.kind not in "fiu":
         raise not_real(spec, array.dtype)
     distinct = compact(array, rank)
@@ -123,14 +128,22 @@ def _broadcast(specs: Sequence[ParameterSpec], arrays: Sequence[HasShape]) -> tu
         raise InputError(f"Batch axes must broadcast against each other as in NumPy; got {listed}.") from None
 
 
-def screen(specs: Sequence[ParameterSpec], batch: Batch) -> Batch:
+def to_screen(compiled: CompiledProblem) -> tuple[int, ...]:
+    """Positions of the parameters that ``watchful`` engines (``Capabilities``) do not judge: of which some numbers are not read, or
+    finite ones may be wrong, too, or infinite ones right."""
+    pairs = enumerate(compiled.parameters)
+    return tuple(i for i, p in pairs if not p.free or p.unbounded or i in compiled.partly_read)
+
+
+def screen(specs: Sequence[ParameterSpec], batch: Batch, among: Sequence[int] | None = None) -> Batch:
     """The batch as engines take it: bounds that are none are infinite, and ``invalid`` marks instances that hold NaN or inf
-    elsewhere, or leave a declared domain (None when all are fine).
+    elsewhere, or leave a declared domain (None when all are fine), by the parameters at the positions ``among`` (None: all).
 
     Of parameters that make P only the diagonal is judged here; engines judge P where it matters.
     """
-    pairs = enumerate(zip(specs, batch.arrays, strict=True))
-    suspects = [(i, plain) for i, (spec, array) in pairs if not (plain := _plain(array)) or not spec.free]
+    if among is None:
+        among = range(len(specs))
+    suspects = [(i, plain) for i in among if not (plain := _plain(batch.arrays[i])) or not specs[i].free]
     return _judged(specs, batch, suspects) if suspects else batch
 
 

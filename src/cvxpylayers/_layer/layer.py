@@ -17,7 +17,7 @@ from cvxpylayers._layer.call import Call, Point
 from cvxpylayers._layer.explain import Explanation, explain, summary
 from cvxpylayers._layer.failure import OnFailure, failure_message, failure_mode
 from cvxpylayers._layer.info import SolveInfo, WarmStart
-from cvxpylayers._layer.inputs import screen, to_batch
+from cvxpylayers._layer.inputs import screen, to_batch, to_screen
 from cvxpylayers._layer.legacy import spoken
 from cvxpylayers._layer.options import COMMON, normalize, split_solver
 from cvxpylayers._layer.outputs import Outputs
@@ -79,6 +79,7 @@ class Layer:
         self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
         self.ranks = tuple(len(spec.shape) for spec in self.compiled.parameters)
         self._outputs = Outputs(self.compiled.outputs)
+        self._screened = to_screen(compiled) if engine.capabilities.watchful else None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return self  # immutable
@@ -101,6 +102,8 @@ class Layer:
 
         Another engine than this layer's inherits the options that mean the same to both.
         """
+        if solver_args is None:
+            return self, None
         named, arguments = split_solver(solver_args)
         if named is None:
             return self, arguments
@@ -162,7 +165,7 @@ class Layer:
         self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
     ) -> tuple[OnFailure, dict[str, Any]]:
         """The failure mode and the checked engine options of one call."""
-        wished = spoken(solver_args)[1] if on_failure is None else on_failure
+        wished = spoken(solver_args)[1] if solver_args and on_failure is None else on_failure
         mode = self.on_failure if wished is None else failure_mode(wished)
         options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
         if warm_start:
@@ -172,7 +175,7 @@ class Layer:
 
     def speaks(self, solver_args: Mapping[str, Any] | None) -> bool:
         """Whether one call prints a line about its outcome."""
-        loud = spoken(solver_args)[0]
+        loud = spoken(solver_args)[0] if solver_args else None
         return self.verbose if loud is None else loud
 
     def run(
@@ -184,7 +187,7 @@ class Layer:
         start: WarmStart | None = None,
     ) -> tuple[Batch, Solution]:
         """Solve every instance, and leave failures in place."""
-        batch = screen(self.compiled.parameters, self.batch(arrays))
+        batch = screen(self.compiled.parameters, self.batch(arrays), self._screened)
         if start is not None:
             batch = batch._replace(start=start.points(batch.size, self.compiled.structure.n, self.compiled.structure.m))
         return batch, self.engine.solve(batch, options, tape=tape)
@@ -269,6 +272,6 @@ def _unpacked(_: Any, pickled: bytes) -> Layer:
 def _noted(call: Call | None, found: tuple[T, Bool]) -> T:
     """What a derivative gave, its flags written down."""
     values, degenerate = found
-    if call is not None and np.count_nonzero(degenerate):
+    if call is not None and 1 in degenerate.tobytes():  # sooner than NumPy's reductions
         call.info.record(degenerate)
     return values

@@ -134,8 +134,9 @@ class Solution:
     """Everything a solve returns, the batch flattened to one axis of length B.
 
     ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
-    derivative was asked for. Residuals and gap are relative, as ``_engines.judge.quality.Quality`` says;
-    ``objective`` is in the user's sense, ``margin`` that of strict complementarity (``_engines.judge.margin``).
+    derivative was asked for. ``residuals`` holds those of the constraints and of stationarity, the gap, which are relative as
+    ``_engines.judge.quality.Quality`` says, and the objective in the user's sense; ``margin`` is that of strict complementarity
+    (``_engines.judge.margin``).
     ``notes`` holds a solver's own words, by instance, where it had some about a failure. ``settled`` says that every instance has
     a solution, where the engine knows.
     """
@@ -143,15 +144,32 @@ class Solution:
     outputs: Shaped[Float64, "B outputs"]
     status: Shaped[Int8, " B"]
     iterations: Shaped[Int32, " B"]
-    primal_residual: Shaped[Float64, " B"]
-    dual_residual: Shaped[Float64, " B"]
-    gap: Shaped[Float64, " B"]
-    objective: Shaped[Float64, " B"]
+    residuals: Shaped[Float64, "B 4"]
     fallback: Shaped[Bool, " B"]
     margin: Shaped[Float64, " B"]
     tape: Tape | None
     notes: Mapping[int, str] = field(default_factory=dict)
     settled: bool = False
+
+    @property
+    def primal_residual(self) -> Shaped[Float64, " B"]:
+        """Of the constraints, a view."""
+        return self.residuals[:, 0]
+
+    @property
+    def dual_residual(self) -> Shaped[Float64, " B"]:
+        """Of stationarity, a view."""
+        return self.residuals[:, 1]
+
+    @property
+    def gap(self) -> Shaped[Float64, " B"]:
+        """Between the objectives, a view."""
+        return self.residuals[:, 2]
+
+    @property
+    def objective(self) -> Shaped[Float64, " B"]:
+        """In the user's sense, a view."""
+        return self.residuals[:, 3]
 
     @property
     def failed(self) -> NDArray[np.intp]:

@@ -80,8 +80,7 @@ class Program:
         found = self.engine.solve(batch, dict(options), tape=tape)
         if nan:
             found.outputs[found.status > USABLE] = np.nan
-        residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=-1)
-        results: list[Array] = [found.outputs, found.status, found.iterations, residuals, found.margin]
+        results: list[Array] = [found.outputs, found.status, found.iterations, found.residuals, found.margin]
         if found.tape is not None:
             results.append(found.tape.points.view(np.uint32))
         return tuple(r.reshape(batch.shape + r.shape[1:]) for r in results)

@@ -16,7 +16,7 @@ from cvxpylayers.errors import SolverError
 from cvxpylayers.torch._on_device import OnDevice
 from cvxpylayers.torch._recorders import require_no_capture
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
-from cvxpylayers.torch._tensors import array, arrays, float64, kind, tensor
+from cvxpylayers.torch._tensors import HOST, array, arrays, float64, kind, tensor
 from cvxpylayers.torch._vmap import directions
 
 
@@ -61,8 +61,9 @@ class Direct(Site):
         found = tuple([tensor(a, dtype, device) for a in call.outputs])
         if not tape or (t := call.tape) is None:
             return found
-        points = torch.from_numpy(t.points.reshape(*call.batch.shape, t.points.shape[-1]))
-        if dtype is torch.float64 and device.type == "cpu":  # else the batch is a copy, which would be memory
+        rows, shape = t.points, call.batch.shape
+        points = torch.from_numpy(rows if len(shape) == 1 else rows.reshape(*shape, rows.shape[-1]))
+        if dtype is torch.float64 and device == HOST:  # else the batch is a copy, which would be memory
             self._kept = _place(points, parameters), call.point
         return *found, points
 
@@ -94,7 +95,7 @@ class Direct(Site):
 
     def _device_of(self, tape: torch.Tensor) -> OnDevice | None:
         """Where derivatives at a tape that lies on a device are taken; None for the host."""
-        return self._there or OnDevice.of(self._layer, self._arguments, tape)
+        return None if self.call is not None else self._there or OnDevice.of(self._layer, self._arguments, tape)
 
     def _at(self, tape: torch.Tensor, parameters: Tensors) -> Point:
         """The point of the solve, the first time that its own tensors come: a graph may outlive them. Else one made of these."""
@@ -119,5 +120,9 @@ def _place(tape: torch.Tensor, parameters: Tensors) -> tuple[Any, ...]:
 
 def _shaped(gradients: Sequence[Float64 | None], parameters: Tensors, many: bool) -> list[torch.Tensor]:
     """The gradients that are there, like their parameters behind the axis of directions."""
-    pairs = [(g, p) for g, p in zip(gradients, parameters, strict=True) if g is not None]
-    return [tensor(g.reshape((*g.shape[:many], *p.shape)), p.dtype, p.device) for g, p in pairs]
+    found = []
+    for g, p in zip(gradients, parameters, strict=True):
+        if g is not None:
+            shape = (*g.shape[:1], *p.shape) if many else p.shape
+            found.append(tensor(g if g.shape == shape else g.reshape(shape), p.dtype, p.device))
+    return found

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 
-from cvxpylayers._layer.inputs import DEFINITE_SLACK, INFINITE, SKEW, SLACK, rounding_of
+from cvxpylayers._layer.inputs import DEFINITE_SLACK, INFINITE, SKEW, SLACK, rounding_of, to_screen
 from cvxpylayers._program import CompiledProblem, ParameterSpec
 
 # As the host sees tensors of these types; NumPy has no bfloat16, which goes there as float32.
@@ -33,11 +33,11 @@ def screen(
 
     Kernels find NaN and inf among the numbers that they read; parameters of which they read only some are looked at here.
     """
-    found, invalid, roundings = list(tensors), None, [_rounding(dtype) for dtype in given]
+    found, invalid, roundings, suspects = list(tensors), None, [_rounding(dtype) for dtype in given], to_screen(compiled)
     for i, (spec, tensor) in enumerate(zip(compiled.parameters, tensors, strict=True)):
         if spec.unbounded:
             found[i] = torch.where(tensor.abs() >= INFINITE, torch.copysign(torch.full_like(tensor, torch.inf), tensor), tensor)
-        if spec.size and (not spec.free or spec.unbounded or i in compiled.partly_read):
+        if spec.size and i in suspects:
             flat = found[i].to(torch.float64).reshape(*tensor.shape[: tensor.ndim - len(spec.shape)], spec.size)
             bad = _leaves(spec, flat, roundings[i])
             invalid = tensor.new_zeros(tuple(shape), dtype=torch.bool) if invalid is None else invalid

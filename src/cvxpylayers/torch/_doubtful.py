@@ -28,11 +28,10 @@ def solve(layer: Layer, at: Resident, answer: Answer, options: Mapping[str, Any]
     if not len(rows):
         return False, None
     _, found = layer.run(arrays(at.instances(rows)), {**options, "device": "cpu"}, tape=answer.tape is not None)
-    residuals = np.stack([found.primal_residual, found.dual_residual, found.gap, found.objective], axis=1)
     _put(answer.rows, rows, found.outputs)
     _put(answer.status, rows, found.status)
     _put(answer.iterations, rows, found.iterations)
-    _put(answer.residuals, rows, residuals)
+    _put(answer.residuals, rows, found.residuals)
     _put(answer.margin, rows, found.margin)
     if answer.tape is not None and found.tape is not None:
         _put(answer.tape, rows, found.tape.points)

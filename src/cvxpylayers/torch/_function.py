@@ -11,10 +11,12 @@ of every map; tensors follow in one row as there, which is how ``torch.autograd.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
-from torch._functorch.utils import unwrap_dead_wrappers
+from torch._C._functorch import unwrap_if_dead
 from torch.autograd import Function, forward_ad
 
 from cvxpylayers.errors import DerivativeError
@@ -29,16 +31,28 @@ def transformed() -> bool:
 
 def recording(parameters: Tensors) -> bool:
     """Whether somebody may ask for derivatives of what is computed from ``parameters``."""
-    return (torch.is_grad_enabled() and any(getattr(p, "requires_grad", False) for p in parameters)) or transformed()
+    if torch.is_grad_enabled():
+        for p in parameters:
+            if getattr(p, "requires_grad", False):
+                return True
+    return transformed()
 
 
-def apply(function: type[Function], *arguments: Any) -> tuple[torch.Tensor, ...]:
+def apply(function: type[Function], site: Site, *arguments: Any) -> tuple[torch.Tensor, ...]:
     """``function.apply``, which outside of ``torch.func`` spends most of its time on inspecting the signature."""
     found: tuple[torch.Tensor, ...]
     if torch._C._are_functorch_transforms_active():
-        found = function.apply(*arguments)
+        found = function.apply(site, *arguments)
     else:
-        found = super(Function, function).apply(*unwrap_dead_wrappers(arguments))  # type: ignore[misc]  # C code, without types
+        alive = [unwrap_if_dead(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        found = _unchecked(function)(site, *alive)
+    return found
+
+
+@cache
+def _unchecked(function: type[Function]) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """What ``function.apply`` ends in."""
+    found: Callable[..., tuple[torch.Tensor, ...]] = super(Function, function).apply  # type: ignore[misc]  # C code, without types
     return found
 
 
@@ -178,7 +192,10 @@ def _save(ctx: Any, row: Maybe) -> None:
 
 
 def _zero(tensors: Maybe) -> bool:
-    return all(t is None for t in tensors)
+    for t in tensors:  # noqa: SIM110  # a generator takes longer than what it generates
+        if t is not None:
+            return False
+    return True
 
 
 def _spread(found: Maybe, wanted: Wanted) -> Maybe:

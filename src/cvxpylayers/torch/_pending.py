@@ -42,15 +42,12 @@ class Pending(SolveInfo):
         if name not in _FIELDS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         answer = self._answer
-        residuals, size = answer.residuals.numpy(force=True), len(answer.status)
+        size = len(answer.status)
         solution = Solution(
             outputs=np.empty((size, 0)),
             status=answer.status.numpy(force=True),
             iterations=answer.iterations.numpy(force=True),
-            primal_residual=residuals[:, 0],
-            dual_residual=residuals[:, 1],
-            gap=residuals[:, 2],
-            objective=residuals[:, 3],
+            residuals=answer.residuals.numpy(force=True),
             fallback=np.zeros(size, dtype=np.bool_) if self._fallback is None else self._fallback,
             margin=answer.margin.numpy(force=True),
             tape=None if answer.tape is None or self._start is None else Tape(answer.tape.numpy(force=True), self._start),

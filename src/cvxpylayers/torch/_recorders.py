@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
-from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch.fx import Proxy
 from torch.overrides import _get_current_function_mode_stack
 
@@ -16,6 +15,7 @@ from cvxpylayers.errors import InputError, ProblemError
 
 _PLAIN: Final = tuple(getattr(k.__torch_function__, "__func__", k.__torch_function__) for k in (torch.Tensor, torch.nn.Buffer))
 _DISPATCH: Final = torch.Tensor.__torch_dispatch__
+_BEFORE: Final = torch._C.DispatchKey.PreDispatch
 _ORDINARY: Final = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -23,9 +23,12 @@ def watched(parameters: Sequence[Any]) -> bool:
     """Whether somebody records or changes operators on their way, or a tensor holds no numbers or is more than its numbers."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or isinstance(parameters, Proxy):
         return True
-    if torch._C._len_torch_dispatch_stack() or _len_torch_dispatch_stack_pre_dispatch() or _function_modes():
+    if torch._C._len_torch_dispatch_stack() or _pre_dispatching() or _function_modes():
         return True
-    return any(p.is_meta if type(p) in _ORDINARY else _unusual(p) for p in parameters)
+    for p in parameters:  # noqa: SIM110  # a generator takes longer than what it generates
+        if p.is_meta if type(p) in _ORDINARY else _unusual(p):
+            return True
+    return False
 
 
 def archived(parameters: Sequence[Any]) -> bool:
@@ -38,7 +41,7 @@ def require_numbers(layer: Layer, parameters: Sequence[Any]) -> None:
     if torch.compiler.is_compiling():
         return  # the solve steps out of the graph
     instead = "call layer(...), which is an operator; it reports nothing."
-    if torch._C._get_tracing_state() is not None or _len_torch_dispatch_stack_pre_dispatch() or _making_fx():
+    if torch._C._get_tracing_state() is not None or _pre_dispatching() or _making_fx():
         raise InputError(f"What layer.solve(...) reports would be a constant of the trace: {instead}")
     for spec, p in zip(layer.compiled.parameters, parameters, strict=False):
         if isinstance(p, Proxy) or (isinstance(p, torch.Tensor) and _numberless(p)):
@@ -85,6 +88,11 @@ def _overrides(kind: type[torch.Tensor]) -> bool:
     """Whether functions of such tensors do something of their own."""
     own = kind.__torch_function__
     return getattr(own, "__func__", own) not in _PLAIN
+
+
+def _pre_dispatching() -> bool:
+    """Whether a mode sees operators before they are dispatched: the key is included as long as there is one."""
+    return torch._C._dispatch_tls_is_dispatch_key_included(_BEFORE)
 
 
 def _function_modes() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ import torch
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers._typing import NDArray
 from cvxpylayers.errors import InputError, InputTypeError
+
+HOST: Final = torch.device("cpu")
 
 
 def kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.device]:
@@ -79,7 +81,7 @@ def float64(tensor: torch.Tensor) -> NDArray[np.float64]:
 def tensor(array: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """The array as a tensor; shares its memory where dtype and device allow."""
     found = torch.from_numpy(array)
-    if dtype is torch.float64 and device.type == "cpu":
+    if dtype is torch.float64 and device == HOST:
         return found
     if device.type == "cuda":
         return found.to(dtype).pin_memory().to(device, non_blocking=True)

@@ -115,15 +115,13 @@ class Chunked(NativeDerivative):
             return np.array([getattr(o, name) for o in outcomes], dtype=dtype).reshape(size, *width)
 
         x, z, s = (column(name, np.float64, w) for name, w in (("x", structure.n), ("z", structure.m), ("s", structure.m)))
+        measured = [column(name, np.float64) for name in ("primal_residual", "dual_residual", "gap")]
         status = column("status", np.int8)
         return Solution(
             outputs=np.ascontiguousarray((self.compiled.R @ np.concatenate([x, z], axis=1).T).T),
             status=status,
             iterations=column("iterations", np.int32),
-            primal_residual=column("primal_residual", np.float64),
-            dual_residual=column("dual_residual", np.float64),
-            gap=column("gap", np.float64),
-            objective=self.compiled.objective_sign * column("objective", np.float64),
+            residuals=np.stack([*measured, self.compiled.objective_sign * column("objective", np.float64)], axis=1),
             fallback=np.zeros(size, dtype=np.bool_),
             margin=np.array([margin(structure.cones, *pair) for pair in zip(s, z, strict=True)], dtype=np.float64),
             tape=Tape.of(x, z, s, status <= USABLE) if tape else None,

@@ -44,7 +44,7 @@ class NativeEngine(Engine):
     """
 
     name: ClassVar[str] = "NATIVE"
-    capabilities: ClassVar[Capabilities] = Capabilities(batched=True, warm_start=True, derivative=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(batched=True, warm_start=True, derivative=True, watchful=True)
 
     def __init__(self, compiled: CompiledProblem, options: Mapping[str, Any]) -> None:
         super().__init__(compiled, options)
@@ -83,7 +83,7 @@ class NativeEngine(Engine):
         how = _core.Settings(settings) if options else self._settings
         size, n = batch.size, self.compiled.structure.n
         outputs, points = np.empty((size, self._outputs)), np.empty((size, self._point)) if tape else None
-        status, iterations = np.empty(size, dtype=np.int8), np.empty(size, dtype=np.int32)
+        status, iterations = np.empty(size, np.int8), np.empty(size, np.int32)
         residuals, margins = np.empty((size, 4)), np.empty(size)
         given = (batch.arrays, batch.shape, how, batch.rounding, batch.invalid, batch.infinite, batch.start)
         worst = self._kernel.solve(*given, outputs, points, status, iterations, residuals, margins)
@@ -92,11 +92,8 @@ class NativeEngine(Engine):
             outputs=outputs,
             status=status,
             iterations=iterations,
-            primal_residual=residuals[:, 0],
-            dual_residual=residuals[:, 1],
-            gap=residuals[:, 2],
-            objective=residuals[:, 3],
-            fallback=np.zeros(size, dtype=np.bool_),
+            residuals=residuals,
+            fallback=np.zeros(size, np.bool_),
             margin=margins,
             tape=None if points is None else Tape(points, n),
             settled=not unresolved,
@@ -184,10 +181,10 @@ class NativeEngine(Engine):
     ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
         """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
         lead = outputs.shape[:-2]
-        gradients, degenerate = buffers(batch, wanted, lead)
+        gradients, apart, degenerate = buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(outputs)
         self._kernel.vjp(batch.arrays, batch.shape, tape.points, math.prod(lead), cotangents, gradients, degenerate, self._threads)
-        return reduced(gradients, batch, lead), degenerate
+        return reduced(gradients, apart, batch, lead), degenerate
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
@@ -216,12 +213,12 @@ class NativeEngine(Engine):
         and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
         """
         lead = () if directions is None else (directions,)
-        gradients, degenerate = buffers(batch, wanted, lead)
+        gradients, apart, degenerate = buffers(batch, wanted, lead)
         cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
         tangents = [None if a is None else batch.align(a, directions) for a in arrays]
         at = (batch.arrays, batch.shape, tape.points, math.prod(lead))
         self._kernel.hvp(*at, cotangents, tangents, gradients, degenerate, self._threads)
-        return reduced(gradients, batch, lead), degenerate
+        return reduced(gradients, apart, batch, lead), degenerate
 
     def publish(self, tolerances: tuple[float, float, float, float]) -> int:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share.
