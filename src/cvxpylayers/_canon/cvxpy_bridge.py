@@ -39,7 +39,7 @@ from cvxpylayers._program import Form
 from cvxpylayers._typing import Bool, NDArray
 
 _INNER: Final = "CLARABEL"  # whose cones CVXPY looks up for problems inside of atoms, such as perspective
-_FEW: Final = 100_000  # cells of a dense array, for which a second extraction does not pay
+_FEW: Final = 1_000_000  # cells of a dense array, for which a second extraction does not pay
 BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
 
 
