@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cvxpylayers._canon import cvxpy_bridge
+from cvxpylayers._canon import cvxpy_reductions
 from cvxpylayers._canon.cvxpy_bridge import ConeForm, canonicalize
 from cvxpylayers.numpy import CvxpyLayer
 
@@ -32,7 +32,7 @@ def test_the_numbers_are_those_of_one_extraction(shape: str, monkeypatch: pytest
     problem = cp.Problem(SHAPES[shape](x, c, t), [x >= 0, cp.sum(x) <= t, c @ x <= 1])
 
     def form(few: float) -> ConeForm:
-        monkeypatch.setattr(cvxpy_bridge, "_FEW", few)
+        monkeypatch.setattr(cvxpy_reductions, "_FEW", few)
         return canonicalize(problem, [c, t], [x], None)
 
     together, apart = form(np.inf), form(0)
