@@ -102,8 +102,6 @@ class Layer:
 
         Another engine than this layer's inherits the options that mean the same to both.
         """
-        if solver_args is None:
-            return self, None
         named, arguments = split_solver(solver_args)
         if named is None:
             return self, arguments
@@ -165,7 +163,7 @@ class Layer:
         self, solver_args: Mapping[str, Any] | None, warm_start: bool, on_failure: OnFailure | None
     ) -> tuple[OnFailure, dict[str, Any]]:
         """The failure mode and the checked engine options of one call."""
-        wished = spoken(solver_args)[1] if solver_args and on_failure is None else on_failure
+        wished = spoken(solver_args)[1] if on_failure is None else on_failure
         mode = self.on_failure if wished is None else failure_mode(wished)
         options = normalize(solver_args, self.kind.option_names(), call=True) if solver_args else {}
         if warm_start:
@@ -175,7 +173,7 @@ class Layer:
 
     def speaks(self, solver_args: Mapping[str, Any] | None) -> bool:
         """Whether one call prints a line about its outcome."""
-        loud = spoken(solver_args)[0] if solver_args else None
+        loud = spoken(solver_args)[0]
         return self.verbose if loud is None else loud
 
     def run(
@@ -272,6 +270,6 @@ def _unpacked(_: Any, pickled: bytes) -> Layer:
 def _noted(call: Call | None, found: tuple[T, Bool]) -> T:
     """What a derivative gave, its flags written down."""
     values, degenerate = found
-    if call is not None and 1 in degenerate.tobytes():  # sooner than NumPy's reductions
+    if call is not None and np.count_nonzero(degenerate):
         call.info.record(degenerate)
     return values

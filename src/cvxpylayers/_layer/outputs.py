@@ -24,8 +24,7 @@ class Outputs:
         """Rows (*K, B, outputs) of a batch of that shape → one contiguous array (*K, *batch, *shape) per output."""
         lead = rows.shape[:-2] + shape
         if self._alone:
-            shape = lead + self.parts[0][1]
-            return (rows if rows.shape == shape and rows.flags.c_contiguous else np.ascontiguousarray(rows).reshape(shape),)
+            return (np.ascontiguousarray(rows).reshape(lead + self.parts[0][1]),)
         return tuple(np.ascontiguousarray(rows[..., columns]).reshape(lead + own) for columns, own in self.parts)
 
     def stack(self, cotangents: Sequence[Float64 | None], size: int, directions: int | None) -> Float64:
