@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import cvxpy as cp
 import numpy as np
@@ -36,6 +36,7 @@ from cvxpylayers._program import Form
 from cvxpylayers._typing import Bool, NDArray
 
 BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
+_MANY: Final = 100  # entries of parameters for which CVXPY's backend of sparse tensors is ahead; by itself it turns to it at 1000
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,10 @@ def reduced(problem: cp.Problem, canon_backend: str | None, gp: bool) -> tuple[A
     Raises:
         IrreducibleError: the reductions failed.
     """
-    fresh = cp.Problem(problem.objective, problem.constraints)
+    fresh: Any = cp.Problem(problem.objective, problem.constraints)
     try:
+        if canon_backend is None and _has_many_parameters(fresh):
+            canon_backend = settings.COO_CANON_BACKEND
         chain: Any = resolve_and_build_chain(fresh, solver=Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend)
         position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
         chain.reductions[position] = NamedDcp2Cone(original)
@@ -133,6 +136,11 @@ def reduced(problem: cp.Problem, canon_backend: str | None, gp: bool) -> tuple[A
         raise
     except Exception as error:  # whatever an atom of CVXPY raises
         raise IrreducibleError(f"{type(error).__name__}{': ' if str(error) else ''}{error}") from error
+
+
+def _has_many_parameters(problem: Any) -> bool:
+    """Whether the backend of sparse tensors is faster, and CVXPY would leave the choice to the number of parameters."""
+    return sum(p.size for p in problem.parameters()) >= _MANY and problem._supports_cpp() and problem._max_ndim() <= 2
 
 
 def owner(dual: cp.Variable, problem: cp.Problem) -> tuple[cp.constraints.constraint.Constraint, int] | None:
