@@ -52,17 +52,28 @@ def sharpen(compiled: CompiledProblem, theta: Float64, x: Float64, z: Float64, s
 
 def jacobian(compiled: CompiledProblem, theta: Float64, x: Float64, z: Float64, s: Float64) -> Float64:
     """∂outputs/∂θ of one instance, dense (outputs, p)."""
-    st, p = compiled.structure, len(theta)
-    M = compiled.M.toarray()
-    programs = [dense(compiled, M @ np.append(theta, 1.0)), *(dense(compiled, column) for column in M[:, :p].T)]
-    P, _, A, _ = programs[0]
+    st, M = compiled.structure, compiled.M
+    P, _, A, _ = dense(compiled, M @ np.append(theta, 1.0))
     D = project(st.cones, s - z, s, z)[1]
     values, Q = np.linalg.eigh(np.eye(st.m) - D)
     E = Q * np.sqrt(np.maximum(values, 0.0)) @ Q.T
     K = np.block([[P, A.T @ E], [E @ A, -D]])
-    right = [np.concatenate([-(dP @ x + dq + dA.T @ z), -E @ (dA @ x - db)]) for dP, dq, dA, db in programs[1:]]
-    solution = np.linalg.pinv(K, rcond=1e-11, hermitian=True) @ np.array(right).reshape(p, st.n + st.m).T
+    top, bottom = residuals(compiled, x, z)
+    right = -np.concatenate([top, E @ bottom]) @ M[:, : len(theta)]
+    solution = np.linalg.pinv(K, rcond=1e-11, hermitian=True) @ right
     return np.asarray(compiled.R @ np.concatenate([solution[: st.n], E @ solution[st.n :]]))
+
+
+def residuals(compiled: CompiledProblem, x: Float64, z: Float64) -> tuple[Float64, Float64]:
+    """P x + q + Aᵀz and A x - b as linear maps of the value vector, dense (n, values) and (m, values)."""
+    st = compiled.structure
+    p, q, a, b, _ = np.split(np.arange(st.values), np.cumsum([st.P.nnz, st.n, st.A.nnz, st.m]))
+    top, bottom = np.zeros((st.n, st.values)), np.zeros((st.m, st.values))
+    top[st.P.rows, p], top[st.P.indices, p] = x[st.P.indices], x[st.P.rows]
+    top[np.arange(st.n), q] = 1.0
+    top[st.A.indices, a], bottom[st.A.rows, a] = z[st.A.rows], x[st.A.indices]
+    bottom[np.arange(st.m), b] = -1.0
+    return top, bottom
 
 
 def dense(compiled: CompiledProblem, values: Float64) -> tuple[Float64, Float64, Float64, Float64]:

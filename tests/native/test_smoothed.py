@@ -57,27 +57,43 @@ def _barrier(cones: Cones) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda z: torch.stack(list(_blocks(cones, z))).sum()
 
 
-def equations(problem: CompiledProblem, theta: Array, x: Array, z: Array, mu: float) -> tuple[Array, Array]:
-    """Residuals of Px + q + Aᵀz = 0 and Ax + s = b with s = -mu ∇f*(z), and their Jacobian in (x, z)."""
-    P, q, A, b = dense(problem, problem.M @ np.append(theta, 1.0))
-    s = -mu * torch.func.grad(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
-    H = mu * torch.func.hessian(_barrier(problem.structure.cones))(torch.tensor(z)).numpy()
-    return np.r_[P @ x + q + A.T @ z, A @ x + s - b], np.block([[P, A.T], [A, -H]])
+def central(cones: Cones, z: Array, mu: float) -> Array:
+    """-mu ∇f*(z), row by row."""
+    return -mu * np.asarray(torch.func.vmap(torch.func.grad(_barrier(cones)))(torch.tensor(z)))
 
 
-def assert_central(problem: CompiledProblem, theta: Array, tape: Tape, i: int, mu: float) -> None:
-    """Row ``i`` of the tape is on the central path: linear equations hold relative to the terms that cancel, and s = -mu ∇f*(z).
+def programs(problem: CompiledProblem, theta: Array) -> list[Array]:
+    """P, q, A and b with one row per row of ``theta``."""
+    return [np.stack(part) for part in zip(*(dense(problem, problem.M @ np.append(row, 1.0)) for row in theta), strict=True)]
+
+
+def followed(problem: CompiledProblem, theta: Array, point: Array, mu: float) -> Array:
+    """Where four steps of Newton's method lead from (x, z), row by row: Px + q + Aᵀz = 0 and Ax + s = b with s = -mu ∇f*(z)."""
+    n, cones, (P, q, A, b) = problem.structure.n, problem.structure.cones, programs(problem, theta)
+    curvature = torch.func.vmap(torch.func.hessian(_barrier(cones)))
+    for _ in range(4):
+        x, z = point[:, :n], point[:, n:]
+        left = np.einsum("bij,bj->bi", P, x) + q + np.einsum("bij,bi->bj", A, z)
+        right = np.einsum("bij,bj->bi", A, x) + central(cones, z, mu) - b
+        J = np.block([[P, A.transpose(0, 2, 1)], [A, -mu * np.asarray(curvature(torch.tensor(z)))]])
+        point = point - np.linalg.solve(J, np.concatenate([left, right], axis=1)[..., None])[..., 0]
+    return point
+
+
+def assert_central(problem: CompiledProblem, theta: Array, tape: Tape, mu: float) -> None:
+    """Rows of the tape are on the central path: linear equations hold relative to the terms that cancel, and s = -mu ∇f*(z).
 
     The latter magnifies the rounding of z by 1/mu on curved cones, and is measured by the size of the point there.
     """
-    x, z, s, cones = tape.x[i], tape.z[i], tape.s[i], problem.structure.cones
+    cones = problem.structure.cones
     linear = slice(cones.zero, cones.zero + cones.nonneg)
-    P, q, A, b = dense(problem, problem.M @ np.append(theta, 1.0))
-    central = -mu * torch.func.grad(_barrier(cones))(torch.tensor(z)).numpy()
-    assert np.all(np.abs(P @ x + q + A.T @ z) <= 1e-10 * (np.abs(P) @ np.abs(x) + np.abs(q) + np.abs(A).T @ np.abs(z)))
-    assert np.all(np.abs(A @ x + s - b) <= 1e-10 * (np.abs(A) @ np.abs(x) + np.abs(s) + np.abs(b)))
-    np.testing.assert_allclose(s[linear], central[linear], rtol=1e-9)
-    np.testing.assert_allclose(s, central, rtol=0, atol=max(1e-9, 1e-14 / mu) * max(1.0, np.abs(np.r_[x, z, s]).max()))
+    paths = central(cones, tape.z, mu)
+    for row, x, z, s, path in zip(theta, tape.x, tape.z, tape.s, paths, strict=True):
+        P, q, A, b = dense(problem, problem.M @ np.append(row, 1.0))
+        assert np.all(np.abs(P @ x + q + A.T @ z) <= 1e-10 * (np.abs(P) @ np.abs(x) + np.abs(q) + np.abs(A).T @ np.abs(z)))
+        assert np.all(np.abs(A @ x + s - b) <= 1e-10 * (np.abs(A) @ np.abs(x) + np.abs(s) + np.abs(b)))
+        np.testing.assert_allclose(s[linear], path[linear], rtol=1e-9)
+        np.testing.assert_allclose(s, path, rtol=0, atol=max(1e-9, 1e-14 / mu) * max(1.0, np.abs(np.r_[x, z, s]).max()))
 
 
 @pytest.mark.isa
@@ -90,8 +106,7 @@ def test_every_tape_is_on_the_central_path(row: Row, mu: float) -> None:
     solution = native.solve(d.batch, {}, tape=True)
     tape = tape_of(solution)
     assert same_bits(solution.outputs, engine(d.compiled).solve(d.batch, {}, tape=False).outputs)
-    for i, theta in enumerate(d.batch.theta()):
-        assert_central(d.compiled, theta[:-1], tape, i, mu)
+    assert_central(d.compiled, d.batch.theta()[:, :-1], tape, mu)
     if row.regular:
         cotangent = np.random.default_rng(0).normal(size=(10, d.compiled.R.shape[0]))
         assert not np.any(native.vjp(d.batch, tape, cotangent, [True] * len(d.batch.arrays))[1])
@@ -103,23 +118,17 @@ def test_differences_of_the_smoothed_map(row: Row, mu: float) -> None:
     """Both derivatives are those of the point that Newton's method follows from the tape."""
     d = row.draw(3, 80)
     native = smoothed(d.compiled, mu)
-    case, tape, n = differentiate(native, d.batch), tape_of(native.solve(d.batch, {}, tape=True)), d.compiled.structure.n
+    case, tape = differentiate(native, d.batch), tape_of(native.solve(d.batch, {}, tape=True))
     assert_adjoint(case)
     assert row is ROWS["repeated_rows"] or not np.any(case.flags)
-    for i, theta in enumerate(case.batch.theta()):
-        v = np.concatenate([t[i] for t in case.tangents])
-
-        def followed(step: float, i: int = i, theta: Array = theta[:-1], v: Array = v) -> Array:
-            point = np.r_[tape.x[i], tape.z[i]]
-            for _ in range(4):
-                residual, J = equations(d.compiled, theta + step * v, point[:n], point[n:], mu)
-                point -= np.linalg.solve(J, residual)
-            return point
-
-        h = 1e-4 * min(1.0, mu * 10)
-        slopes = [(followed(step) - followed(-step)) / (2 * step) for step in (h / 2, h)]
-        expected = d.compiled.R @ ((4 * slopes[0] - slopes[1]) / 3)
-        assert np.max(np.abs(case.pushed[i] - expected)) <= 1e-6 * np.max(np.abs(expected))
+    theta, v, point = case.batch.theta()[:, :-1], np.concatenate(case.tangents, axis=1), np.concatenate([tape.x, tape.z], axis=1)
+    h = 1e-4 * min(1.0, mu * 10)
+    steps = [h / 2, -h / 2, h, -h]
+    ends = followed(d.compiled, np.concatenate([theta + step * v for step in steps]), np.tile(point, (4, 1)), mu)
+    half, half_back, whole, whole_back = ends.reshape(4, *point.shape)
+    slopes = (half - half_back) / h, (whole - whole_back) / (2 * h)
+    expected = (d.compiled.R @ ((4 * slopes[0] - slopes[1]) / 3).T).T
+    assert np.all(np.abs(case.pushed - expected).max(axis=1) <= 1e-6 * np.abs(expected).max(axis=1))
 
 
 @pytest.mark.parametrize("row", ["dense_qp", "all"])
@@ -216,5 +225,4 @@ def test_beside_the_boundary_of_an_exponential_cone() -> None:
     for mu in (1.0, 1e-1, 1e-2, 1e-4, 1e-6):
         theta = np.array([[1.0, 0.8, 1.3], [0.7, -0.6, 0.9]])
         tape = tape_of(smoothed(compiled, mu).solve(Batch((theta,), (2,)), {}, tape=True))
-        for i, row in enumerate(theta):
-            assert_central(compiled, row, tape, i, mu)
+        assert_central(compiled, theta, tape, mu)
