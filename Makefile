@@ -27,9 +27,9 @@ test: $(EXTENSION)
 	@cmake -S . -B $(BUILD) -DCVXL_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON > /dev/null
 	cmake --build $(BUILD)
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
-	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets | tail -n +2); do \
-	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) -m isa; done
+	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) --dist worksteal -m isa; done
 
 ## make coverage  the Python tests once more, and which lines of the package they run; processes that they start count
 coverage: $(EXTENSION)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")  # before JAX is first imported, which CVXPY does
 
 from jaxtyping import install_import_hook
 
-CHECKED = ("_layer.inputs", "_layer.info", "_program", "_engines", "_canon.layout", "_canon.cvxpy_bridge")
-install_import_hook([f"cvxpylayers.{name}" for name in CHECKED], "beartype.beartype")  # before the package is first imported
+# Functions of ``projections`` take single numbers, and define others, a million times in some tests: checks would take forty times
+# as long as they.
+SOURCES = Path(__file__).parents[1] / "src"
+ENGINES_BUT = [path for path in SOURCES.glob("cvxpylayers/_engines/**/*.py") if path.stem not in ("__init__", "projections")]
+CHECKED = ("_layer.inputs", "_layer.info", "_program", "_canon.layout", "_canon.cvxpy_bridge")
+install_import_hook(  # before the package is first imported
+    [f"cvxpylayers.{name}" for name in CHECKED]
+    + [".".join(path.relative_to(SOURCES).with_suffix("").parts) for path in ENGINES_BUT],
+    "beartype.beartype",
+)
 
 import cvxpy as cp
 import pytest

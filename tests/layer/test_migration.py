@@ -176,29 +176,33 @@ def test_forward_of_a_layer_in_mlx(least_absolute: Problem) -> None:
     np.testing.assert_array_equal(np.array(layer.forward(*arrays)[0]), np.array(layer(*arrays)[0]))
 
 
-CATCHES = {
-    "imported before": "import diffcp\n{call}\nexcept diffcp.SolverError as error:",
-    "by its module": "from diffcp.cone_program import SolverError\n{call}\nexcept SolverError as error:",
-    "imported after the layer": "import cvxpylayers.torch, diffcp\n{call}\nexcept diffcp.cone_program.SolverError as error:",
-    "ours": "import diffcp\nfrom cvxpylayers import SolverError\n{call}\nexcept SolverError as error:",
-    "without diffcp": "import sys; sys.modules['diffcp'] = None\n{call}\nexcept RuntimeError as error:",
-}
 FAILING = """
 import pickle, cvxpy as cp, torch
 from cvxpylayers.torch import CvxpyLayer
 x, b = cp.Variable(), cp.Parameter()
-try: CvxpyLayer(cp.Problem(cp.Minimize(x), [x >= b, x <= 0]), [b], [x])(torch.tensor(1.0))"""
+layer = CvxpyLayer(cp.Problem(cp.Minimize(x), [x >= b, x <= 0]), [b], [x])
+try: layer(torch.tensor(1.0))"""
+AGAIN = "\ntry: layer(torch.tensor(1.0))"
+SHOW = """
+    copy = pickle.loads(pickle.dumps(error))
+    print(type(copy).__name__, str(copy) == str(error), copy.info.status[0])"""
+CATCHES = {
+    "imported before": ("import diffcp.cone_program, cvxpylayers", "diffcp.SolverError", "diffcp.cone_program.SolverError",
+                        "cvxpylayers.SolverError"),
+    "imported after the layer": ("import cvxpylayers.torch, diffcp", "diffcp.cone_program.SolverError"),
+    "without diffcp": ("import sys; sys.modules['diffcp'] = None", "RuntimeError"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("how", CATCHES)
 def test_a_failure_is_caught_as_what_1x_raised(how: str) -> None:
-    """And is a value like any other exception."""
+    """By whichever name, its module's and ours; and is a value like any other exception."""
     if how != "without diffcp":
         pytest.importorskip("diffcp")
-    copy = "    copy = pickle.loads(pickle.dumps(error)); print(type(copy).__name__, str(copy) == str(error), copy.info.status[0])"
-    code = CATCHES[how].format(call=FAILING) + "\n" + copy
+    begin, *names = CATCHES[how]
+    code = begin + FAILING + AGAIN.join(f"\nexcept {name} as error:{SHOW}" for name in names)
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert found.stdout.split() == ["SolverError", "True", "primal_infeasible"], found.stderr
+    assert found.stdout.split() == ["SolverError", "True", "primal_infeasible"] * len(names), found.stderr
 
 
 def test_a_failure_imports_no_diffcp() -> None:

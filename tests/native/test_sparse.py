@@ -21,11 +21,11 @@ from cvxpylayers.errors import DerivativeError
 from cvxpylayers.numpy import CvxpyLayer
 from problems.conic_families import ALL, CONIC_SMALL
 from problems.families import SMALL, Family
-from problems.programs import Array, family_batch
+from problems.programs import Array, family_batch, pick
 from problems.rows import EVERY, Row
 from tests.checks import Case, assert_adjoint, differentiate, settled
 
-COUNT = 12
+COUNT = 5  # each instance has a factorization of its own
 
 
 class Sparse(NativeEngine):
@@ -56,7 +56,7 @@ def assert_agree(found: Case, expected: Case) -> None:
 @pytest.mark.parametrize("row", EVERY.values(), ids=EVERY)
 def test_every_kind_and_cone_against_the_kernel(row: Row) -> None:
     d = row.draw(COUNT, 31)
-    found, expected = both(NativeEngine(d.compiled, {}), d.batch)
+    found, expected = both(NativeEngine(d.compiled, {}), pick(d.batch, range(COUNT)))
     assert_adjoint(found)
     if row.regular:
         assert_agree(found, expected)
