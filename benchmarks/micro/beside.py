@@ -63,21 +63,19 @@ class Kernel:
     """The extension's own calls, on arguments and buffers that are ready."""
 
     def __init__(self, layer: Any, arrays: Sequence[Array]) -> None:
-        batch, compiled = layer.batch(arrays), layer.compiled
-        B, structure = batch.size, compiled.structure
+        batch = layer.batch(arrays)
+        B = batch.size
         self.kernel, self.settings, self.batch = layer.engine._kernel, layer.engine._settings, batch
-        self.outputs, self.tape = np.ones((B, compiled.R.shape[0])), np.empty((B, structure.n + 2 * structure.m))
         self.facts = np.empty(B, np.int8), np.empty(B, np.int32), np.empty((B, 4)), np.empty(B)
-        self.gradients = [np.empty(a.shape if a.ndim == 1 else (B, a.shape[-1])) for a in batch.arrays]
-        self.flags = np.zeros(B, np.bool_)
+        self.outputs, self.tape, _ = self.forward()
+        self.wanted = [True] * len(arrays)
 
-    def forward(self, tape: bool = True) -> None:
+    def forward(self, tape: bool = True) -> Any:
         given = (self.batch.arrays, self.batch.shape, self.settings, (), None, False, None)
-        self.kernel.solve(*given, self.outputs, self.tape if tape else None, *self.facts)
+        return self.kernel.solve(*given, tape, *self.facts)
 
     def backward(self) -> None:
-        given = (self.batch.arrays, self.batch.shape, self.tape, 1)
-        self.kernel.vjp(*given, self.outputs, self.gradients, self.flags, 1)
+        self.kernel.vjp(self.batch.arrays, self.batch.shape, self.tape, None, self.outputs, self.wanted, 1)
 
 
 def floor(leaves: Sequence[Any]) -> Callable[[], None]:

@@ -52,60 +52,61 @@ class Kernel {
                                                  check_convexity,
                                                  objective_sign,
                                                  smoothed},
-                                         lane_width)) {}
+                                         lane_width)) {
+    for (const Index size : sizes()) flat_.push_back({size});
+  }
 
-  // Returns the worst status of all instances, -1 if there are none.
-  int solve(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape, Settings settings,
-            const std::vector<double>& rounding, const std::optional<Array<const bool>>& invalid, bool infinite,
-            const std::optional<Array<const double>>& start, const Array<double>& outputs, const std::optional<Array<double>>& tape,
-            const Array<std::int8_t>& status, const Array<Index>& iterations, const Array<double>& residuals,
-            const Array<double>& margin) const {
-    const BatchView batch = view(parameters, shape, sizes());
-    const auto B = static_cast<std::size_t>(batch.size());
+  // Returns the outputs (B, outputs) and, if it is wanted, the tape (B, n + 2 m), as arrays (*batch, …) of the library of the
+  // parameters if that is another than NumPy; the rest; and the worst status of all instances, -1 if there are none.
+  std::tuple<nb::object, nb::object, Facts, int> solve(nb::handle parameters, const Shape& shape, Settings settings,
+                                                       const std::vector<double>& rounding,
+                                                       const std::optional<Array<const bool>>& invalid, bool infinite,
+                                                       const std::optional<Array<const double>>& start, bool tape) const {
+    const Given given(*this, parameters, shape);
+    const std::size_t B = given.size();
+    auto [outputs, numbers] = given.rows(outputs_per_instance());
+    auto [points, room] = tape ? given.rows(point()) : std::pair<nb::object, double*>{nb::none(), nullptr};
+    Facts facts(B);
     SolveRequest request{{},
-                         {outputs.data(), outputs.size()},
-                         span(tape),
-                         {status.data(), status.size()},
-                         {iterations.data(), iterations.size()},
-                         {residuals.data(), residuals.size()},
-                         {margin.data(), margin.size()},
+                         {numbers, B * outputs_per_instance()},
+                         {room, tape ? B * point() : 0},
+                         facts.status(),
+                         facts.iterations(),
+                         facts.residuals(),
+                         facts.margin(),
                          span(start),
                          infinite};
     if (invalid) request.invalid = {reinterpret_cast<const std::uint8_t*>(invalid->data()), invalid->size()};
     check(request.invalid, B, true, "invalid must have one entry per instance");
-    check(request.outputs, B * outputs_per_instance(), false, "outputs must be (B, outputs)");
-    check(request.tape, B * point(), true, "a tape must be (B, n + 2 m)");
     check(request.start, B * point(), true, "start must be (B, n + 2 m)");
-    check(request.status, B, false, "status must be (B,)");
-    check(request.iterations, B, false, "iterations must be (B,)");
-    check(request.residuals, 4 * B, false, "residuals must be (B, 4)");
-    check(request.margin, B, false, "margin must be (B,)");
     for (const double r : rounding) settings.rounding = std::max(settings.rounding, r);
-    run([&] { return engine_->solve(batch, settings, request, interrupted); });
-    return B ? *std::max_element(request.status.begin(), request.status.end()) : -1;
+    run([&] { return engine_->solve(given.batch, settings, request, interrupted); });
+    return {outputs, points, std::move(facts), B ? *std::ranges::max_element(request.status) : -1};
   }
 
-  void vjp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
-           const Array<const double>& tape, std::int64_t directions, const Array<const double>& outputs,
-           const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate, int threads) const {
-    const BatchView batch = view(parameters, shape, sizes());
-    const VjpRequest request = pull(points(tape, batch), directions, outputs, gradients, degenerate);
-    run([&] { return engine_->vjp(batch, request, threads, interrupted); });
+  // Returns one gradient per parameter, None where not wanted; the positions of those that are to be summed along some axes, which
+  // are arrays (*K, B, size) of NumPy; and the flags (B,). The others are like their parameters.
+  std::tuple<nb::list, nb::list, nb::object> vjp(nb::handle parameters, const Shape& shape, nb::handle tape,
+                                                 std::optional<std::int64_t> directions, nb::handle outputs, nb::handle wanted,
+                                                 int threads) const {
+    const Given given(*this, parameters, shape);
+    Pull pull(given, tape, directions, outputs, wanted);
+    run([&] { return engine_->vjp(given.batch, pull.request, threads, interrupted); });
+    return pull.found();
   }
 
-  void jvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
-           const Array<const double>& tape, std::int64_t directions, const std::vector<std::optional<Parameter>>& tangents,
+  void jvp(nb::handle parameters, const Shape& shape, nb::handle tape, std::int64_t directions, nb::handle tangents,
            const Array<double>& outputs, const Array<bool>& degenerate, int threads) const {
-    const BatchView batch = view(parameters, shape, sizes());
-    const auto B = static_cast<std::size_t>(batch.size());
-    JvpRequest request{points(tape, batch),
-                       view(tangents, outer(directions, shape), sizes()),
+    const Given given(*this, parameters, shape), along(*this, tangents, outer(directions, shape));
+    std::vector<double> room;
+    JvpRequest request{given.points(tape, room),
+                       along.batch,
                        {outputs.data(), outputs.size()},
                        {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
-    check(request.outputs, static_cast<std::size_t>(directions) * B * outputs_per_instance(), false,
+    check(request.outputs, static_cast<std::size_t>(directions) * given.size() * outputs_per_instance(), false,
           "outputs must be (K, B, outputs)");
-    check(request.degenerate, B, false, "degenerate must be (B,)");
-    run([&] { return engine_->jvp(batch, request, threads, interrupted); });
+    check(request.degenerate, given.size(), false, "degenerate must be (B,)");
+    run([&] { return engine_->jvp(given.batch, request, threads, interrupted); });
   }
 
   // Lets XLA programs that carry `key` find this kernel while it lives; `domains` has the fields of Domain a parameter,
@@ -118,20 +119,20 @@ class Kernel {
     cvxl::publish(key, engine_, std::move(copies), std::make_from_tuple<Tolerances>(tolerances));
   }
 
-  void hvp(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
-           const Array<const double>& tape, std::int64_t directions, const Array<const double>& outputs,
-           const std::vector<std::optional<Parameter>>& tangents, const std::vector<std::optional<Array<double>>>& gradients,
-           const Array<bool>& degenerate, int threads) const {
-    const BatchView batch = view(parameters, shape, sizes());
-    const HvpRequest request{pull(points(tape, batch), directions, outputs, gradients, degenerate),
-                             view(tangents, outer(directions, shape), sizes())};
-    run([&] { return engine_->hvp(batch, request, threads, interrupted); });
+  std::tuple<nb::list, nb::list, nb::object> hvp(nb::handle parameters, const Shape& shape, nb::handle tape,
+                                                 std::optional<std::int64_t> directions, nb::handle outputs, nb::handle tangents,
+                                                 nb::handle wanted, int threads) const {
+    const Given given(*this, parameters, shape), along(*this, tangents, outer(directions.value_or(1), shape));
+    Pull pull(given, tape, directions, outputs, wanted);
+    run([&] { return engine_->hvp(given.batch, {pull.request, along.batch}, threads, interrupted); });
+    return pull.found();
   }
 
-  void centre(const std::vector<std::optional<Parameter>>& parameters, const std::vector<std::int64_t>& shape,
-              const Array<double>& tape, double smoothing, int threads) const {
-    const BatchView batch = view(parameters, shape, sizes());
-    run([&, at = points(tape, batch)] { return engine_->centre(batch, at, smoothing, threads, interrupted); });
+  void centre(nb::handle parameters, const Shape& shape, const Array<double>& tape, double smoothing, int threads) const {
+    const Given given(*this, parameters, shape);
+    const std::span<double> points(tape.data(), tape.size());
+    check(points, given.size() * point(), false, "a tape must be (B, n + 2 m)");
+    run([&] { return engine_->centre(given.batch, points, smoothing, threads, interrupted); });
   }
 
   const Problem& problem() const { return engine_->problem(); }
@@ -155,29 +156,9 @@ class Kernel {
   const std::vector<Index>& sizes() const { return engine_->problem().parameter_sizes; }
   std::size_t outputs_per_instance() const { return static_cast<std::size_t>(engine_->problem().R.pattern.rows()); }
 
-  static std::vector<std::int64_t> outer(std::int64_t directions, std::vector<std::int64_t> shape) {
+  static Shape outer(std::int64_t directions, Shape shape) {
     shape.insert(shape.begin(), directions);
     return shape;
-  }
-
-  VjpRequest pull(std::span<const double> tape, std::int64_t directions, const Array<const double>& outputs,
-                  const std::vector<std::optional<Array<double>>>& gradients, const Array<bool>& degenerate) const {
-    const std::size_t K = static_cast<std::size_t>(directions), B = tape.size() / point();
-    VjpRequest request{tape,
-                       directions,
-                       {outputs.data(), outputs.size()},
-                       {},
-                       {reinterpret_cast<std::uint8_t*>(degenerate.data()), degenerate.size()}};
-    check(request.outputs, K * B * outputs_per_instance(), false, "outputs must be (K, B, outputs)");
-    check(request.degenerate, B, false, "degenerate must be (B,)");
-    if (gradients.size() != sizes().size()) throw std::invalid_argument("one gradient (or None) per parameter is needed");
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
-      const std::span<double> g = span(gradients[i]);
-      const auto size = static_cast<std::size_t>(sizes()[i]);
-      if (g.size() != K * size) check(g, K * B * size, true, "a gradient must be (K, B, size) or (K, size)");
-      request.gradients.push_back(g);
-    }
-    return request;
   }
 
   // Numbers of a point (x, z, s).
@@ -185,12 +166,87 @@ class Kernel {
     return static_cast<std::size_t>(engine_->problem().structure.n) + 2 * static_cast<std::size_t>(engine_->problem().structure.m);
   }
 
-  template <class T>
-  std::span<T> points(const Array<T>& tape, const BatchView& batch) const {
-    const std::span<T> all(tape.data(), tape.size());
-    check(all, static_cast<std::size_t>(batch.size()) * point(), false, "a tape must be (B, n + 2 m)");
-    return all;
+  // The parameters of a call, or tangents: as `read` has found them, or arrays (*batch_i, size).
+  struct Given {
+    static constexpr auto misfit = "one array of doubles (*batch, size) per parameter is needed, with a contiguous last axis";
+    const Kernel& kernel;
+    std::optional<Arrays> own;
+    const Arrays& arrays;
+    const BatchView batch;
+
+    Given(const Kernel& k, nb::handle given, const Shape& shape)
+        : kernel(k),
+          own(nb::isinstance<Arrays>(given) ? std::nullopt : Arrays::read(given, k.flat_)),
+          arrays(own                             ? *own
+                 : nb::isinstance<Arrays>(given) ? *nb::inst_ptr<Arrays>(given)
+                                                 : throw std::invalid_argument(misfit)),
+          batch(arrays.view(shape)) {}
+
+    std::size_t size() const { return static_cast<std::size_t>(batch.size()); }
+
+    // A new array with a row for every instance.
+    std::pair<nb::object, double*> rows(std::size_t width) const {
+      Shape shape = arrays.exchange() ? batch.shape : Shape{batch.size()};
+      shape.push_back(static_cast<std::int64_t>(width));
+      return make(arrays.exchange(), shape);
+    }
+
+    std::span<const double> points(nb::handle tape, std::vector<double>& room) const {
+      return numbers(tape, size() * kernel.point(), room, "a tape must be (B, n + 2 m)");
+    }
+  };
+
+  static std::span<const double> numbers(nb::handle array, std::size_t size, std::vector<double>& room, const char* message) {
+    const std::optional<Doubles> at = Doubles::of(array);
+    const std::span<const double> found = at ? at->entries(room) : std::span<const double>();
+    if (!at || found.size() != size) throw std::invalid_argument(message);
+    return found;
   }
+
+  // What a VJP or HVP reads and writes beside its batch.
+  struct Pull {
+    std::vector<double> tape_room, output_room;
+    nb::list gradients, apart;
+    nb::object degenerate;
+    VjpRequest request;
+
+    Pull(const Given& given, nb::handle tape, std::optional<std::int64_t> directions, nb::handle outputs, nb::handle wanted) {
+      const std::vector<Index>& sizes = given.kernel.sizes();
+      const std::int64_t K = directions.value_or(1), B = given.batch.size();
+      const std::size_t rows = static_cast<std::size_t>(K * B) * given.kernel.outputs_per_instance();
+      const Shape lead(directions ? 1 : 0, K);
+      auto [flags, marks] = make_flags(B);
+      degenerate = flags;
+      request = {
+          given.points(tape, tape_room), K, numbers(outputs, rows, output_room, "outputs must be (K, B, outputs)"), {}, marks};
+      for (const nb::handle want : nb::borrow<nb::object>(wanted)) {
+        const std::size_t i = request.gradients.size();
+        if (i == sizes.size()) break;
+        request.gradients.emplace_back();
+        if (!PyObject_IsTrue(want.ptr())) {
+          gradients.append(nb::none());
+          continue;
+        }
+        // The kernel writes one row per instance, or the sum of all.
+        const auto axes = given.arrays.axes(i);
+        const bool each = std::ranges::equal(axes, given.batch.shape), summed = !each && B && product(axes) == 1;
+        Shape shape = lead;
+        if (each || summed) {
+          const Shape own = given.arrays.like(i);
+          shape.insert(shape.end(), own.begin(), own.end());
+        } else {
+          shape.insert(shape.end(), {B, sizes[i]});
+          apart.append(i);
+        }
+        auto [gradient, room] = make(each || summed ? given.arrays.exchange() : nullptr, shape);
+        gradients.append(gradient);
+        request.gradients[i] = {room, static_cast<std::size_t>(product(shape))};
+      }
+      if (request.gradients.size() != sizes.size()) throw std::invalid_argument("wanted must have one entry per parameter");
+    }
+
+    std::tuple<nb::list, nb::list, nb::object> found() const { return {gradients, apart, degenerate}; }
+  };
 
   static Pattern pattern(const PatternTuple& arrays) { return {copy(std::get<0>(arrays)), copy(std::get<1>(arrays))}; }
   static SparseMap map(const MapTuple& arrays) {
@@ -207,6 +263,7 @@ class Kernel {
   }
 
   std::shared_ptr<const Engine> engine_;  // XLA programs look for it
+  std::vector<Shape> flat_;               // of the parameters
 };
 
 }  // namespace cvxl::bindings

@@ -19,6 +19,7 @@ NB_MODULE(_core, m) {
           "__init__",
           [](cvxl::Settings* self, const nb::dict& options) { new (self) cvxl::Settings(cvxl::bindings::settings(options)); },
           "options"_a);
+  cvxl::bindings::bind_arrays(m);
   nb::class_<Kernel>(m, "Kernel", "One compiled problem; immutable, usable from several threads.")
       .def(nb::init<Index, Index, Index, const std::vector<Kernel::ConeTuple>&, const Kernel::PatternTuple&,
                     const Kernel::PatternTuple&, const Kernel::MapTuple&, const Kernel::MapTuple&, std::vector<Index>, bool, double,
@@ -26,14 +27,14 @@ NB_MODULE(_core, m) {
            "n"_a, "m"_a, "zero"_a, "cones"_a, "P"_a, "A"_a, "M"_a, "R"_a, "parameter_sizes"_a, "check_convexity"_a,
            "objective_sign"_a, "smoothed"_a = false, "lane_width"_a = 0)
       .def("solve", &Kernel::solve, "parameters"_a, "shape"_a, "settings"_a, "rounding"_a, "invalid"_a.none(), "infinite"_a,
-           "start"_a.none(), "outputs"_a, "tape"_a.none(), "status"_a, "iterations"_a, "residuals"_a, "margin"_a)
-      .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "outputs"_a, "gradients"_a, "degenerate"_a,
+           "start"_a.none(), "tape"_a)
+      .def("vjp", &Kernel::vjp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a.none(), "outputs"_a, "wanted"_a,
            "threads"_a = 0)
       .def("jvp", &Kernel::jvp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "tangents"_a, "outputs"_a, "degenerate"_a,
            "threads"_a = 0)
       .def("publish", &Kernel::publish, "key"_a, "domains"_a, "tolerances"_a)
-      .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a, "outputs"_a, "tangents"_a, "gradients"_a,
-           "degenerate"_a, "threads"_a = 0)
+      .def("hvp", &Kernel::hvp, "parameters"_a, "shape"_a, "tape"_a, "directions"_a.none(), "outputs"_a, "tangents"_a, "wanted"_a,
+           "threads"_a = 0)
       .def("centre", &Kernel::centre, "parameters"_a, "shape"_a, "tape"_a, "smoothing"_a, "threads"_a = 0)
       .def("describe", &Kernel::describe);
   cvxl::bindings::bind_devices(m);

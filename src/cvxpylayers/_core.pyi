@@ -3,18 +3,46 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cvxpylayers._typing import Bool, Float64, Int8, Int32
+from cvxpylayers._typing import Bool, Exchanged, Float64, Int8, Int32
 
 class Settings:
     """The options of a solve, read once from those that ``defaults`` names; others are ignored."""
 
     def __init__(self, options: Mapping[str, Any]) -> None: ...
 
+class Arrays(Sequence[Float64]):
+    """The parameters of a call where they lie: a sequence of NumPy's arrays (*batch_i, size_i), which are made when asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any) -> Any: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # to which the batch_i broadcast
+
+def read(arrays: Sequence[Exchanged], shapes: Sequence[tuple[int, ...]]) -> Arrays | None:
+    """Arrays (*batch_i, *shape_i) of one library; None where they must be converted first, or something is wrong with them."""
+
+class Facts:
+    """What a solve says of its instances beside their solutions; arrays are made when they are asked for."""
+
+    @property
+    def status(self) -> Int8: ...
+    @property
+    def iterations(self) -> Int32: ...
+    @property
+    def residuals(self) -> Float64: ...  # (B, 4)
+    @property
+    def fallback(self) -> Bool: ...
+    @property
+    def margin(self) -> Float64: ...
+
+_Pulled = tuple[list[Exchanged | None], list[int], Bool]  # gradients; which of them are to be summed; degenerate
+
 class Kernel:
     """One compiled problem; immutable, usable from several threads.
 
-    Parameters are arrays (*batch_i, size_i) that broadcast to ``shape``; B is its product. The methods write into their last
-    arguments; None stands for what is not wanted (for a tangent: zero).
+    Parameters are ``Arrays``, or arrays (*batch_i, size_i), that broadcast to ``shape``; B is its product. Outputs, tapes and
+    gradients are of their library; in another than NumPy batch axes are not flattened to B, and gradients have the shapes that
+    were ``read``. None stands for what is not wanted (for a tangent: zero).
     A tape (B, n + 2 m) holds a point (x, z, s) of every instance that has a solution, NaN for the others.
     """
 
@@ -43,29 +71,23 @@ class Kernel:
         invalid: Bool | None,
         infinite: bool,
         start: Float64 | None,
-        outputs: Float64,
-        tape: Float64 | None,
-        status: Int8,
-        iterations: Int32,
-        residuals: Float64,
-        margin: Float64,
-    ) -> int: ...  # the worst status, -1 of an empty batch
+        tape: bool,
+    ) -> tuple[Exchanged, Exchanged | None, Facts, int]: ...  # outputs; the tape; the worst status, -1 of an empty batch
     def vjp(
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        tape: Float64,
-        directions: int,
-        outputs: Float64,
-        gradients: Sequence[Float64 | None],
-        degenerate: Bool,
+        tape: Exchanged,
+        directions: int | None,
+        outputs: Exchanged,
+        wanted: Sequence[bool],
         threads: int = 0,
-    ) -> None: ...
+    ) -> _Pulled: ...
     def jvp(
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        tape: Float64,
+        tape: Exchanged,
         directions: int,
         tangents: Sequence[Float64 | None],
         outputs: Float64,
@@ -77,14 +99,13 @@ class Kernel:
         self,
         parameters: Sequence[Float64 | None],
         shape: Sequence[int],
-        tape: Float64,
-        directions: int,
-        outputs: Float64,
+        tape: Exchanged,
+        directions: int | None,
+        outputs: Exchanged,
         tangents: Sequence[Float64 | None],
-        gradients: Sequence[Float64 | None],
-        degenerate: Bool,
+        wanted: Sequence[bool],
         threads: int = 0,
-    ) -> None: ...
+    ) -> _Pulled: ...
     def centre(
         self,
         parameters: Sequence[Float64 | None],

@@ -7,7 +7,7 @@ them and checks each call: equal names in one signature must be equal sizes, ``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ Float64: TypeAlias = NDArray[np.float64]
 Int8: TypeAlias = NDArray[np.int8]
 Int32: TypeAlias = NDArray[np.int32]
 Bool: TypeAlias = NDArray[np.bool_]
+Exchanged: TypeAlias = Any  # of NumPy, or of a library whose arrays have `__dlpack_c_exchange_api__`, on the host
 
 if TYPE_CHECKING:
     from typing import Annotated as Shaped
@@ -34,4 +35,4 @@ else:
 
     _JAXTYPING = {Float64: "Float64", Int8: "Int8", Int32: "Int32", Bool: "Bool"}
 
-__all__ = ["Bool", "Float64", "Int8", "Int32", "NDArray", "Shaped"]
+__all__ = ["Bool", "Exchanged", "Float64", "Int8", "Int32", "NDArray", "Shaped"]

@@ -136,3 +136,18 @@ def test_what_is_shared_travels_to_the_host_once(shape: tuple[int, ...], to: tup
     staged = compact(spread)
     assert staged.numel() == torch.Size(shape).numel()
     assert torch.equal(staged.expand(to), spread)
+
+
+def test_tensors_that_are_not_what_lies_in_their_memory(nnls: CvxpyLayer) -> None:
+    """A negation not carried out, zeros without memory, repeated and transposed entries: as the same numbers written out."""
+    A, b = torch.randn(4, 3, 2, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    negated = torch.complex(torch.zeros_like(b), -b).conj().imag
+    assert negated.is_neg()
+    turned = A.mT.contiguous().mT
+    assert torch.equal(nnls(turned, negated)[0], nnls(A, b)[0])
+    zero, one = torch._efficientzerotensor(4, 2, dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    for cotangent in (zero, one.expand(4, 2), torch.randn(2, 4, dtype=torch.float64).T):
+        given = [A.clone().requires_grad_(), b.clone().requires_grad_()]
+        found = torch.autograd.grad(nnls(*given)[0], given, cotangent)
+        written = torch.autograd.grad(nnls(*given)[0], given, cotangent.clone().contiguous() + 0.0)
+        assert all(torch.equal(f, w) for f, w in zip(found, written, strict=True))

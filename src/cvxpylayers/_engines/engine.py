@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Protocol, final, runtime_checkable
 
 from cvxpylayers._program import Batch, CompiledProblem, Solution, Tape
 from cvxpylayers._program.cones import CURVED, LINEAR
-from cvxpylayers._typing import Bool, Float64, Shaped
+from cvxpylayers._typing import Bool, Exchanged, Float64, Shaped
 from cvxpylayers.errors import DerivativeError
 
 EVERY_CONE: Final = frozenset(LINEAR + CURVED)
@@ -47,7 +47,7 @@ class Derivative(Protocol):
 
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]: ...
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]: ...
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
@@ -62,7 +62,7 @@ class Derivative(Protocol):
         wanted: Sequence[bool],
         *,
         directions: int | None = None,
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]: ...
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]: ...
 
 
 class Engine(abc.ABC):
@@ -101,7 +101,7 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
         """Pull the cotangent ``outputs`` back to the parameters.
 
         Returns one array per parameter, of the shape of ``batch.arrays[i]`` with broadcast axes summed (None where not wanted),
@@ -128,7 +128,7 @@ class Engine(abc.ABC):
         wanted: Sequence[bool],
         *,
         directions: int | None = None,
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
         """Differentiate ``vjp``, its cotangent ``outputs`` held fixed, along tangents of the parameters; gradients as from ``vjp``.
 
         The second derivative of ⟨outputs, solution⟩ is symmetric: this serves forward over reverse and reverse over reverse alike.

@@ -95,7 +95,8 @@ def _rows(layer: Layer, call: Call, cotangents: Sequence[NDArray[np.generic] | N
             raise InputError(
                 f"The cotangent of {spec.name!r} must have shape {shape}; got {getattr(given, 'shape', ())}."
             ) from None
-    return outputs.stack(full, batch.size, None)[None]
+    stacked: Float64 = outputs.stack(full, batch.size, None)[None]
+    return stacked
 
 
 def _norms(layer: Layer, call: Call, rows: Float64) -> dict[str, Float64]:
@@ -106,7 +107,7 @@ def _norms(layer: Layer, call: Call, rows: Float64) -> dict[str, Float64]:
     at_once = max(1, _ROOM // max(1, batch.size * sum(spec.size for spec in specs)))
     for start in range(0, len(rows), at_once):
         some = rows[start : start + at_once]
-        pulled = layer.vjp(at, outputs.split(some, batch.shape), [True] * len(specs), directions=len(some))
+        pulled = layer.vjp(at, outputs.split(some, some.shape[:-2] + batch.shape), [True] * len(specs), directions=len(some))
         squares += [(g.reshape(len(some), batch.size, g.shape[-1]) ** 2).sum(axis=(0, 2)) for g in pulled if g is not None]
     return {spec.name: np.sqrt(square).reshape(batch.shape) for spec, square in zip(specs, squares, strict=True)}
 

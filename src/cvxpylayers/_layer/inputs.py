@@ -18,7 +18,6 @@ SLACK, DEFINITE_SLACK = 1e-8, 1e-9
 _ROUNDING = {"f": 16 * 2.0**-23, "e": 16 * 2.0**-10, "E": 16 * 2.0**-7}  # float32, float16, bfloat16
 # Largest entry of (S - Sᵀ)/2, relative to that of S, which is taken for error; the symmetric part of S is what counts.
 SKEW = 1e-3
-_DOUBLE = np.dtype(np.float64)
 _FEW = 8192  # entries of which a dot product is one thread's work
 # From here on a bound is none, as for other solvers: 1e20, and what it may become in a coarse dtype.
 INFINITE = 0.99e20
@@ -64,16 +63,9 @@ def to_batch(specs: Sequence[ParameterSpec], arrays: Sequence[NDArray[np.generic
         InputError: as ``batch_shape``.
         InputTypeError: entries that are not real numbers.
     """
-    shape, flat, plain = batch_shape(specs, arrays), list[Any](), True
-    for spec, array in zip(specs, arrays, strict=True):
-        if array.dtype is _DOUBLE and array.size and (flags := array.flags).c_contiguous and flags.aligned:
-            own = spec.shape
-            flat.append(array if len(own) == 1 else array.reshape(*array.shape[: array.ndim - len(own)], spec.size))
-        else:
-            flat.append(_flatten(spec, array))
-            plain = False
-    rounding = () if plain else tuple([_ROUNDING.get(array.dtype.char, 0.0) for array in arrays])
-    return Batch(tuple(flat), shape, None, None, rounding)
+    shape = batch_shape(specs, arrays)
+    flat = tuple([_flatten(spec, array) for spec, array in zip(specs, arrays, strict=True)])
+    return Batch(flat, shape, rounding=tuple([rounding_of(array.dtype) for array in arrays]))
 
 
 def rounding_of(dtype: np.dtype[np.generic]) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from cvxpylayers import _core
 from cvxpylayers._engines.engine import Engine
 from cvxpylayers._engines.log_space import build, kind_of
 from cvxpylayers._engines.native.device import in_words
@@ -22,7 +23,7 @@ from cvxpylayers._layer.legacy import spoken
 from cvxpylayers._layer.options import COMMON, normalize, split_solver
 from cvxpylayers._layer.outputs import Outputs
 from cvxpylayers._program import Batch, CompiledProblem, Solution
-from cvxpylayers._typing import Bool, Float64, NDArray
+from cvxpylayers._typing import Bool, Exchanged, Float64, NDArray
 from cvxpylayers.errors import SolverError
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Layer:
         self.compiled, self.engine, self.chosen = compiled, engine, chosen
         self.on_failure, self.verbose = on_failure, verbose
         self._others: dict[type[Engine], Layer] = {}  # with the engines that calls asked for; they follow from the problem alone
-        self.ranks = tuple(len(spec.shape) for spec in self.compiled.parameters)
+        self._shapes = tuple(spec.shape for spec in compiled.parameters)
+        self.ranks = tuple(map(len, self._shapes))
         self._outputs = Outputs(self.compiled.outputs)
         self._screened = to_screen(compiled) if engine.capabilities.watchful else None
 
@@ -121,18 +123,24 @@ class Layer:
         Raises:
             InputError, InputTypeError: as ``inputs.to_batch``.
         """
-        return to_batch(self.compiled.parameters, arrays)
+        batch = self.read(arrays)
+        return to_batch(self.compiled.parameters, arrays) if batch is None else batch
+
+    def read(self, arrays: Sequence[Exchanged]) -> Batch | None:
+        """As ``batch``, of arrays of any library where they lie; None where something must be converted, or said, first."""
+        found = _core.read(arrays, self._shapes)
+        return None if found is None else Batch(found, found.shape)
 
     def solve(
         self,
-        arrays: Sequence[NDArray[np.generic]],
+        arrays: Sequence[NDArray[np.generic]] | Batch,
         *,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | WarmStart = False,
         on_failure: OnFailure | None = None,
         tape: bool = False,
     ) -> Call:
-        """Solve every instance; parameters as for ``batch``.
+        """Solve every instance; parameters as for ``batch``, or what that made of them.
 
         A ``WarmStart`` is where to start from, and ``info`` then has the next one. Layers keep nothing by themselves.
 
@@ -147,7 +155,7 @@ class Layer:
         batch, solution = layer.run(arrays, options, tape=tape or start is not None, start=start)
         failed = solution.failed
         if len(failed) and mode != "warn":
-            solution.outputs[failed] = np.nan
+            solution.rows[failed] = np.nan
         call = Call(self._outputs.split(solution.outputs, batch.shape), batch, solution, start is not None)
         del solution.outputs  # memory, if the call has copies
         if self.speaks(solver_args):
@@ -178,21 +186,22 @@ class Layer:
 
     def run(
         self,
-        arrays: Sequence[NDArray[np.generic]],
+        arrays: Sequence[NDArray[np.generic]] | Batch,
         options: Mapping[str, Any],
         *,
         tape: bool,
         start: WarmStart | None = None,
     ) -> tuple[Batch, Solution]:
         """Solve every instance, and leave failures in place."""
-        batch = screen(self.compiled.parameters, self.batch(arrays), self._screened)
+        batch = arrays if isinstance(arrays, Batch) else self.batch(arrays)
+        batch = screen(self.compiled.parameters, batch, self._screened)
         if start is not None:
             batch = batch._replace(start=start.points(batch.size, self.compiled.structure.n, self.compiled.structure.m))
         return batch, self.engine.solve(batch, options, tape=tape)
 
     def vjp(
-        self, at: Point, cotangents: Sequence[Float64 | None], wanted: Sequence[bool], *, directions: int | None = None
-    ) -> list[Float64 | None]:
+        self, at: Point, cotangents: Sequence[Exchanged | None], wanted: Sequence[bool], *, directions: int | None = None
+    ) -> list[Exchanged | None]:
         """Pull one cotangent per output (*batch, *shape; None for zero) back to the wanted parameters.
 
         Each gradient has the shape (*batch_i, size) of its parameter, summed over the axes along which that was broadcast.
@@ -209,7 +218,7 @@ class Layer:
         With ``directions`` = K, tangents (of length K or 1 there) and outputs have one more leading axis.
         """
         outputs = _noted(at.call, self.engine.jvp(at.batch, at.tape, self._flat(tangents), directions=directions))
-        return self._outputs.split(outputs, at.batch.shape)
+        return self._outputs.split(outputs, outputs.shape[:-2] + at.batch.shape)
 
     def hvp(
         self,
@@ -270,6 +279,6 @@ def _unpacked(_: Any, pickled: bytes) -> Layer:
 def _noted(call: Call | None, found: tuple[T, Bool]) -> T:
     """What a derivative gave, its flags written down."""
     values, degenerate = found
-    if call is not None and np.count_nonzero(degenerate):
+    if call is not None and 1 in degenerate.tobytes():  # a search without NumPy's dispatch
         call.info.record(degenerate)
     return values

@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 
 from cvxpylayers._program import OutputSpec
-from cvxpylayers._typing import Float64
+from cvxpylayers._typing import Exchanged
 
 
 class Outputs:
@@ -20,18 +20,20 @@ class Outputs:
         self.total = cuts[-1]
         self.parts = tuple((slice(a, b), spec.shape) for a, b, spec in zip(cuts, cuts[1:], specs, strict=False))
 
-    def split(self, rows: Float64, shape: tuple[int, ...]) -> tuple[Float64, ...]:
-        """Rows (*K, B, outputs) of a batch of that shape → one contiguous array (*K, *batch, *shape) per output."""
-        lead = rows.shape[:-2] + shape
+    def split(self, rows: Exchanged, axes: tuple[int, ...]) -> tuple[Exchanged, ...]:
+        """Rows of instances along these axes, in any shape (…, outputs) → one contiguous array (*axes, *shape) per output."""
         if self._alone:
-            return (np.ascontiguousarray(rows).reshape(lead + self.parts[0][1]),)
-        return tuple(np.ascontiguousarray(rows[..., columns]).reshape(lead + own) for columns, own in self.parts)
+            whole = axes + self.parts[0][1]
+            return (rows if rows.shape == whole else rows.reshape(whole),)
+        rows = np.asarray(rows)
+        return tuple(np.ascontiguousarray(rows[..., columns]).reshape(axes + own) for columns, own in self.parts)
 
-    def stack(self, cotangents: Sequence[Float64 | None], size: int, directions: int | None) -> Float64:
+    def stack(self, cotangents: Sequence[Exchanged | None], size: int, directions: int | None) -> Exchanged:
         """One cotangent ([K,] *batch, *shape) per output, K = 1 for all of them, None for zero → rows (*K, B, outputs)."""
         lead = () if directions is None else (directions,)
         if self._alone and (only := cotangents[0]) is not None and only.shape[: len(lead)] == lead:
-            return only.reshape(*lead, size, self.total)
+            whole = (*lead, size, self.total)
+            return only if only.shape == whole else only.reshape(whole)
         rows = np.zeros((*lead, size, self.total))
         for cotangent, (columns, _) in zip(cotangents, self.parts, strict=True):
             if cotangent is not None:

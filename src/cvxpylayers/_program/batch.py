@@ -9,25 +9,28 @@ from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from cvxpylayers._core import Facts
 from cvxpylayers._program.status import USABLE
-from cvxpylayers._typing import Bool, Float64, Int8, Int32, NDArray, Shaped
+from cvxpylayers._typing import Bool, Exchanged, Float64, Int8, Int32, NDArray, Shaped
 
 Entry = TypeVar("Entry", bound=np.generic)
 _NONE: Final = np.empty(0, dtype=np.intp)
+_FACTS: Final = ("status", "iterations", "residuals", "fallback", "margin")
 
 
 class Batch(NamedTuple):
     """Parameter values of many instances.
 
     ``arrays[i]`` is float64 of shape (*batch_i, parameters[i].size), its last axis contiguous; the batch_i broadcast to
-    ``shape`` as in NumPy. A shared parameter has no batch axes (or axes of length or stride 0) and is never copied.
+    ``shape`` as in NumPy; ``_core.Arrays`` makes them when they are asked for. A shared parameter has no batch axes (or axes of
+    length or stride 0) and is never copied.
     ``invalid`` marks instances, flattened in C order, that are known to violate a declared domain. ``start`` holds points to start
     from, as a ``Tape`` does; engines may ignore it. ``rounding`` is the relative error that
     the entries of each array may have because of the dtype in which they came; none if empty. ``infinite`` says that there are
     infinite ones: nonnegative rows with b = inf are then switched off, and an instance with b = -inf is infeasible.
     """
 
-    arrays: tuple[Float64, ...]
+    arrays: Sequence[Float64]
     shape: tuple[int, ...]
     invalid: Bool | None = None
     start: Shaped[Float64, "B point"] | None = None
@@ -96,9 +99,12 @@ def compact(array: NDArray[Entry], rank: int) -> NDArray[Entry]:
 
 
 class Tape(NamedTuple):
-    """What a derivative needs of a solve: a point (x, z, s), n + 2 m numbers, of every instance; NaN where there is none."""
+    """What a derivative needs of a solve: a point (x, z, s), n + 2 m numbers, of every instance; NaN where there is none.
 
-    points: Shaped[Float64, "B point"]
+    ``points`` are (B, n + 2 m), or in another library than NumPy (*batch, n + 2 m).
+    """
+
+    points: Exchanged
     n: int
 
     @classmethod
@@ -109,31 +115,42 @@ class Tape(NamedTuple):
         return cls(np.where(solved[:, None], np.concatenate([x, z, s], axis=1), np.nan), x.shape[1])
 
     @property
+    def rows(self) -> Shaped[Float64, "B point"]:
+        """The points, a view."""
+        return _rows(self.points)
+
+    @property
     def x(self) -> Shaped[Float64, "B n"]:
         """The primal variables, a view."""
-        return self.points[:, : self.n]
+        return self.rows[:, : self.n]
 
     @property
     def z(self) -> Shaped[Float64, "B m"]:
         """The dual variables, a view."""
-        return self.points[:, self.n : (self.n + self.points.shape[1]) // 2]
+        return self.rows[:, self.n : (self.n + self.points.shape[-1]) // 2]
 
     @property
     def s(self) -> Shaped[Float64, "B m"]:
         """The slacks, a view; infinite where a bound is."""
-        return self.points[:, (self.n + self.points.shape[1]) // 2 :]
+        return self.rows[:, (self.n + self.points.shape[-1]) // 2 :]
 
     @property
     def solved(self) -> Shaped[Bool, " B"]:
         """Which instances have a solution."""
-        return ~np.isnan(self.points[:, 0])
+        return ~np.isnan(self.rows[:, 0])
+
+
+def _rows(array: Exchanged) -> Float64:
+    """An array (*batch, width) of any library on the host as one of NumPy (B, width), in the same memory."""
+    return np.asarray(array).reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 @dataclass(slots=True)
 class Solution:
     """Everything a solve returns, the batch flattened to one axis of length B.
 
-    ``outputs`` follows R; rows of instances without a solution hold the best iterate. ``tape`` is None when no
+    ``outputs`` follows R; rows of instances without a solution hold the best iterate. In another library than NumPy it is
+    (*batch, outputs). ``tape`` is None when no
     derivative was asked for. ``residuals`` holds those of the constraints and of stationarity, the gap, which are relative as
     ``_engines.judge.quality.Quality`` says, and the objective in the user's sense; ``margin`` is that of strict complementarity
     (``_engines.judge.margin``).
@@ -141,7 +158,7 @@ class Solution:
     a solution, where the engine knows.
     """
 
-    outputs: Shaped[Float64, "B outputs"]
+    outputs: Exchanged
     status: Shaped[Int8, " B"]
     iterations: Shaped[Int32, " B"]
     residuals: Shaped[Float64, "B 4"]
@@ -150,6 +167,26 @@ class Solution:
     tape: Tape | None
     notes: Mapping[int, str] = field(default_factory=dict)
     settled: bool = False
+    facts: Facts | None = None
+
+    @classmethod
+    def of(cls, outputs: Exchanged, facts: Facts, tape: Tape | None, settled: bool) -> Solution:
+        """The solution whose other fields are made of ``facts`` when they are first read."""
+        found = cls.__new__(cls)
+        found.outputs, found.facts, found.tape, found.notes, found.settled = outputs, facts, tape, {}, settled
+        return found
+
+    def __getattr__(self, name: str) -> NDArray[np.generic]:
+        if name not in _FACTS:
+            raise AttributeError(name)
+        found: NDArray[np.generic] = getattr(self.facts, name)
+        setattr(self, name, found)
+        return found
+
+    @property
+    def rows(self) -> Shaped[Float64, "B outputs"]:
+        """The outputs, a view."""
+        return _rows(self.outputs)
 
     @property
     def primal_residual(self) -> Shaped[Float64, " B"]:

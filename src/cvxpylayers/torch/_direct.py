@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import Any
 
 import torch
@@ -11,12 +12,13 @@ import torch
 from cvxpylayers._layer.info import SolveInfo, WarmStart
 from cvxpylayers._layer.layer import Call, Layer, OnFailure, Point
 from cvxpylayers._program import Tape
-from cvxpylayers._typing import Float64
+from cvxpylayers._typing import Exchanged
 from cvxpylayers.errors import SolverError
+from cvxpylayers.torch import _addresses
 from cvxpylayers.torch._on_device import OnDevice
 from cvxpylayers.torch._recorders import require_no_capture
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
-from cvxpylayers.torch._tensors import HOST, array, arrays, float64, kind, tensor
+from cvxpylayers.torch._tensors import HOST, array, arrays, float64, kind, lie_open, tensor
 from cvxpylayers.torch._vmap import directions
 
 
@@ -35,7 +37,7 @@ class Direct(Site):
         self._arguments: dict[str, Any] = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
         self.call: Call | None = None
         self._there: OnDevice | None = None
-        self._kept: tuple[tuple[Any, ...], Point] | None = None
+        self._kept: tuple[Tensors, Point] | None = None
 
     @property
     def info(self) -> SolveInfo:
@@ -46,14 +48,20 @@ class Direct(Site):
         return info
 
     def solve(self, parameters: Tensors, tape: bool) -> tuple[torch.Tensor, ...]:
-        dtype, device = kind(self._layer, parameters)
-        self._there = OnDevice.of(self._layer, self._arguments, parameters[0]) if parameters else None
-        if self._there is not None:
-            outputs, recorded = self._there.solve(parameters, self._arguments, tape)
-            return outputs if recorded is None or not tape else (*outputs, recorded)
+        near = parameters and lie_open(parameters) and _addresses.ordinal(parameters[0]) is None
+        batch = self._layer.read(parameters) if near else None
+        if batch is None:
+            dtype, device = kind(self._layer, parameters)
+            self._there = OnDevice.of(self._layer, self._arguments, parameters[0]) if parameters else None
+            if self._there is not None:
+                outputs, recorded = self._there.solve(parameters, self._arguments, tape)
+                return outputs if recorded is None or not tape else (*outputs, recorded)
+            batch = self._layer.batch(arrays(parameters))
+        else:
+            dtype, device = torch.float64, HOST
         require_no_capture()
         try:
-            call = self._layer.solve(arrays(parameters), tape=tape, **self._arguments)
+            call = self._layer.solve(batch, tape=tape, **self._arguments)
         except SolverError as error:
             error.outputs = tuple(tensor(a, dtype, device) for a in error.outputs)
             raise
@@ -61,20 +69,23 @@ class Direct(Site):
         found = tuple([tensor(a, dtype, device) for a in call.outputs])
         if not tape or (t := call.tape) is None:
             return found
-        rows, shape = t.points, call.batch.shape
-        points = torch.from_numpy(rows if len(shape) == 1 else rows.reshape(*shape, rows.shape[-1]))
+        points = t.points
+        if not isinstance(points, torch.Tensor):
+            points = torch.from_numpy(points.reshape(*batch.shape, points.shape[-1]))
         if dtype is torch.float64 and device == HOST:  # else the batch is a copy, which would be memory
-            self._kept = _place(points, parameters), call.point
+            self._kept = (points, *parameters), call.point
         return *found, points
 
     def vjp(self, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
         tape, parameters, cotangents = self.cut(row)
         if (there := self._device_of(tape)) is not None:
             return there.vjp(many, wanted, tape, parameters, cotangents)
-        given = [None if c is None else float64(c) for c in cotangents]
+        at = self._at(tape, parameters)
+        given = cotangents
+        if self.outputs > 1 or not isinstance(at.tape.points, torch.Tensor) or not lie_open(cotangents):
+            given = [None if c is None else float64(c) for c in cotangents]
         count = directions(given) if many else None
-        gradients = self._layer.vjp(self._at(tape, parameters), given, wanted, directions=count)
-        return _shaped(gradients, parameters, many)
+        return _shaped(self._layer.vjp(at, given, wanted, directions=count), parameters, many)
 
     def jvp(self, many: bool, wanted: Wanted, row: Maybe) -> tuple[torch.Tensor, ...]:
         tape, parameters, tangents = self.cut(row)
@@ -101,7 +112,7 @@ class Direct(Site):
         """The point of the solve, the first time that its own tensors come: a graph may outlive them. Else one made of these."""
         require_no_capture()
         kept, self._kept = self._kept, None
-        if kept is not None and kept[0] == _place(tape, parameters):
+        if kept is not None and all(map(is_, kept[0], (tape, *parameters))):
             return kept[1]
         points = tape.numpy(force=True)
         # Axes that vmap made have a stride of 0; reshaping copies then, and only then.
@@ -113,16 +124,12 @@ class Direct(Site):
         return found
 
 
-def _place(tape: torch.Tensor, parameters: Tensors) -> tuple[Any, ...]:
-    """What tells the tensors of a solve from those that ``vmap`` makes of them."""
-    return tape.data_ptr(), tape.shape, *[p.shape for p in parameters]
-
-
-def _shaped(gradients: Sequence[Float64 | None], parameters: Tensors, many: bool) -> list[torch.Tensor]:
-    """The gradients that are there, like their parameters behind the axis of directions."""
+def _shaped(gradients: Sequence[Exchanged | None], parameters: Tensors, many: bool) -> list[torch.Tensor]:
+    """The gradients that are there, like their parameters behind the axis of directions, as tensors are that engines give."""
     found = []
     for g, p in zip(gradients, parameters, strict=True):
-        if g is not None:
-            shape = (*g.shape[:1], *p.shape) if many else p.shape
-            found.append(tensor(g if g.shape == shape else g.reshape(shape), p.dtype, p.device))
+        if isinstance(g, torch.Tensor):
+            found.append(g)
+        elif g is not None:
+            found.append(tensor(g.reshape((*g.shape[:1], *p.shape) if many else p.shape), p.dtype, p.device))
     return found

@@ -12,21 +12,21 @@ from torch.overrides import _get_current_function_mode_stack
 
 from cvxpylayers._layer.layer import Layer
 from cvxpylayers.errors import InputError, ProblemError
+from cvxpylayers.torch._tensors import ORDINARY
 
 _PLAIN: Final = tuple(getattr(k.__torch_function__, "__func__", k.__torch_function__) for k in (torch.Tensor, torch.nn.Buffer))
 _DISPATCH: Final = torch.Tensor.__torch_dispatch__
 _BEFORE: Final = torch._C.DispatchKey.PreDispatch
-_ORDINARY: Final = (torch.Tensor, torch.nn.Parameter)
 
 
 def watched(parameters: Sequence[Any]) -> bool:
     """Whether somebody records or changes operators on their way, or a tensor holds no numbers or is more than its numbers."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or isinstance(parameters, Proxy):
         return True
-    if torch._C._len_torch_dispatch_stack() or _pre_dispatching() or _function_modes():
+    if torch._C._len_torch_dispatch_stack() or _pre_dispatching() or (torch._C._len_torch_function_stack() and _function_modes()):
         return True
     for p in parameters:  # noqa: SIM110  # a generator takes longer than what it generates
-        if p.is_meta if type(p) in _ORDINARY else _unusual(p):
+        if p.is_meta if type(p) in ORDINARY else _unusual(p):
             return True
     return False
 
@@ -97,8 +97,6 @@ def _pre_dispatching() -> bool:
 
 def _function_modes() -> bool:
     """Whether there is a mode of functions, but for the default device, which has no say here."""
-    if not torch._C._len_torch_function_stack():
-        return False
     devices = sys.modules.get("torch.utils._device")
     return any(devices is None or not isinstance(mode, devices.DeviceContext) for mode in _get_current_function_mode_stack())
 

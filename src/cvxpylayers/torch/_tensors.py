@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from cvxpylayers._layer.layer import Layer
-from cvxpylayers._typing import NDArray
+from cvxpylayers._typing import Exchanged, NDArray
 from cvxpylayers.errors import InputError, InputTypeError
 
 HOST: Final = torch.device("cpu")
+ORDINARY: Final = (torch.Tensor, torch.nn.Parameter)
 
 
 def kind(layer: Layer, parameters: Sequence[Any]) -> tuple[torch.dtype, torch.device]:
@@ -48,6 +49,14 @@ def _name(layer: Layer, position: int) -> str:
     return repr(specs[position].name) if position < len(specs) else f"number {position + 1}"
 
 
+def lie_open(tensors: Sequence[Any]) -> bool:
+    """Whether what is at their addresses are the entries of the tensors, of which no class makes more than that."""
+    for t in tensors:  # noqa: SIM110  # a generator takes longer than what it generates
+        if type(t) not in ORDINARY or t.is_neg() or t._is_zerotensor():
+            return False
+    return True
+
+
 def array(tensor: torch.Tensor) -> NDArray[np.generic]:
     """A view of the tensor's memory where it has one that NumPy can see, else a copy."""
     if tensor.dtype is torch.bfloat16:
@@ -78,9 +87,9 @@ def float64(tensor: torch.Tensor) -> NDArray[np.float64]:
     return (tensor if tensor.dtype is torch.float64 else tensor.to(torch.float64)).numpy(force=True)
 
 
-def tensor(array: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def tensor(array: Exchanged, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """The array as a tensor; shares its memory where dtype and device allow."""
-    found = torch.from_numpy(array)
+    found = array if isinstance(array, torch.Tensor) else torch.from_numpy(array)
     if dtype is torch.float64 and device == HOST:
         return found
     if device.type == "cuda":

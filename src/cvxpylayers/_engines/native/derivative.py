@@ -11,7 +11,7 @@ from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._engines.native.sparse import SparseDerivative
 from cvxpylayers._program import Batch, Tape
-from cvxpylayers._typing import Bool, Float64, Shaped
+from cvxpylayers._typing import Bool, Exchanged, Float64, Shaped
 from cvxpylayers.errors import OptionError
 
 
@@ -23,7 +23,7 @@ class NativeDerivative(Engine):
 
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
         """By ``_derivative``."""
         return self._derivative.vjp(batch, tape, outputs, wanted)
 
@@ -42,7 +42,7 @@ class NativeDerivative(Engine):
         wanted: Sequence[bool],
         *,
         directions: int | None = None,
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
         """By ``_derivative``."""
         return self._derivative.hvp(batch, tape, outputs, arrays, wanted, directions=directions)
 

@@ -16,10 +16,9 @@ from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
 from cvxpylayers._engines.judge.resort import last_resort
-from cvxpylayers._engines.native.buffers import buffers, reduced
 from cvxpylayers._engines.native.kernel import domain, make_kernel
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, Solution, Status, Tape
-from cvxpylayers._typing import Bool, Float64, NDArray, Shaped
+from cvxpylayers._typing import Bool, Exchanged, Float64, NDArray, Shaped
 from cvxpylayers.errors import InputError, OptionError
 
 # By status code: whether another solver is asked as well.
@@ -53,7 +52,6 @@ class NativeEngine(Engine):
         self._settings = _core.Settings(self.options)
         self._threads: int = self.options.get("threads", 0)
         structure = compiled.structure
-        self._outputs, self._point = compiled.R.shape[0], structure.n + 2 * structure.m  # numbers of an instance
         self._on_devices: dict[tuple[str | None, int], _core.DeviceKernel] = {}
         self._three_dimensional = bool(structure.cones.exp or structure.cones.power)
 
@@ -81,23 +79,11 @@ class NativeEngine(Engine):
         """Solve every instance; what the loop cannot settle goes to another solver, one by one."""
         settings = self.settings(options) if options or "device" in self.options else self.options
         how = _core.Settings(settings) if options else self._settings
-        size, n = batch.size, self.compiled.structure.n
-        outputs, points = np.empty((size, self._outputs)), np.empty((size, self._point)) if tape else None
-        status, iterations = np.empty(size, np.int8), np.empty(size, np.int32)
-        residuals, margins = np.empty((size, 4)), np.empty(size)
         given = (batch.arrays, batch.shape, how, batch.rounding, batch.invalid, batch.infinite, batch.start)
-        worst = self._kernel.solve(*given, outputs, points, status, iterations, residuals, margins)
+        outputs, points, facts, worst = self._kernel.solve(*given, tape)
         unresolved = worst > _SOLVED or self._three_dimensional
-        solution = Solution(
-            outputs=outputs,
-            status=status,
-            iterations=iterations,
-            residuals=residuals,
-            fallback=np.zeros(size, np.bool_),
-            margin=margins,
-            tape=None if points is None else Tape(points, n),
-            settled=not unresolved,
-        )
+        recorded = None if points is None else Tape(points, self.compiled.structure.n)
+        solution = Solution.of(outputs, facts, recorded, not unresolved)
         if unresolved and settings.get("fallback", True):
             self._fall_back(batch, solution, settings)
         return solution
@@ -140,7 +126,7 @@ class NativeEngine(Engine):
         values = np.ascontiguousarray((self.compiled.M @ batch.theta(rows).T).T)
         worst = _worst(solution)
         off = switch_off(self.compiled.structure, values) if batch.infinite else np.zeros(1, dtype=np.bool_)
-        tape, replaced = solution.tape, []
+        tape, outputs, replaced = solution.tape, solution.rows, []
         assemble = Assembler(self.compiled.structure)
         for k, (row, numbers) in enumerate(zip(rows, values, strict=True)):
             found = last_resort(assemble(numbers), settings.get("tolerance", TOLERANCE))
@@ -150,7 +136,7 @@ class NativeEngine(Engine):
                 if almost and found.status not in NO_SOLUTION and not _bounded(solution, row, found):
                     solution.status[row] = Status.INSUFFICIENT_PROGRESS
                     if tape is not None:
-                        tape.points[row] = np.nan
+                        tape.rows[row] = np.nan
                 continue
             solution.fallback[row] = True
             if off.any():
@@ -162,29 +148,30 @@ class NativeEngine(Engine):
             solution.gap[row] = found.gap
             solution.objective[row] = self.compiled.objective_sign * found.objective
             solution.margin[row] = margin(self.compiled.structure.cones, found.s, found.z)
-            solution.outputs[row] = self.compiled.R @ np.concatenate([found.x, found.z])
+            outputs[row] = self.compiled.R @ np.concatenate([found.x, found.z])
             replaced.append(row)
             if tape is not None:
-                tape.points[row] = np.concatenate([found.x, found.z, found.s]) if found.status <= USABLE else np.nan
+                tape.rows[row] = np.concatenate([found.x, found.z, found.s]) if found.status <= USABLE else np.nan
         if tape is not None and self._smoothed:
-            fresh = Tape(np.full_like(tape.points, np.nan), tape.n)
-            fresh.points[replaced] = tape.points[replaced]
+            fresh = Tape(np.full_like(tape.rows, np.nan), tape.n)
+            fresh.points[replaced] = tape.rows[replaced]
             self.centre(batch, fresh, settings.get("smoothing", SMOOTHING))
-            tape.points[replaced] = fresh.points[replaced]
+            tape.rows[replaced] = fresh.points[replaced]
 
     def centre(self, batch: Batch, tape: Tape, smoothing: float = SMOOTHING) -> None:
         """Move the solved instances of ``tape``, in place, to the point of the central path with s∘z = ``smoothing``."""
-        self._kernel.centre(batch.arrays, batch.shape, tape.points, smoothing, self._threads)
+        self._kernel.centre(batch.arrays, batch.shape, tape.rows, smoothing, self._threads)
 
     def vjp(
-        self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
-        """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums."""
-        lead = outputs.shape[:-2]
-        gradients, apart, degenerate = buffers(batch, wanted, lead)
-        cotangents = np.ascontiguousarray(outputs)
-        self._kernel.vjp(batch.arrays, batch.shape, tape.points, math.prod(lead), cotangents, gradients, degenerate, self._threads)
-        return reduced(gradients, apart, batch, lead), degenerate
+        self, batch: Batch, tape: Tape, outputs: Exchanged, wanted: Sequence[bool]
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
+        """One factorization per instance, one refined solve per direction; parameters without batch axes receive sums.
+
+        Gradients are of the library of the parameters, and where that is not NumPy, have the shapes in which those came.
+        """
+        directions = len(outputs) if len(outputs.shape) > 2 else None
+        found = self._kernel.vjp(batch.arrays, batch.shape, tape.points, directions, outputs, wanted, self._threads)
+        return _reduced(batch, directions, *found)
 
     def jvp(
         self, batch: Batch, tape: Tape, arrays: Sequence[Float64 | None], *, directions: int | None = None
@@ -206,19 +193,17 @@ class NativeEngine(Engine):
         wanted: Sequence[bool],
         *,
         directions: int | None = None,
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
         """One factorization per instance, three refined solves per direction.
 
         Where all inequalities are rows, the active set of a solution does not move: all curvature is that of the products of data
         and solution. Other cones, and the central path (``derivative="smoothed"``), add their own.
         """
         lead = () if directions is None else (directions,)
-        gradients, apart, degenerate = buffers(batch, wanted, lead)
-        cotangents = np.ascontiguousarray(np.broadcast_to(outputs, (*lead, *outputs.shape[-2:])))
+        cotangents = np.broadcast_to(outputs, (*lead, *outputs.shape[-2:]))
         tangents = [None if a is None else batch.align(a, directions) for a in arrays]
-        at = (batch.arrays, batch.shape, tape.points, math.prod(lead))
-        self._kernel.hvp(*at, cotangents, tangents, gradients, degenerate, self._threads)
-        return reduced(gradients, apart, batch, lead), degenerate
+        found = self._kernel.hvp(batch.arrays, batch.shape, tape.points, directions, cotangents, tangents, wanted, self._threads)
+        return _reduced(batch, directions, *found)
 
     def publish(self, tolerances: tuple[float, float, float, float]) -> int:
         """Let compiled XLA programs find this kernel by the number returned, which equal kernels share.
@@ -232,6 +217,16 @@ class NativeEngine(Engine):
     def describe(self) -> Mapping[str, Any]:
         """What was compiled: instruction set, lane width, ordering, sizes of the factor, working memory of a thread."""
         return {"name": self.name, **self._kernel.describe()}
+
+
+def _reduced(
+    batch: Batch, directions: int | None, gradients: list[Exchanged | None], apart: Sequence[int], degenerate: Bool
+) -> tuple[list[Exchanged | None], Bool]:
+    """What the kernel found, the gradients at the positions ``apart`` summed along the axes that their parameters lack."""
+    for i in apart:
+        rows: Any = gradients[i]
+        gradients[i] = batch.reduce(i, rows, () if directions is None else (directions,))
+    return gradients, degenerate
 
 
 def _driver() -> str | None:

@@ -15,7 +15,7 @@ from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, ConeProgram
 from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._program import Batch, CompiledProblem, Tape
-from cvxpylayers._typing import Bool, Float64, Shaped
+from cvxpylayers._typing import Bool, Exchanged, Float64, Shaped
 from cvxpylayers.errors import DerivativeError
 
 _BEARABLE: Final = 1e10  # flops of a factorization, some seconds
@@ -34,7 +34,7 @@ class SparseDerivative:
 
     def vjp(
         self, batch: Batch, tape: Tape, outputs: Shaped[Float64, "*K B outputs"], wanted: Sequence[bool]
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
         """By the adjoint of the values [P, q, A, b, d], then that of M; summed over the batch axes of shared parameters."""
         M, lead = self.compiled.M, outputs.shape[:-2]
         flat = outputs.reshape(-1, *outputs.shape[-2:])
@@ -89,7 +89,7 @@ class SparseDerivative:
         wanted: Sequence[bool],
         *,
         directions: int | None = None,
-    ) -> tuple[list[Float64 | None], Shaped[Bool, " B"]]:
+    ) -> tuple[list[Exchanged | None], Shaped[Bool, " B"]]:
         """By the native kernel.
 
         Raises:
