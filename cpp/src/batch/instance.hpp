@@ -16,12 +16,13 @@
 namespace cvxl::CVXL_ISA {
 
 template <class V>
-CVXL_INLINE double& lane_of(V* p, Index k, int lane) {
-  return reinterpret_cast<double*>(p)[static_cast<std::size_t>(k) * lanes_of<V> + lane];
-}
-template <class V>
-CVXL_INLINE double lane_of(const V* p, Index k, int lane) {
-  return reinterpret_cast<const double*>(p)[static_cast<std::size_t>(k) * lanes_of<V> + lane];
+CVXL_INLINE decltype(auto) lane_of(V* p, Index k, int lane) {
+  using Cell = std::conditional_t<std::is_const_v<V>, const double, double>;
+  constexpr int W = lanes_of<std::remove_const_t<V>>;
+  if constexpr (sizeof(V) == W * sizeof(Cell))
+    return (reinterpret_cast<Cell*>(p)[static_cast<std::size_t>(k) * W + lane]);
+  else
+    return (p[k]);
 }
 
 // Scratch of one instance.
@@ -41,9 +42,10 @@ struct InstanceScratch {
 };
 
 // One program and its scaling, which are found faster without the stride of the lanes.
+template <class V>
 struct OneProgram {
-  ProgramPack<Number> program;
-  Equilibration<Number> scaling;
+  ProgramPack<V> program;
+  Equilibration<V> scaling;
 
   OneProgram(const PlanView& plan, Arena& arena) : program(plan, arena), scaling(plan, arena, 4.0) {}
 };

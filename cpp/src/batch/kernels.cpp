@@ -35,7 +35,7 @@ std::size_t arena_of(const Compiled& compiled) {
   Arena arena;
   Loop solver(compiled.view, settings, false, arena);
   InstanceScratch scratch(compiled, arena);
-  OneProgram own(compiled.view, arena);
+  OneProgram<Number> own(compiled.view, arena);
   return arena.used();
 }
 

@@ -14,6 +14,7 @@ template <class V, class State>
 class LaneLoader {
  public:
   static constexpr int W = lanes_of<V>;
+  using Own = std::conditional_t<W == 1, V, Number>;
   static constexpr bool equilibrates = true;
   static constexpr std::int64_t few = 32;  // instances up to twice as many are taken one by one
 
@@ -46,12 +47,12 @@ class LaneLoader {
     const std::int64_t i = instance_[lane];
     if (job_.again && static_cast<std::int8_t>(status) >= out.status[i]) return;
     const Index n = plan_.n, m = plan_.m;
-    const double cost = state_.scaling.c[lane];
-    for (Index j = 0; j < n; ++j)
-      scratch_.xz[plan_.variable_of[j]] = lane_of(state_.x, j, lane) * lane_of(state_.scaling.D, j, lane);
-    for (Index r = 0; r < m; ++r) scratch_.xz[n + r] = lane_of(state_.z, r, lane) * lane_of(state_.scaling.E, r, lane) / cost;
+    const auto cost = state_.scaling.c[lane];
+    const auto product = [&](const V* a, const V* b, Index k) { return lane_of(a, k, lane) * lane_of(b, k, lane); };
+    for (Index j = 0; j < n; ++j) scratch_.xz[plan_.variable_of[j]] = static_cast<double>(product(state_.x, state_.scaling.D, j));
+    for (Index r = 0; r < m; ++r) scratch_.xz[n + r] = static_cast<double>(product(state_.z, state_.scaling.E, r) / cost);
     for (Index r = 0; r < m; ++r)
-      scratch_.s[r] = r < plan_.zero ? 0.0 : lane_of(state_.s, r, lane) * lane_of(state_.scaling.E_inverse, r, lane);
+      scratch_.s[r] = r < plan_.zero ? 0.0 : static_cast<double>(product(state_.s, state_.scaling.E_inverse, r));
     if (job_.request.infinite)
       for (Index r = plan_.zero; r < plan_.orthant_end; ++r)
         if (is_off(r, lane)) {
@@ -66,9 +67,10 @@ class LaneLoader {
     job_.locator.locate(i, scratch_.parameters);
     const double constant = job_.compiled.values(structure.d_offset(), scratch_.parameters);
     const auto& outcome = state_.outcome;
-    write_outcome(i, status, static_cast<Index>(outcome.iterations[lane]),
-                  {outcome.primal_residual[lane], outcome.dual_residual[lane], outcome.gap[lane],
-                   job_.compiled.problem.objective_sign * (outcome.objective[lane] + constant)});
+    const auto number = [&](const V& v) { return static_cast<double>(v[lane]); };
+    write_outcome(i, status, static_cast<Index>(number(outcome.iterations)),
+                  {number(outcome.primal_residual), number(outcome.dual_residual), number(outcome.gap),
+                   job_.compiled.problem.objective_sign * (number(outcome.objective) + constant)});
   }
 
   bool stopped() { return job_.progress.stopped(caller_, last_poll_); }
@@ -98,7 +100,7 @@ class LaneLoader {
       return number;
     };
     if (!job_.shared_matrices) {
-      const auto load = [&](Number* to, const MatrixTerms& terms, std::span<const Index> source) {
+      const auto load = [&](auto* to, const MatrixTerms& terms, std::span<const Index> source) {
         bad |= !load_terms(to, 0, terms, scratch_.parameters, [&](Index k) { return source[k] < 0 ? 0.0 : checked(source[k]); });
       };
       load(own_.program.P, job_.compiled.P_terms, plan_.P_source);
@@ -128,9 +130,9 @@ class LaneLoader {
 
   // Scales P and A, and puts them into the lane.
   void put_matrices(int lane) {
-    own_.scaling.scale_matrices(own_.program, ~MaskOf<Number>{}, job_.settings.equilibrate);
-    const auto put = [&](V* to, const Number* from, Index count) {
-      for (Index k = 0; k < count; ++k) lane_of(to, k, lane) = from[k].value();
+    own_.scaling.scale_matrices(own_.program, ~MaskOf<Own>{}, job_.settings.equilibrate);
+    const auto put = [&](V* to, const Own* from, Index count) {
+      for (Index k = 0; k < count; ++k) lane_of(to, k, lane) = from[k][0];
     };
     put(state_.program.P, own_.program.P, plan_.P.nnz());
     put(state_.program.A, own_.program.A, plan_.A.nnz());
@@ -139,7 +141,7 @@ class LaneLoader {
     put(to.E, own_.scaling.E, plan_.m);
     put(to.D_inverse, own_.scaling.D_inverse, plan_.n);
     put(to.E_inverse, own_.scaling.E_inverse, plan_.m);
-    to.c[lane] = own_.scaling.c.value();
+    to.c[lane] = own_.scaling.c[0];
   }
 
   // The point to start from, if there is one, for loops that can use it.
@@ -192,7 +194,7 @@ class LaneLoader {
   const PlanView& plan_;
   State& state_;
   InstanceScratch scratch_;
-  OneProgram own_;  // of the instance that is being loaded
+  OneProgram<Own> own_;  // of the instance that is being loaded
   bool caller_;
   std::int64_t instance_[W]{};
   std::int64_t next_ = 0, end_ = 0;       // of the instances that were taken, those to be loaded

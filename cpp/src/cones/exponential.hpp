@@ -58,7 +58,7 @@ struct Exponential {
     iterate(5, lanes, [&](M busy) {
       const V step = (t + log1p(t) - d) * (1.0 + t) / (2.0 + t);
       t = select(busy, max(t - step, 0.1 * t), t);
-      return abs(step) > last_step * t;
+      return abs(step) > last_step * unit<V> * t;
     });
     const V y = 1.0 / (s[1] * t);
     const V l = -ratio - t;  // log(-z₂/z₀)
@@ -97,7 +97,7 @@ struct Exponential {
       const V slope = 2.0 * rho - 1.0, change = ((w[0] - y * slope) * q + y) * e + w[1] * q / e + lambda + lambda * slope * q;
       const V step = (y * e - lambda - w[2]) / change;
       rho = clip(rho - select(busy & finite(step), max(min(step, one), -one), V{}));
-      return abs(step) > last_step * (1.0 + abs(rho));
+      return abs(step) > last_step * unit<V> * (1.0 + abs(rho));
     });
     place();
     // w₀ - ρw₁ and (ρ-1)w₀ + w₁ lose the smaller of y and λe^ρ; the third equation has it.

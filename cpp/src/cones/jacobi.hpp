@@ -50,8 +50,8 @@ CVXL_INLINE void orthogonalize_columns(V* B, V* C, Index order, MaskOf<V> busy) 
           b += x[i] * y[i];
           d += y[i] * y[i];
         }
-        const auto negligible = ~(b * b > 1e-31 * a * d) | ~busy;
-        again |= b * b > last_cosine2 * a * d;
+        const auto negligible = ~(b * b > 1e-31 * unit<V> * unit<V> * a * d) | ~busy;
+        again |= b * b > last_cosine2 * unit<V> * a * d;
         if (all(negligible)) continue;
         V c, s;
         jacobi_rotation(a, b, d, negligible, c, s);
@@ -73,7 +73,7 @@ void diagonalize(V* A, V* U, Index k, MaskOf<V> busy) {
     for (Index p = 0; p < k; ++p)
       for (Index q = p + 1; q < k; ++q) {
         const V b = A[q * k + p];
-        const auto negligible = ~(abs(b) > 1e-17 * largest) | ~busy;
+        const auto negligible = ~(abs(b) > 1e-17 * unit<V> * largest) | ~busy;
         again |= ~negligible;
         if (all(negligible)) continue;
         V c, s;

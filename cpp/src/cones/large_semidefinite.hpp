@@ -80,7 +80,7 @@ class LargeSemidefinite {
     scaled_direction<false>(dz, c, Y_);
     const auto entry = [&](Index i, Index j, V product, V transposed) {
       const V sum = m * 0.5 * (product + transposed) - (i == j ? sigma_mu : V{});
-      return 2.0 / (lambda_[i] + lambda_[j]) * sum * (i == j ? 1.0 : sqrt_two);
+      return 2.0 / (lambda_[i] + lambda_[j]) * sum * (i == j ? 1.0 : sqrt_two<V>);
     };
     V* product = room_ + multiply_room(k_, k_);
     multiply(
@@ -123,7 +123,7 @@ class LargeSemidefinite {
           k_, k_, k_, room_, [&](Index i, Index l) { return Y_[l * k_ + i] * value(l); },
           [&](Index l, Index j) { return Y_[l * k_ + j]; },
           [&](Index i, Index j, V sum) {
-            if (i >= j) to[svec_place(j, i)] = i == j ? sum : sum * sqrt_two;
+            if (i >= j) to[svec_place(j, i)] = i == j ? sum : sum * sqrt_two<V>;
           });
     };
     compose(s, [&](Index l) { return parts(scratch_[l], mu).first; });
@@ -166,7 +166,7 @@ class LargeSemidefinite {
     auto* matrix = reinterpret_cast<Real<1>*>(scratch);
     for (Index j = 0, t = 0; j < k; ++j)
       for (Index i = 0; i <= j; ++i, ++t) {
-        const double entry = (s[t] - z[t]) * (i == j ? 1.0 : sqrt_half);
+        const double entry = (s[t] - z[t]) * (i == j ? 1.0 : sqrt_half<double>);
         matrix[i * k + j] = matrix[j * k + i] = Real<1>{entry};
       }
     return nearest_eigenvalue(matrix, k, matrix + k * k)[0];

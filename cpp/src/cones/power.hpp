@@ -75,7 +75,7 @@ struct Power {
       const V value = 2.0 * (alpha * log(a) + beta * log(b)) - log(c) - constant - m;
       const V slope = 2.0 * (alpha * alpha / a + beta * beta / b) - (2.0 + 2.0 * t) / c, step = value / slope;
       t = select(busy, max(t - step, 0.1 * t), t);
-      return abs(step) > last_step * t;
+      return abs(step) > last_step * unit<V> * t;
     });
     const V z2 = select(abs(s[2]) < 1e-140, V{}, -t / s[2]);
     return {{-(1.0 + alpha + alpha * t) / s[0], -(2.0 - alpha + beta * t) / s[1], -z2}};
@@ -122,7 +122,7 @@ struct Power {
                        1.0;
       const V step = (product - r) / change;
       r = select(busy, min(max(r - select(finite(step), step, V{}), 0.1 * r), 0.5 * (r + size)), r);
-      return abs(step) > last_step * r;
+      return abs(step) > last_step * unit<V> * r;
     });
     place();
     mu = max(mu, V{});

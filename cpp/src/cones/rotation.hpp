@@ -73,8 +73,8 @@ struct SecondOrderFrame {
  private:
   // (a, b) ← (a + y, a - y)/√2
   static CVXL_INLINE void turn(V& a, V& b, V y) {
-    b = (a - y) * sqrt_half;
-    a = (a + y) * sqrt_half;
+    b = (a - y) * sqrt_half<V>;
+    a = (a + y) * sqrt_half<V>;
   }
 
   void reflect(V* a, Index rows, Index columns, V* dot) const {
@@ -112,7 +112,7 @@ struct SemidefiniteFrame {
         for (Index i = 0; i <= j; ++i) {
           V sum = V{};
           for (Index l = 0; l < k; ++l) sum += entry(l, i) * Y[j * k + l];
-          a[(j * (j + 1) / 2 + i) * columns + c] = i == j ? sum : sum * sqrt_two;
+          a[(j * (j + 1) / 2 + i) * columns + c] = i == j ? sum : sum * sqrt_two<V>;
         }
     }
   }

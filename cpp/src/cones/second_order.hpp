@@ -147,17 +147,17 @@ class SecondOrder {
       g[0] = V{};
       return;
     }
-    const V twice = w[0] - w[1], r = twice * sqrt_half, plus = 2.0 * w[0] / twice, minus = -2.0 * w[1] / twice;
+    const V twice = w[0] - w[1], r = twice * sqrt_half<V>, plus = 2.0 * w[0] / twice, minus = -2.0 * w[1] / twice;
     const M curved = (w[0] > 0.0) & (w[1] < 0.0);
     const V half = select(curved, 0.5 / r, V{});
-    const auto tilt = [&](const V* v) { return (minus * v[0] + plus * v[1]) * sqrt_half * half; };
+    const auto tilt = [&](const V* v) { return (minus * v[0] + plus * v[1]) * sqrt_half<V> * half; };
     V inner = V{};
     const V ht = tilt(h), kt = tilt(k);
     for (Index i = 2; i < order_; ++i) {
       inner += h[i] * k[i];
       g[i] = select(curved, ht * k[i] + kt * h[i], V{});
     }
-    inner *= half * sqrt_half;
+    inner *= half * sqrt_half<V>;
     g[0] = select(curved, inner * minus, V{});
     g[1] = select(curved, inner * plus, V{});
   }

@@ -89,7 +89,7 @@ class Semidefinite {
         V sum = V{};  // twice the entry of the Jordan product
         for (Index l = 0; l < k_; ++l) sum += B_[l * k_ + i] * C_[j * k_ + l] + C_[l * k_ + i] * B_[j * k_ + l];
         const V entry = m * 0.5 * sum - (i == j ? sigma_mu : V{});
-        c[r] = 2.0 / (lambda_[i] + lambda_[j]) * entry * (i == j ? 1.0 : sqrt_two);
+        c[r] = 2.0 / (lambda_[i] + lambda_[j]) * entry * (i == j ? 1.0 : sqrt_two<V>);
       }
     Frame::template congruence<true>(c, R_, k_, 1, scratch_);
     for (Index r = 0; r < rows_; ++r) c[r] += s[r];

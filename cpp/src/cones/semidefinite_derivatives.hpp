@@ -33,7 +33,7 @@ CVXL_INLINE void congruence_of_two(const V* h, const V* k, V* g, Index order, We
       V sum = V{};
       for (Index l = 0; l < order; ++l)
         sum += weight(i, l, j) * (svec_entry(h, i, l) * svec_entry(k, l, j) + svec_entry(k, i, l) * svec_entry(h, l, j));
-      g[svec_place(i, j)] = i == j ? sum : sum * sqrt_two;
+      g[svec_place(i, j)] = i == j ? sum : sum * sqrt_two<V>;
     }
 }
 

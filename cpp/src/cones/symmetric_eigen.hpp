@@ -66,7 +66,7 @@ template <class V>
 void implicit_ql(V* d, V* e, V* Z, Index k, MaskOf<V> lanes) {
   using M = MaskOf<V>;
   const V one = splat<V>(1.0);
-  const auto negligible = [&](Index i) { return M(~(abs(e[i]) > ql_negligible * (abs(d[i]) + abs(d[i + 1])))); };
+  const auto negligible = [&](Index i) { return M(~(abs(e[i]) > ql_negligible * unit<V> * (abs(d[i]) + abs(d[i + 1])))); };
   for (Index l = 0; l + 1 < k; ++l)
     for (int sweep = 0; sweep < ql_sweeps; ++sweep) {
       const M busy = lanes & ~negligible(l);

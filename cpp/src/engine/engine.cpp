@@ -1,6 +1,7 @@
 #include "cvxl/engine.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <span>
 #include <stdexcept>
@@ -145,6 +146,20 @@ struct Engine::Impl {
     return execute(job, how.width->adjoint_bytes, how.threads, interrupt, how.width->kernels->*kernel);
   }
 
+  // Twice the precision takes some fifty times as long: seconds, at most. It does not mend data that have been rounded.
+  bool bears_precision(const Settings& settings) const {
+    double flops = static_cast<double>(compiled.plan.flops);
+    for (const Cone& cone : compiled.plan.cones)
+      if (cone.kind == Cone::semidefinite || cone.whole()) flops += frame_flops * std::pow(cone.order, 3);
+    return settings.rounding == 0.0 && flops <= precise_flops;
+  }
+  static Settings precise_settings(Settings settings) {
+    settings.target *= settings.target;  // of a gap, whose root is the error of x
+    settings.regularization *= 0x1p-50;
+    return settings;
+  }
+
+  static constexpr double precise_flops = 2e6, frame_flops = 50.0;  // of a pass; by order³
   static constexpr std::size_t wide_limit = std::size_t{4} << 20;
   static constexpr double waking_flops = 1e5;
   static constexpr double half_cost = 0.65, pair_cost = 0.58;  // of packs of four and two, in passes of a pack of eight
@@ -182,18 +197,24 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
     const std::size_t bytes = job.again ? width->kernels->solve_arena(compiled, true) : width->solve_bytes;
     return impl_->execute(job, bytes, threads, interrupt, width->kernels->solve);
   };
-  bool completed = run();
-  if (completed && !impl_->homogeneous) {
+  // Whether instances are left for a loop that takes longer.
+  const auto some_are_left = [&] {
+    job.again = true;
+    job.progress.next = 0;
+    job.unresolved.clear();
     for (std::int64_t i = 0; i < job.locator.size(); ++i) {
       const double* residuals = request.residuals.empty() ? nullptr : request.residuals.data() + 4 * i;
       if (is_unresolved(static_cast<Status>(request.status[i]), residuals, settings.rounding, settings.tolerance))
         job.unresolved.push_back(i);
     }
-    if (!job.unresolved.empty()) {
-      job.again = true;
-      job.progress.next = 0;
-      completed = run();
-    }
+    return !job.unresolved.empty();
+  };
+  bool completed = run();
+  if (completed && !impl_->homogeneous && some_are_left()) completed = run();
+  if (completed && impl_->bears_precision(settings) && some_are_left()) {
+    job.settings = Impl::precise_settings(settings);
+    const int threads = impl_->threads(job.size(), settings.threads, 12);
+    completed = impl_->execute(job, precise::solve_arena(compiled), threads, interrupt, precise::solve);
   }
   if (!completed || !compiled.problem.smoothed || request.tape.empty()) return completed;
   return centre(batch, request.tape, settings.smoothing, settings.threads, interrupt);

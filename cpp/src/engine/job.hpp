@@ -24,13 +24,13 @@ struct Progress {
 
 struct SolveJob {
   const Compiled& compiled;
-  const Settings& settings;
+  Settings settings;
   const SolveRequest& request;
   Locator locator;
   std::vector<double> base;              // values of the shared entries
   bool shared_matrices;
   mutable Progress progress;
-  // Instances that the quadratic loop did not settle: solved again by the homogeneous one, whose result counts where it is better.
+  // Instances that are not settled yet: solved again by another loop, whose result counts where it is better.
   bool again = false;
   std::vector<std::int64_t> unresolved = {};
 
@@ -90,6 +90,12 @@ struct Kernels {
   Adjoint *vjp, *jvp, *hvp;
   void (*centre)(const CentreJob&, std::byte* arena, bool caller);
 };
+
+// The homogeneous loop in twice the precision, one instance at a time, whatever the instruction set (batch/precise.cpp).
+namespace precise {
+std::size_t solve_arena(const Compiled&);
+void solve(const SolveJob& job, std::byte* arena, bool caller);
+}  // namespace precise
 
 // Kernels of an instruction set (empty: the best one, or CVXPYLAYERS_ISA) for a lane width.
 const Kernels& find_kernels(int width);

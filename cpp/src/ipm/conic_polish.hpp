@@ -146,8 +146,8 @@ CVXL_SEAM MaskOf<V> watch_polish(Embedding<V>& st, MaskOf<V> polished) {
   const MaskOf<V> certain = is_certain(st);
   st.last_merit = select(polished, min(st.last_merit, st.merit), st.last_merit);
   const V best = min(st.merit, st.best_merit);
-  return polished & ((certain & (st.merit <= polished_enough)) | (st.misses >= most_misses) | ~(st.merit < polish_diverges) |
-                     (certain & (best <= st.settings.target) & ~helps));
+  return polished & ((certain & (st.merit <= polished_enough * unit<V>)) | (st.misses >= most_misses) |
+                     ~(st.merit < polish_diverges) | (certain & (best <= st.settings.target) & ~helps));
 }
 
 }  // namespace cvxl::CVXL_ISA

@@ -14,8 +14,8 @@ CVXL_SEAM void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
   st.spoil_scratch();
   if (!any(st.refine)) return;
   const MaskOf<V> stiff = st.refine & st.stiff & st.interior;
-  if (any(stiff)) sharpen(st, stiff, {r1, r2, x, z}, st.room, sharp_direction);
-  const V least = refined_least * min(st.tau, splat<V>(1.0));
+  if (any(stiff)) sharpen(st, stiff, {r1, r2, x, z}, st.room, sharp_direction * unit<V>);
+  const V least = refined_least * unit<V> * min(st.tau, splat<V>(1.0));
   V before = splat<V>(__builtin_inf());
   for (int pass = 0;; ++pass) {
     st.cones.products(st.rotated, x, z, st.t1, st.t2, st.t3);
@@ -40,7 +40,7 @@ CVXL_SEAM void refine(Embedding<V>& st, const V* r1, const V* r2, V* x, V* z) {
     }
     const MaskOf<V> stops = pass == refinements ? ~MaskOf<V>{} : ~(size < progress * before);
     st.stiff |= st.refine & st.interior & stops & (size > stagnant * scale);
-    const MaskOf<V> busy = st.refine & (size > refined_direction * scale + least) & (size < progress * before);
+    const MaskOf<V> busy = st.refine & (size > refined_direction * unit<V> * scale + least) & (size < progress * before);
     if (pass == refinements || !any(busy)) return;
     before = select(busy, size, V{});
     st.kkt.solve(st.rotated.A, st.t1, st.t2, st.cx, st.cz);

@@ -108,12 +108,12 @@ class HomogeneousSolver {
     }
     st_.cones.rotate_rows_of_cones(st_.program.A, st_.rotated.A);
     const V one = splat<V>(1.0), flatness = select(st_.polish, st_.flatness, one);
-    const V regularization = select(st_.polish, splat<V>(polish_regularization), st_.regularization);
+    const V regularization = select(st_.polish, splat<V>(polish_regularization * unit<V>), st_.regularization);
     const V rho = regularization / flatness, delta = regularization * flatness;
     each<V>(st_.plan.m, [&](Index i) {
       // Polish: D of the projection instead of H, H = D/(1 - D); where that is infinite z stays zero.
       const V h = st_.cones.h[i];
-      st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < on_boundary)) | (st_.start & is_far_row(i));
+      st_.off[i] = st_.convexity | (st_.polish & (st_.cones.rest[i] < on_boundary * unit<V>)) | (st_.start & is_far_row(i));
       st_.H[i] = select(st_.off[i], V{}, select(st_.polish, st_.balance[i] * h / st_.cones.rest[i], h));
       const V regularized = st_.H[i] + delta;
       // A kept row is scaled by e = (1 + H)^(-1/2), which bounds its pivot; a condensed one only needs e²/Δ = 1/H.
@@ -238,8 +238,8 @@ class HomogeneousSolver {
   // Of these lanes, whose factor or steps are of no use: those that go on with larger proximal terms. Where columns all but depend
   // on each other smaller ones leave pivots to rounding.
   CVXL_HD M tighten(M lanes) {
-    lanes &= (st_.regularization < tightest) & (st_.regularization > loosest);
-    st_.regularization = select(lanes, min(tightened * st_.regularization, splat<V>(tightest)), st_.regularization);
+    lanes &= (st_.regularization < tightest * unit<V>)&(st_.regularization > loosest * unit<V>);
+    st_.regularization = select(lanes, min(tightened * st_.regularization, splat<V>(tightest * unit<V>)), st_.regularization);
     st_.refine |= lanes;
     return lanes;
   }
@@ -273,7 +273,8 @@ class HomogeneousSolver {
   // Ends lanes that hold their best point. One whose residuals and gap are small but whose x is uncertain is almost solved.
   CVXL_SEAM void conclude(Loader& loader, M over, M limit) {
     const V doubt = min(uncertainty(st_), splat<V>(st_.settings.reduced_tolerance));
-    const V worst = max(max(st_.best_merit, doubt), worst_component(st_, over, st_.settings.tolerance));
+    V worst = max(max(st_.best_merit, doubt), worst_component(st_, over, st_.settings.tolerance));
+    if constexpr (unit<V> < 1.0) worst = max(worst, st_.outcome.gap = max(st_.outcome.gap, error_of_data(st_)));
     const M left = st_.plan.cones.empty() ? over & ~limit & (worst > st_.settings.tolerance) : M{};  // cones gain nothing by it
     const M once_more = loosen(st_, left);
     if (any(once_more)) go_back(once_more);

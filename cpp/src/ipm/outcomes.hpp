@@ -49,9 +49,9 @@ CVXL_HD void conclude(State<V>& st, Loader& loader, MaskOf<V> lanes, V worst, Ma
 // Elsewhere such terms are too weak to keep rounding out of the factor.
 template <class V, template <class> class State>
 CVXL_HD MaskOf<V> loosen(State<V>& st, MaskOf<V> lanes) {
-  lanes &= st.regularization > loosest;
+  lanes &= st.regularization > loosest * unit<V>;
   st.spent = select(lanes, st.outcome.iterations, st.spent);
-  st.regularization = select(lanes, splat<V>(loosest), st.regularization);
+  st.regularization = select(lanes, splat<V>(loosest * unit<V>), st.regularization);
   return lanes;
 }
 

@@ -138,7 +138,7 @@ CVXL_HD bool mark_columns(State<V>& st, MaskOf<V> lanes, double tolerance) {
 template <class V, template <class> class State>
 CVXL_SEAM MaskOf<V> is_stationary(State<V>& st, MaskOf<V> lanes, double tolerance) {
   using M = MaskOf<V>;
-  M passed = st.absolute <= rounding_of_terms;
+  M passed = st.absolute <= rounding_of_terms * unit<V>;
   if (const M open = lanes & ~passed; !any(open) || !mark_columns(st, open, tolerance)) return lanes;
   measure_columns(st, [&](Index j) { return st.marked[j]; });
   M small = ~M{};
@@ -153,7 +153,7 @@ CVXL_SEAM MaskOf<V> is_stationary(State<V>& st, MaskOf<V> lanes, double toleranc
   each<V>(st.plan.n, maxima(largest), [&](Index j) { largest = max(largest, st.t1[j] * unscale(j)); });
   small = ~M{};
   each<V>(st.plan.n, all_of(small), [&](Index j) {
-    small &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * largest);
+    small &= (abs(st.rx[j]) <= tolerance * st.t1[j]) | (abs(st.rx[j]) * unscale(j) <= rounding_of_terms * unit<V> * largest);
   });
   return lanes & (passed | small);
 }
@@ -164,7 +164,7 @@ template <class V, template <class> class State>
 CVXL_SEAM MaskOf<V> is_rounded(State<V>& st, MaskOf<V> lanes) {
   if (!any(lanes)) return lanes;
   measure_columns(st, [](Index) { return true; });
-  each<V>(st.plan.n, all_of(lanes), [&](Index j) { lanes &= abs(st.rx[j]) <= rounding_of_terms * st.t1[j]; });
+  each<V>(st.plan.n, all_of(lanes), [&](Index j) { lanes &= abs(st.rx[j]) <= rounding_of_terms * unit<V> * st.t1[j]; });
   return lanes;
 }
 
@@ -181,6 +181,17 @@ CVXL_SEAM V worst_component(State<V>& st, MaskOf<V> lanes, double enough) {
   each<V>(plan.n, maxima(worst), [&](Index j) { count(st.rx[j], st.t1[j], st.scaling.D_inverse[j] * c_inverse); });
   each<V>(plan.m, maxima(worst), [&](Index i) { count(st.rz[i], st.t2[i], st.scaling.E_inverse[i]); });
   return select(st.absolute <= enough, st.absolute, worst);
+}
+
+// What the gap would be off by if every number of the program were off by half a unit in the last place of a double, as it may be:
+// where arithmetic is more exact than that, data still are not. As worst_component; τ = 1.
+template <class V, template <class> class State>
+CVXL_HD V error_of_data(State<V>& st) {
+  measure_terms(st);
+  V sum = V{};
+  each<V>(st.plan.n, sums(sum), [&](Index j) { sum += st.t1[j] * abs(st.x[j]); });
+  each<V>(st.plan.m, sums(sum), [&](Index i) { sum += st.t2[i] * abs(st.z[i]); });
+  return 0x1p-53 * sum / (st.scaling.c * max(splat<V>(1.0), abs(st.outcome.objective)));
 }
 
 }  // namespace cvxl::CVXL_ISA

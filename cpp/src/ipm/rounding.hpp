@@ -144,8 +144,8 @@ CVXL_SEAM MaskOf<V> reconcile(State<V>& st, const V* z, MaskOf<V> lanes, MaskOf<
 template <class V, template <class> class State>
 CVXL_HD Status outcome_of(State<V>& st, int lane, Status status) {
   if (!(st.moved.times[lane] > 0.0)) return status;
-  const double off = st.moved.b[lane] / std::max<double>(1.0, st.b_norm[lane]);
-  st.outcome.primal_residual[lane] = std::max<double>(st.outcome.primal_residual[lane], off);
+  const double off = static_cast<double>(st.moved.b[lane]) / std::max(1.0, static_cast<double>(st.b_norm[lane]));
+  st.outcome.primal_residual[lane] = std::max(static_cast<double>(st.outcome.primal_residual[lane]), off);
   return status == Status::solved && off > st.settings.tolerance ? Status::almost_solved : status;
 }
 

@@ -200,7 +200,7 @@ class PanelFactor {
 
   CVXL_INLINE V accept_pivot(Index position, V d, M& broken) {
     const double sign = plan_.pivot_sign[position];
-    const M good = sign * d > smallest_pivot;
+    const M good = sign * d > smallest_pivot * unit<V>;
     broken |= ~good;
     d = select(good, d, splat<V>(sign));
     pivot_[position] = d;

@@ -141,7 +141,7 @@ class WholeBlocks {
     for_each_entry(block, [&](const Face& face, const FaceEntry& entry) {
       V f = A[entry.source];
       if (block.of_variables) f *= e[face.row] / A[plan_.A.indptr[cone.first + svec_place(entry.row, entry.column)]];
-      *value++ = entry.row == entry.column ? f : f * sqrt_half;
+      *value++ = entry.row == entry.column ? f : f * sqrt_half<V>;
     });
   }
 

@@ -8,7 +8,10 @@
 
 namespace cvxl::CVXL_ISA {
 
-inline constexpr double sqrt_half = 0.70710678118654752440, sqrt_two = 1.41421356237309504880;
+template <class V>
+inline constexpr double sqrt_half = 0.70710678118654752440;
+template <class V>
+inline constexpr double sqrt_two = 1.41421356237309504880;
 
 // The place of entry (i, j), i ≤ j, in svec form.
 constexpr Index svec_place(Index i, Index j) { return j * (j + 1) / 2 + i; }
@@ -16,7 +19,7 @@ constexpr Index svec_place(Index i, Index j) { return j * (j + 1) / 2 + i; }
 template <class V>
 CVXL_INLINE V svec_entry(const V* a, Index i, Index j, Index stride = 1) {
   if (i == j) return a[svec_place(i, i) * stride];
-  return sqrt_half * a[svec_place(std::min(i, j), std::max(i, j)) * stride];
+  return sqrt_half<V> * a[svec_place(std::min(i, j), std::max(i, j)) * stride];
 }
 
 // X (k × k, by columns) of which `a` is the svec form, entries `stride` apart.
@@ -81,7 +84,7 @@ void congruence(V* a, const V* B, Index k, V* room, Index stride = 1) {
   multiply<true>(
       k, k, k, room, [&](Index i, Index l) { return right(l, i); }, [&](Index l, Index j) { return Y[j * k + l]; },
       [&](Index i, Index j, V sum) {
-        if (i >= j) a[svec_place(j, i) * stride] = i == j ? sum : sqrt_two * sum;
+        if (i >= j) a[svec_place(j, i) * stride] = i == j ? sum : sqrt_two<V> * sum;
       });
 }
 

@@ -68,6 +68,9 @@ struct LaneTraits {
   typedef double Pairs __attribute__((vector_size(16 * pairs_of_register), aligned(16), may_alias));  // as they lie in memory
 #endif
 };
+// How its rounding compares with a double's: thresholds that rounding decides are multiplied by it.
+template <class V>
+inline constexpr double unit = 1.0;
 template <class V>
 using MaskOf = typename LaneTraits<V>::Mask;
 
