@@ -39,7 +39,7 @@ struct Frame {
     const auto [i, j] = place(row);
     const auto [p, q] = place(column);
     const double straight = B[i * k + p] * B[j * k + q], crossed = B[i * k + q] * B[j * k + p];
-    return (p == q ? straight : sqrt_half<V> * (straight + crossed)) * (i == j ? 1.0 : sqrt_two<V>);
+    return (p == q ? straight : sqrt_half<double> * (straight + crossed)) * (i == j ? 1.0 : sqrt_two<double>);
   }
 };
 

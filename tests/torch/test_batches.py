@@ -151,3 +151,15 @@ def test_tensors_that_are_not_what_lies_in_their_memory(nnls: CvxpyLayer) -> Non
         found = torch.autograd.grad(nnls(*given)[0], given, cotangent)
         written = torch.autograd.grad(nnls(*given)[0], given, cotangent.clone().contiguous() + 0.0)
         assert all(torch.equal(f, w) for f, w in zip(found, written, strict=True))
+
+
+def test_memory_that_is_replaced_before_the_derivative_is_taken(nnls: CvxpyLayer) -> None:
+    """As sharded training does, which gathers weights anew on the way back: what is read is what the tensors then have."""
+    A, b = torch.randn(256, 3, 2, dtype=torch.float64), torch.randn(256, 3, dtype=torch.float64)
+    given = [A.clone().requires_grad_(), b.clone().requires_grad_()]
+    x_star = nnls(*given)[0]
+    for tensor, numbers in zip(given, (A, b), strict=True):
+        tensor.data = torch.full_like(tensor, torch.nan)
+        tensor.data = numbers.clone()
+    expected = torch.autograd.grad(nnls(A.requires_grad_(), b.requires_grad_())[0].sum(), [A, b])
+    assert all(torch.equal(f, e) for f, e in zip(torch.autograd.grad(x_star.sum(), given), expected, strict=True))

@@ -140,7 +140,8 @@ def reduced(problem: cp.Problem, canon_backend: str | None, gp: bool) -> tuple[A
 
 def _has_many_parameters(problem: Any) -> bool:
     """Whether the backend of sparse tensors is faster, and CVXPY would leave the choice to the number of parameters."""
-    return sum(p.size for p in problem.parameters()) >= _MANY and problem._supports_cpp() and problem._max_ndim() <= 2
+    many = sum(p.size for p in problem.parameters()) >= _MANY
+    return many and bool(problem._supports_cpp()) and problem._max_ndim() <= 2
 
 
 def owner(dual: cp.Variable, problem: cp.Problem) -> tuple[cp.constraints.constraint.Constraint, int] | None:

@@ -37,7 +37,7 @@ class Direct(Site):
         self._arguments: dict[str, Any] = {"solver_args": solver_args, "warm_start": warm_start, "on_failure": on_failure}
         self.call: Call | None = None
         self._there: OnDevice | None = None
-        self._kept: tuple[Tensors, Point] | None = None
+        self._kept: tuple[Tensors, list[int], Point] | None = None
 
     @property
     def info(self) -> SolveInfo:
@@ -73,7 +73,7 @@ class Direct(Site):
         if not isinstance(points, torch.Tensor):
             points = torch.from_numpy(points.reshape(*batch.shape, points.shape[-1]))
         if dtype is torch.float64 and device == HOST:  # else the batch is a copy, which would be memory
-            self._kept = (points, *parameters), call.point
+            self._kept = (points, *parameters), _memory(parameters), call.point
         return *found, points
 
     def vjp(self, many: bool, wanted: Wanted, row: Maybe) -> list[torch.Tensor]:
@@ -112,8 +112,8 @@ class Direct(Site):
         """The point of the solve, the first time that its own tensors come: a graph may outlive them. Else one made of these."""
         require_no_capture()
         kept, self._kept = self._kept, None
-        if kept is not None and all(map(is_, kept[0], (tape, *parameters))):
-            return kept[1]
+        if kept is not None and all(map(is_, kept[0], (tape, *parameters))) and kept[1] == _memory(parameters):
+            return kept[2]
         points = tape.numpy(force=True)
         # Axes that vmap made have a stride of 0; reshaping copies then, and only then.
         rows = Tape(points.reshape(math.prod(points.shape[:-1]), points.shape[-1]), self._layer.compiled.structure.n)
@@ -122,6 +122,11 @@ class Direct(Site):
     def recorded(self, function: type[Derivative], many: bool, wanted: Wanted, row: Maybe) -> Tensors:
         found: tuple[torch.Tensor, ...] = function.apply(self, many, tuple(wanted), *row)
         return found
+
+
+def _memory(tensors: Tensors) -> list[int]:
+    """Where the tensors lie: ``data`` may be replaced between a solve and its derivative, and sharded parameters move."""
+    return [t.data_ptr() for t in tensors]
 
 
 def _shaped(gradients: Sequence[Exchanged | None], parameters: Tensors, many: bool) -> list[torch.Tensor]:
