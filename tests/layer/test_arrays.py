@@ -67,6 +67,18 @@ def test_float64_is_never_copied() -> None:
         assert np.shares_memory(to_batch([MATRIX], [view]).arrays[0], array)
 
 
+def test_doubles_between_the_addresses_of_doubles_are_copied() -> None:
+    """Fields of packed records, and arrays that lie anywhere in a message that came from another process."""
+    numbers = np.random.default_rng(0).normal(size=(4, 3, 2))
+    records = np.empty(4, dtype=[("kind", "i1"), ("A", "f8", (3, 2))])
+    records["A"] = numbers
+    message = np.frombuffer(b"head" + numbers.tobytes(), dtype=np.float64, offset=4).reshape(numbers.shape)
+    for array in (records["A"], message):
+        flat = to_batch([MATRIX], [array]).arrays[0]
+        assert flat.flags.aligned
+        np.testing.assert_array_equal(flat, numbers.reshape(4, 6))
+
+
 def test_shared_data_are_converted_once() -> None:
     single = np.ones((3, 2), dtype=np.float32)
     flat = to_batch([MATRIX], [np.broadcast_to(single, (10**9, 3, 2))]).arrays[0]

@@ -84,7 +84,7 @@ def _flatten(spec: ParameterSpec, array: NDArray[np.generic]) -> Shaped[Float64,
     distinct = compact(array, rank)
     flat = distinct.reshape(*distinct.shape[:rank], spec.size)
     if flat.dtype != np.float64 or not flat.flags.aligned or (spec.size > 1 and flat.strides[-1] != flat.itemsize):
-        flat = np.ascontiguousarray(flat, dtype=np.float64)
+        flat = np.require(flat, np.float64, ["C", "A"])
     return np.broadcast_to(flat, shape)
 
 
