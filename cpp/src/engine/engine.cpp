@@ -155,7 +155,7 @@ struct Engine::Impl {
   }
   static Settings precise_settings(Settings settings) {
     settings.target *= settings.target;  // of a gap, whose root is the error of x
-    settings.regularization *= 0x1p-50;
+    settings.regularization *= 0x1p-50;  // as rounding is smaller (lanes/twofold.hpp)
     return settings;
   }
 
@@ -197,21 +197,21 @@ bool Engine::solve(const BatchView& batch, const Settings& settings, const Solve
     const std::size_t bytes = job.again ? width->kernels->solve_arena(compiled, true) : width->solve_bytes;
     return impl_->execute(job, bytes, threads, interrupt, width->kernels->solve);
   };
-  // Whether instances are left for a loop that takes longer.
-  const auto some_are_left = [&] {
+  // Whether instances are left for a loop that takes longer, but those that ended so.
+  const auto some_are_left = [&](Status but) {
     job.again = true;
     job.progress.next = 0;
     job.unresolved.clear();
     for (std::int64_t i = 0; i < job.locator.size(); ++i) {
       const double* residuals = request.residuals.empty() ? nullptr : request.residuals.data() + 4 * i;
-      if (is_unresolved(static_cast<Status>(request.status[i]), residuals, settings.rounding, settings.tolerance))
-        job.unresolved.push_back(i);
+      const auto status = static_cast<Status>(request.status[i]);
+      if (status != but && is_unresolved(status, residuals, settings.rounding, settings.tolerance)) job.unresolved.push_back(i);
     }
     return !job.unresolved.empty();
   };
   bool completed = run();
-  if (completed && !impl_->homogeneous && some_are_left()) completed = run();
-  if (completed && impl_->bears_precision(settings) && some_are_left()) {
+  if (completed && !impl_->homogeneous && some_are_left(Status::solved)) completed = run();
+  if (completed && impl_->bears_precision(settings) && some_are_left(Status::max_iterations)) {
     job.settings = Impl::precise_settings(settings);
     const int threads = impl_->threads(job.size(), settings.threads, 12);
     completed = impl_->execute(job, precise::solve_arena(compiled), threads, interrupt, precise::solve);
