@@ -1,7 +1,7 @@
 """What a call of each front end costs beside the kernel: microseconds of this process on one thread.
 
 ``forward`` is a call, for PyTorch of tensors that want gradients, for JAX of a compiled function; ``backward`` is what a training
-step takes beyond that. From each the kernel's own time is taken, with arguments and buffers ready. Calls are interleaved in bursts,
+step takes beyond that. From each the kernel's own time is taken, with arguments ready. Calls are interleaved in bursts,
 and the faster half of the bursts counts: the processor's time, so that others on the machine hardly matter. The floor is what
 ``torch.autograd`` takes for a function of the same tensors that computes nothing, forward and backward.
 """
@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias, TypeVar
-
-import numpy as np
 
 from benchmarks.compare.cases import layer_case
 from benchmarks.compare.contenders import Array, Case, Layer
@@ -60,19 +58,16 @@ def burst_seconds(calls: Sequence[Call], budget: float, burst: int = 20) -> list
 
 
 class Kernel:
-    """The extension's own calls, on arguments and buffers that are ready."""
+    """The extension's own calls, on arguments that are ready."""
 
     def __init__(self, layer: Any, arrays: Sequence[Array]) -> None:
-        batch = layer.batch(arrays)
-        B = batch.size
-        self.kernel, self.settings, self.batch = layer.engine._kernel, layer.engine._settings, batch
-        self.facts = np.empty(B, np.int8), np.empty(B, np.int32), np.empty((B, 4)), np.empty(B)
-        self.outputs, self.tape, _ = self.forward()
+        self.kernel, self.settings, self.batch = layer.engine._kernel, layer.engine._settings, layer.batch(arrays)
+        self.outputs, self.tape, *_ = self.forward()
         self.wanted = [True] * len(arrays)
 
     def forward(self, tape: bool = True) -> Any:
         given = (self.batch.arrays, self.batch.shape, self.settings, (), None, False, None)
-        return self.kernel.solve(*given, tape, *self.facts)
+        return self.kernel.solve(*given, tape)
 
     def backward(self) -> None:
         self.kernel.vjp(self.batch.arrays, self.batch.shape, self.tape, None, self.outputs, self.wanted, 1)
