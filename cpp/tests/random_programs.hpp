@@ -45,13 +45,14 @@ struct NamedStructure {
 
 // Two dense blocks that meet in a tail, as below: with panels of 11 columns and a group of 30 rows that teams take by tiles
 // (plan/levels.hpp), and a tail that they do not.
-inline NamedStructure wide_structure() {
-  const auto block = [](Index j) { return j < 11 ? 0 : j < 22 ? 1 : 2; };
+inline NamedStructure wide_structure(Index width = 11, Index tail = 17) {
+  const Index n = 2 * width + tail;
+  const auto block = [=](Index j) { return j / width < 2 ? j / width : 2; };
   return {
       "wide",
-      {39, 32, 2,
-       make_pattern(39, 39, [=](Index i, Index j) { return j <= i && (block(i) == block(j) || block(i) == 2 || block(j) == 2); }),
-       make_pattern(32, 39, [=](Index i, Index j) { return i < 2 ? j < 11 : block(j) == 2; })}};
+      {n, 32, 2,
+       make_pattern(n, n, [=](Index i, Index j) { return j <= i && (block(i) == block(j) || block(i) == 2 || block(j) == 2); }),
+       make_pattern(32, n, [=](Index i, Index j) { return i < 2 ? j < width : block(j) == 2; })}};
 }
 
 inline std::vector<NamedStructure> structures(unsigned seed) {

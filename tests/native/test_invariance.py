@@ -22,7 +22,7 @@ from problems.programs import PARTS, Array, batch_of, draw, pick
 from problems.structured import flat_distances, patches
 from tests.checks import assert_rows, engine, everything, fields, same_bits, tape_of
 
-WIDTHS = [0, 4, 8]  # 0: that of each call, which a small batch has smaller
+WIDTHS = [0, 1, 8]  # 0: that of each call, which a small batch has smaller
 COUNT = 2 * max(WIDTHS) + 1
 BY_MODE: dict[str, dict[str, Any]] = {"exact": {}, "smoothed": {"derivative": "smoothed", "smoothing": 1e-2}}
 HERE = {name: MIXES[name] for name in ("soc", "psd", "exp", "power", "all")}

@@ -85,6 +85,7 @@ using Interrupt = std::function<bool()>;
 class Engine {
  public:
   // lane_width 0 chooses from the working set, and a narrower one for calls with few instances; a machine without 8 lanes uses 4.
+  // 1 is for linear and quadratic programs: others have 2.
   // Throws std::invalid_argument on inconsistent input, std::length_error where the factor would outgrow its 32-bit indices.
   explicit Engine(Problem problem, int lane_width = 0);
   ~Engine();

@@ -8,6 +8,7 @@ namespace cvxl {
 
 #define CVXL_DECLARE(isa)  \
   namespace isa {          \
+  const Kernels& single(); \
   const Kernels& pair();   \
   const Kernels& narrow(); \
   const Kernels& wide();   \
@@ -21,6 +22,7 @@ namespace {
 struct Choice {
   const char* name;
   bool runs;
+  const Kernels& (*single)();
   const Kernels& (*pair)();
   const Kernels& (*narrow)();
   const Kernels& (*wide)();
@@ -30,13 +32,13 @@ const std::vector<Choice>& choices() {
   static const std::vector<Choice> all = [] {
     std::vector<Choice> list;
 #if CVXL_AVX512
-    list.push_back({"avx512", runs_level(4), avx512::pair, avx512::narrow, avx512::wide});
+    list.push_back({"avx512", runs_level(4), avx512::single, avx512::pair, avx512::narrow, avx512::wide});
 #endif
 #if CVXL_AVX2
-    list.push_back({"avx2", runs_level(3), avx2::pair, avx2::narrow, avx2::wide});
+    list.push_back({"avx2", runs_level(3), avx2::single, avx2::pair, avx2::narrow, avx2::wide});
 #endif
 #if CVXL_BASELINE
-    list.push_back({"baseline", true, baseline::pair, baseline::narrow, baseline::wide});
+    list.push_back({"baseline", true, baseline::single, baseline::pair, baseline::narrow, baseline::wide});
 #endif
     return list;
   }();
@@ -61,6 +63,7 @@ const Choice& chosen() {
 
 const Kernels& find_kernels(int width) {
   const Choice& choice = chosen();
+  if (width == 1) return choice.single();
   return width == 2 ? choice.pair() : width == 4 ? choice.narrow() : choice.wide();
 }
 

@@ -36,16 +36,25 @@ struct Engine::Impl {
   // From wide to narrow: the first suits the structure, the others few instances. Those give the same bits where the compiler
   // contracts products and sums alike in all widths, which it does not in the cones beyond the orthant and in second derivatives.
   std::vector<Width> widths;
+  bool single = false;  // whether the last of them serves every batch: one instance, whose rows fill registers
 
   Impl(Problem problem, int width) : compiled(std::move(problem)) {
-    if (width != 0 && width != 2 && width != 4 && width != 8) throw std::invalid_argument("lane_width must be 2, 4, 8 or 0");
+    if (width != 0 && width != 1 && width != 2 && width != 4 && width != 8)
+      throw std::invalid_argument("lane_width must be 1, 2, 4, 8 or 0");
     homogeneous = !compiled.plan.cones.empty();
-    const Kernels* widest = &find_kernels(width);
+    single = !homogeneous && (width == 1 || (width == 0 && has_large_fronts()));
+    const Kernels* widest = &find_kernels(width == 1 ? 2 : width);
     if (width == 0 && widest->solve_arena(compiled, homogeneous) > wide_limit) widest = &find_kernels(4);
     add(*widest, 1.0);
+    if (single) return add(find_kernels(1), 1.0);
     if (width != 0 || homogeneous) return;
     if (widest->width > 4) add(find_kernels(4), half_cost);
     add(find_kernels(2), widest->width > 4 ? pair_cost : pair_cost / half_cost);
+  }
+
+  // Whether packs outgrow the caches: then one instance whose rows fill registers takes no longer than its share of a pack.
+  bool has_large_fronts() const {
+    return static_cast<double>(compiled.plan.flops) > large_front * static_cast<double>(compiled.plan.factor_nonzeros);
   }
 
   void add(const Kernels& kernels, double cost) {
@@ -60,7 +69,7 @@ struct Engine::Impl {
     return static_cast<int>(std::min<std::int64_t>(limit, packs));
   }
 
-  // How to run a batch: the width with which the thread that has most to do is done first, of equals the widest.
+  // How to run a batch, in `any_width`, or in the one that suits cones and second derivatives: the width with which the thread that has most to do is done first, of equals the widest.
   struct Schedule {
     const Width* width;
     int threads;
@@ -68,7 +77,8 @@ struct Engine::Impl {
   Schedule schedule(std::int64_t instances, int wanted, int passes, bool any_width = true) const {
     Schedule best{};
     double least = std::numeric_limits<double>::infinity();
-    for (const Width& width : std::span(widths).first(any_width ? widths.size() : 1)) {
+    const std::span<const Width> all(widths);
+    for (const Width& width : !any_width ? all.first(1) : single ? all.last(1) : all) {
       const std::int64_t packs = (instances + width.kernels->width - 1) / width.kernels->width;
       const int count = threads(packs, wanted, passes);
       const double time = static_cast<double>((packs + count - 1) / count) * width.cost;
@@ -160,6 +170,7 @@ struct Engine::Impl {
   }
 
   static constexpr double precise_flops = 2e6, frame_flops = 50.0;  // of a pass; by order³
+  static constexpr double large_front = 400.0;  // operations for a number of the factor
   static constexpr std::size_t wide_limit = std::size_t{4} << 20;
   static constexpr double waking_flops = 1e5;
   static constexpr double half_cost = 0.65, pair_cost = 0.58;  // of packs of four and two, in passes of a pack of eight
@@ -173,7 +184,7 @@ const Problem& Engine::problem() const { return impl_->compiled.problem; }
 
 Description Engine::describe() const {
   const Plan& plan = impl_->compiled.plan;
-  const auto& widest = impl_->widths.front();
+  const auto& widest = impl_->single ? impl_->widths.back() : impl_->widths.front();
   return {widest.kernels->isa,  plan.ordering,  widest.kernels->width,
           plan.nodes,           plan.condensed, static_cast<Index>(plan.supernodes.size()),
           plan.factor_nonzeros, plan.flops,     static_cast<std::int64_t>(std::max(widest.solve_bytes, widest.adjoint_bytes))};

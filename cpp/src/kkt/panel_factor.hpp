@@ -22,7 +22,8 @@ class PanelFactor {
         inverse(arena.take<V>(plan.nodes)),
         plan_(plan),
         pivot_(arena.take<V>(plan.nodes)),
-        scratch_(arena.take<V>(static_cast<std::size_t>(plan.widest) * (panel_columns + 1))) {}
+        coefficient_(arena.take<V>(plan.widest)),
+        scratch_(arena.take<V>(static_cast<std::size_t>(single ? most_terms : plan.widest) * panel_columns)) {}
 
   // Returns the lanes in which a pivot had the wrong sign or was not a number; such a pivot is replaced by its sign, so that the other
   // entries stay finite.
@@ -46,9 +47,8 @@ class PanelFactor {
   // matrix(r_a, r_b) -= Σ_k source(k, a) coefficient(k) source(k, b) for all pairs a ≥ b of the update's rows.
   template <class Coefficient>
   void subtract(const V* source, const Update& update, Coefficient&& coefficient) {
-    V* const room = scratch_ + static_cast<std::size_t>(plan_.widest) * panel_columns;
-    for (Index k = 0; k < update.offsets.size(); ++k) room[k] = coefficient(k);
-    subtract(source, update, static_cast<const V*>(room), {});
+    for (Index k = 0; k < update.offsets.size(); ++k) coefficient_[k] = coefficient(k);
+    subtract(source, update, static_cast<const V*>(coefficient_), {});
   }
 
  private:
@@ -119,6 +119,7 @@ class PanelFactor {
   template <class Operand, class Target>
   CVXL_INLINE void subtract_product(Index first, Index last, Index first_row, Index count, Index terms, const V* coefficient,
                                     Operand&& operand, const Target& target) {
+    if constexpr (single) return subtract_strips(first, last, first_row, count, terms, coefficient, operand, target);
     for_pieces<block_columns>(first, last, [&](Index b, auto nr) {
       constexpr int NR = decltype(nr)::value;
       V* T = scratch_ + static_cast<std::size_t>(b - first) * terms;
@@ -139,24 +140,70 @@ class PanelFactor {
     });
   }
 
+  // The same for one instance, whose rows fill registers: some terms and columns at a time, so that what is laid out stays in the caches.
+  template <class Operand, class Target>
+  void subtract_strips(Index first, Index last, Index first_row, Index count, Index terms, const V* coefficient, Operand& operand,
+                       const Target& target) {
+    constexpr int MR = rows_of_block<V>, NR = columns_of_block<V>;
+    alignas(64) V strip[most_terms * MR];
+    for (Index from = 0; from < terms; from += most_terms) {
+      const Index length = std::min<Index>(most_terms, terms - from);
+      for (Index k = 0; k < length; ++k) {
+        const V* const p = operand(from + k);
+        for (Index b = first; b < last; ++b)
+          scratch_[(b - first) / NR * NR * length + k * NR + (b - first) % NR] = coefficient[from + k] * p[b];
+      }
+      for (Index a = first_row; a < count; a += MR) {
+        const Index rows = std::min<Index>(MR, count - a);
+        for (Index k = 0; k < length; ++k) {
+          const V* const p = operand(from + k) + a;
+          if (rows == MR)
+            std::copy_n(p, MR, strip + k * MR);
+          else
+            std::fill(std::copy_n(p, rows, strip + k * MR), strip + (k + 1) * MR, V{});
+        }
+        const bool adjacent = rows == MR && target.row(a + MR - 1) - target.row(a) == MR - 1;
+        for (Index b = first; b < std::min<Index>(last, a + rows); b += NR) {
+          const RegisterBlock<MR, NR> block(length, scratch_ + (b - first) * length, [&](Index k) { return strip + k * MR; });
+          const int columns = std::min<Index>(NR, last - b);
+          if (adjacent)
+            for (int j = 0; j < columns; ++j) block.subtract_from(target.column(b + j) + target.row(a), j);
+          else
+            for (int j = 0; j < columns; ++j) {
+              V* const column = target.column(b + j);
+              for (int i = 0; i < rows; ++i) column[target.row(a + i)] -= block(i, j);
+            }
+        }
+      }
+    }
+  }
+
   void factor_column(const Supernode& node, M& broken) {
     V* const L = entries + node.panel;
     const V d = accept_pivot(node.first, L[0], broken);
     for (Index r = 1; r < node.rows; ++r) L[r] *= d;
   }
 
-  // Dense L D L' of one panel: panel_columns columns at a time are brought up to date with all before them, then factored.
+  // Dense L D L' of one panel. Some columns at a time are brought up to date with all before them and factored; of one instance with
+  // those of their block, which is then taken from all columns behind it.
   void factor_panel(const Supernode& node, M& broken) {
     V* L = entries + node.panel;
-    const Index ld = node.rows;
-    for (Index first = 0; first < node.columns; first += panel_columns) {
-      const Index last = std::min<Index>(first + panel_columns, node.columns);
-      if (first > 0)
-        subtract_product(
-            first, last, first, node.rows, first, pivot_ + node.first, [&](Index k) { return L + k * ld; }, Own{L, ld});
-      for_pieces<block_columns>(first, last, [&](Index j0, auto nr) {
-        factor_columns<decltype(nr)::value>(L + first * ld, ld, node.first + first, j0 - first, node.rows, first, broken);
-      });
+    const Index ld = node.rows, block = single ? most_terms : node.columns;
+    const auto subtract_columns = [&](Index from, Index to, Index first, Index last) {
+      subtract_product(
+          first, last, first, node.rows, to - from, pivot_ + node.first + from, [&](Index k) { return L + (from + k) * ld; }, Own{L, ld});
+    };
+    for (Index start = 0; start < node.columns; start += block) {
+      const Index end = std::min<Index>(start + block, node.columns);
+      for (Index first = start; first < end; first += factored_columns) {
+        const Index last = std::min<Index>(first + factored_columns, end);
+        if (first > start) subtract_columns(start, first, first, last);
+        for_pieces<columns_of_block<V>>(first, last, [&](Index j0, auto nr) {
+          factor_columns<decltype(nr)::value>(L + first * ld, ld, node.first + first, j0 - first, node.rows, first, broken);
+        });
+      }
+      for (Index first = end; first < node.columns; first += panel_columns)
+        subtract_columns(start, end, first, std::min<Index>(first + panel_columns, node.columns));
     }
   }
 
@@ -185,7 +232,7 @@ class PanelFactor {
         for (int i = j + 1; i < NR; ++i) L[(j0 + j) * ld + j0 + i] = l[i][j] = u[i][j] * d[j];
       }
     }
-    for_pieces<block_rows>(j0 + NR, rows, [&](Index r, auto mr) {
+    for_pieces<rows_of_block<V>>(j0 + NR, rows, [&](Index r, auto mr) {
       constexpr int MR = decltype(mr)::value;
       Block<V, MR, NR> block(j0, scratch_, [&](Index k) { return L + k * ld + r; });
       update(r, block);
@@ -207,11 +254,12 @@ class PanelFactor {
     return inverse[position] = 1.0 / d;
   }
 
-  static constexpr Index panel_columns = 24;
+  static constexpr bool single = std::is_same_v<V, Number>;
+  static constexpr Index factored_columns = 24, panel_columns = single ? 128 : 24, most_terms = 192;
   static constexpr int few_terms = 2;
 
   const PlanView& plan_;
-  V *pivot_, *scratch_;
+  V *pivot_, *coefficient_, *scratch_;
 };
 
 }  // namespace cvxl::CVXL_ISA

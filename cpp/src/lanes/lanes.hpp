@@ -34,9 +34,15 @@ namespace cvxl::CVXL_ISA {
 #if defined(__AVX512F__)
 inline constexpr int block_rows = 4, block_columns = 4, most_lanes = 8;
 inline constexpr int pairs_of_register = 4;  // pairs of lanes that fill a register; 1 where a pair is what is fast
+inline constexpr int numbers_of_register = 8;
 #else
 inline constexpr int block_rows = 4, block_columns = 2, most_lanes = 4;
 inline constexpr int pairs_of_register = 1;
+#if defined(__AVX__)
+inline constexpr int numbers_of_register = 4;
+#else
+inline constexpr int numbers_of_register = 2;
+#endif
 #endif
 
 // The element of what comparing doubles gives: the first signed type of that size, which is not everywhere what std::int64_t names.

@@ -3,6 +3,7 @@
 // lanes.hpp, whose templates it is compiled with, where instances have threads instead of lanes (lanes/team.hpp). A `Cell` holds
 // the number: a double, or, in tests, one that is watched.
 
+#include <cmath>
 #include <cstdint>
 #include <type_traits>
 
@@ -22,6 +23,7 @@ struct Flag {
   CVXL_INLINE friend Flag operator&(const Flag& a, const Flag& b) { return of(a.value() & b.value()); }
   CVXL_INLINE friend Flag operator|(const Flag& a, const Flag& b) { return of(a.value() | b.value()); }
   CVXL_INLINE friend Flag operator^(const Flag& a, const Flag& b) { return of(a.value() ^ b.value()); }
+  CVXL_INLINE friend Flag operator==(const Flag& a, const Flag& b) { return ~(a ^ b); }
   CVXL_INLINE Flag& operator&=(const Flag& b) { return *this = *this & b; }
   CVXL_INLINE Flag& operator|=(const Flag& b) { return *this = *this | b; }
 
@@ -80,6 +82,8 @@ struct LaneTraits<Scalar<Cell, Bits>> {
 };
 
 using Number = Scalar<double, Truth>;  // in memory, a double
+CVXL_INLINE Number exp(Number a) { return Number::of(std::exp(a.value())); }
+CVXL_INLINE Number log(Number a) { return Number::of(std::log(a.value())); }
 static_assert(sizeof(Number) == sizeof(double) && sizeof(MaskOf<Number>) == 8 && std::is_trivially_copyable_v<Number>);
 
 }  // namespace cvxl::CVXL_ISA

@@ -35,7 +35,7 @@ COMMON: Final[Mapping[str, _Value]] = {
     "step_fraction": _Value(float, lambda v: 0 < v < 1, "a number between 0 and 1, for example 0.99"),
     "max_iterations": _Value(int, lambda v: v >= 1, "an integer ≥ 1"),
     "threads": _Value(int, lambda v: v >= 0, "an integer ≥ 0, where 0 means the default"),
-    "lane_width": _Value(int, lambda v: v in (0, 2, 4, 8), "2, 4 or 8, or 0 for what suits each call"),
+    "lane_width": _Value(int, lambda v: v in (0, 1, 2, 4, 8), "1, 2, 4 or 8, or 0 for what suits each call"),
     "time_limit": _Value(float, lambda v: v > 0, "a number of seconds > 0"),
     "polish": _SWITCH,
     "equilibrate": _SWITCH,
