@@ -142,7 +142,7 @@ def test_raise_on_error_is_on_failure() -> None:
         ({"tolerance": "1e-9"}, ["'tolerance'", "got '1e-9'"]),
         ({"tolerance": float("nan")}, ["'tolerance'", "got nan"]),
         ({"polish": "yes"}, ["'polish' must be True or False; got 'yes'"]),
-        ({"lane_width": 5}, ["'lane_width' must be 2, 4 or 8"]),
+        ({"lane_width": 5}, ["'lane_width' must be 1, 2, 4 or 8"]),
     ],
 )
 def test_mistakes_say_what_to_type(given: dict[str, Any], words: list[str]) -> None:

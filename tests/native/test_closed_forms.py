@@ -221,6 +221,26 @@ def test_values_and_derivatives(make: Callable[[], Closed], solver: type[OracleE
             assert_close(found[i], true, 1e-8)
 
 
+@pytest.mark.isa
+def test_large_fronts_take_instances_one_by_one() -> None:
+    """A dense program in 700 variables: x is -P⁻¹q where it is not zero, and so is its derivative."""
+    n, rng = 700, np.random.default_rng(0)
+    G = rng.normal(size=(n, n))
+    P, costs, u = G @ G.T / n + np.eye(n), rng.normal(size=(3, n)), rng.normal(size=(3, n))
+    x, q = cp.Variable(n), cp.Parameter(n)
+    layer = Layer(cp.Problem(cp.Minimize(0.5 * cp.quad_form(x, cp.psd_wrap(P)) + q @ x), [x >= 0]), [q], [x])
+    assert layer.engine.describe()["lane_width"] == 1
+    call = layer.solve([costs], tape=True)
+    gradient = layer.vjp(call.point, [u], [True])[0]
+    for i, solution in enumerate(call.outputs[0]):
+        free = solution > 1e-6
+        assert (P @ solution + costs[i])[~free].min() > 0
+        for found, right in ((solution, costs[i]), (gradient[i], u[i])):
+            expected = np.zeros(n)
+            expected[free] = -np.linalg.solve(P[np.ix_(free, free)], right[free])
+            assert_close(found, expected, 1e-9)
+
+
 @pytest.mark.parametrize(("order", "n"), [(2, 4000), (3, 500), (3, 1000)])
 def test_rows_that_all_but_depend_on_each_other(order: int, n: int) -> None:
     """The fit to -tᵏ whose k-th differences are not negative is the polynomial of least squares; D Dᵀ has condition (n/π)²ᵏ."""

@@ -46,8 +46,8 @@ struct Engine::Impl {
     const Kernels* widest = &find_kernels(width == 1 ? 2 : width);
     if (width == 0 && widest->solve_arena(compiled, homogeneous) > wide_limit) widest = &find_kernels(4);
     add(*widest, 1.0);
-    if (single) return add(find_kernels(1), 1.0);
-    if (width != 0 || homogeneous) return;
+    if (single) add(find_kernels(1), 1.0);
+    if (single || width != 0 || homogeneous) return;
     if (widest->width > 4) add(find_kernels(4), half_cost);
     add(find_kernels(2), widest->width > 4 ? pair_cost : pair_cost / half_cost);
   }
