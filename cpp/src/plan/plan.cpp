@@ -11,44 +11,11 @@
 #include "plan/candidate.hpp"
 #include "plan/faces.hpp"
 #include "plan/guessable.hpp"
+#include "plan/padded.hpp"
 #include "plan/panels.hpp"
 
 namespace cvxl {
 namespace {
-
-// A structure in which the rows of every cone block have one pattern, and where its entries of A come from (-1: a new zero).
-struct Padded {
-  Structure structure;
-  std::vector<Index> source;
-
-  explicit Padded(const Structure& s) : structure(s) {
-    structure.A = {};
-    structure.A.indices.reserve(s.A.indices.size());
-    source.reserve(s.A.indices.size());
-    Index i = 0;
-    const auto copy_row = [&](std::span<const Index> pattern) {
-      Index k = s.A.indptr[i];
-      for (const Index j : pattern) {
-        const bool own = k < s.A.indptr[i + 1] && s.A.indices[k] == j;
-        structure.A.indices.push_back(j);
-        source.push_back(own ? k++ : -1);
-      }
-      structure.A.indptr.push_back(structure.A.nnz());
-      ++i;
-    };
-    while (i < s.first_cone_row()) copy_row(s.A.row(i));
-    for (const Cone& cone : s.cones) {
-      if (cone.whole()) {
-        for (Index r = 0; r < cone.rows(); ++r) copy_row(s.A.row(i));
-        continue;
-      }
-      std::vector<Index> pattern(s.A.indices.begin() + s.A.indptr[i], s.A.indices.begin() + s.A.indptr[i + cone.rows()]);
-      std::sort(pattern.begin(), pattern.end());
-      pattern.erase(std::unique(pattern.begin(), pattern.end()), pattern.end());
-      for (Index r = 0; r < cone.rows(); ++r) copy_row(pattern);
-    }
-  }
-};
 
 class Builder {
  public:
@@ -115,7 +82,12 @@ class Builder {
     std::vector<Index> internal(s_.n);
     for (Index j = 0; j < s_.n; ++j) internal[plan_.variable_of[j]] = j;
 
-    // The lower triangle, by columns and then by rows, each time in the order of the other.
+    relabel_P(internal);
+    relabel_A(internal);
+  }
+
+  // The lower triangle is sorted by columns, then by rows.
+  void relabel_P(const std::vector<Index>& internal) {
     const auto entries_of_P = static_cast<std::size_t>(s_.P.nnz());
     std::vector<Index> next(static_cast<std::size_t>(s_.n) + 1);
     const auto low = [&](Index i, Index k) { return std::min(internal[i], internal[s_.P.indices[k]]); };
@@ -139,6 +111,9 @@ class Builder {
       plan_.P.indices[place] = low(i, k);
       plan_.P_source[place] = k;
     }
+  }
+
+  void relabel_A(const std::vector<Index>& internal) {
     plan_.A.indices.reserve(s_.A.indices.size());
     plan_.A_source.reserve(s_.A.indices.size());
     std::vector<std::pair<Index, Index>> entries;  // columns with their origins

@@ -6,6 +6,7 @@
 #include <limits>
 #include <span>
 
+#include "plan/degree_lists.hpp"
 #include "plan/elimination_tree.hpp"
 
 namespace cvxl {
@@ -30,22 +31,15 @@ class QuotientGraph {
         degree_(nodes_.size(), 0),
         state_(nodes_.size(), absorbed),
         sum_(deferred.size()),
-        head_(deferred.size() + 1, -1),
-        next_(deferred.size(), -1),
-        previous_(deferred.size(), -1) {
+        by_degree_(count_) {
     postpone_dense(graph, cliques);
     copy_lists(graph, cliques);
     for (Index v = count_; v-- > 0;)
-      if (weight_[v] > 0 && !waits_[v]) insert(v);
-    found_.order.reserve(deferred.size());
-    found_.below.reserve(deferred.size());
+      if (weight_[v] > 0 && !waits_[v]) by_degree_.insert(v, degree_[v]);
   }
 
-  // Whether all that a column has below the diagonal was counted, which is not known of what is dense.
-  bool counted() const { return dense_.empty() && exact_; }
-
   Ordering run(double most) {
-    for (Index pivot; found_.cost() <= most && (pivot = take_least()) >= 0;) {
+    for (Index pivot; found_.cost() <= most && (pivot = by_degree_.take_least()) >= 0;) {
       form_element(pivot);
       measure_overlaps();
       for (Index v : front_) update(v, pivot);
@@ -108,28 +102,6 @@ class QuotientGraph {
     }
   }
 
-  void insert(Index v) {
-    const Index d = degree_[v];
-    previous_[v] = -1;
-    next_[v] = head_[d];
-    if (head_[d] >= 0) previous_[head_[d]] = v;
-    head_[d] = v;
-    least_ = std::min(least_, d);
-  }
-
-  void remove(Index v) {
-    (previous_[v] >= 0 ? next_[previous_[v]] : head_[degree_[v]]) = next_[v];
-    if (next_[v] >= 0) previous_[next_[v]] = previous_[v];
-  }
-
-  Index take_least() {
-    while (least_ < count_ && head_[least_] < 0) ++least_;
-    if (least_ == count_) return -1;
-    const Index v = head_[least_];
-    remove(v);
-    return v;
-  }
-
   void put_in_order(Index v, Index weight) {
     left_ -= weight;
     leaving_ += weight;
@@ -151,7 +123,7 @@ class QuotientGraph {
         if (waits_[v])
           waits_[v] = 0;
         else
-          remove(v);
+          by_degree_.remove(v, degree_[v]);
       }
     };
     collect(nodes_[pivot]);
@@ -176,12 +148,11 @@ class QuotientGraph {
     begin_round();
     const Index round = round_;
     Index* const states = state_.data();
-    const Index* const degrees = degree_.data();
     for (Index v : front_) {
       const Index weight = weight_[v];
       for (Index e : items(elements_[v])) {
         const Index state = states[e];
-        if (state != absorbed) states[e] = (state < round ? round + degrees[e] : state) + weight;
+        if (state != absorbed) states[e] = (state < round ? round + degree_[e] : state) + weight;
       }
     }
   }
@@ -248,14 +219,11 @@ class QuotientGraph {
       const auto [sum, v] = by_sum_[i];
       if (weight_[v] == 0 || by_sum_[i + 1].first != sum) continue;
       ++round_;
-      const auto mark = [&](const List& list) {
-        for (Index u : items(list)) state_[u] = round_;
-      };
       const auto marked = [&](const List& list) {
         return std::ranges::all_of(items(list), [&](Index u) { return state_[u] == round_; });
       };
-      mark(elements_[v]);
-      mark(nodes_[v]);
+      for (const List& list : {elements_[v], nodes_[v]})
+        for (Index u : items(list)) state_[u] = round_;
       for (std::size_t j = i + 1; j < by_sum_.size() && by_sum_[j].first == sum; ++j) {
         const Index u = by_sum_[j].second;
         if (weight_[u] != 0 && elements_[u].size == elements_[v].size && nodes_[u].size == nodes_[v].size && marked(elements_[u]) &&
@@ -287,55 +255,45 @@ class QuotientGraph {
     for (Index v : front_) {
       weight_[v] = -weight_[v];
       degree_[v] = std::min(degree_[v] + front_weight_, left_) - weight_[v];
-      insert(v);
+      by_degree_.insert(v, degree_[v]);
     }
   }
 
-  // What no neighbour ever came before, and what is dense, of which what waits comes last.
+  // What no neighbour ever came before, and what is dense, of which what waits comes last; entries next to these were not counted.
   void finish() {
     for (const bool waiting : {false, true}) {
       for (Index v : dense_)
         if (waits_[v] == waiting) found_.order.push_back(v);
       for (Index v = 0; waiting && v < count_; ++v)
-        if (weight_[v] > 0) {
-          exact_ = exact_ && degree_[v] == 0;
-          found_.order.push_back(v);
-          found_.count(0);
-        }
+        if (weight_[v] > 0) found_.order.push_back(v);
     }
   }
 
   static constexpr Index absorbed = -1, old = 0;
 
   const Index count_;
-  Index left_ = 0;                     // weight of the nodes that are not dense and not in order
+  Index left_ = 0, round_ = 0;  // left_: weight of the nodes that are not dense and not in order
   std::vector<std::uint8_t> waits_;    // of a node: no neighbour is in order yet, and one must be
   std::vector<Index> weight_;          // of a node: 0 once it is merged into another, in order, or dense; negative in the front
   std::vector<Index> next_member_, last_member_;  // the nodes that one stands for
   std::vector<List> elements_;         // of a node: the elements it is in, some of them absorbed; then follow its nodes
   std::vector<List> nodes_;            // of a node: neighbours that no element covers; of an element: its nodes
-  std::vector<Index> pool_;
+  std::vector<Index> pool_, dense_, front_;
   std::vector<Index> degree_;  // of a node: bound on the weight of its neighbours; of an element: the weight of its nodes
   std::vector<Index> state_;  // of an element, which is numbered as its pivot, or after the nodes; of both, a mark
-  Index round_ = 0;
   std::vector<std::uint64_t> sum_;  // of the lists of a node
-  std::vector<Index> head_, next_, previous_;  // lists of the nodes of each degree that need not wait
-  Index least_ = 0;  // none has a lower degree
-  std::vector<Index> front_;
+  DegreeLists by_degree_;              // of the nodes that need not wait
   Index front_weight_ = 0, leaving_ = 0;  // leaving_: the weight of what is eliminated with the pivot, and its own
   std::vector<std::uint8_t> met_;  // how many sums have a hash: 0, 1, or more
   std::vector<std::pair<std::uint64_t, Index>> by_sum_;
-  std::vector<Index> dense_;
-  bool exact_ = true;
   Ordering found_;
 };
 
 }  // namespace
 
 Ordering approximate_minimum_degree(const Graph& graph, const Cliques& cliques, const std::vector<bool>& deferred, double most) {
-  QuotientGraph quotient(graph, cliques, deferred);
-  Ordering found = quotient.run(most);
-  if (!quotient.counted() && found.order.size() == deferred.size()) count_fill(graph, cliques, found);
+  Ordering found = QuotientGraph(graph, cliques, deferred).run(most);
+  if (found.below.size() < deferred.size() && found.order.size() == deferred.size()) count_fill(graph, cliques, found);
   return found;
 }
 
