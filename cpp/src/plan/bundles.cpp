@@ -1,6 +1,7 @@
 #include "plan/bundles.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -25,7 +26,8 @@ std::span<const Index> positions(const Plan& plan, const Run& run) {
           static_cast<std::size_t>(run.rows.size())};
 }
 
-Runs all_runs(const Plan& plan) {
+// Those whose mark others may have: of most a hash is met once.
+Runs repeated_runs(const Plan& plan) {
   Runs runs;
   for (Index j = 0; j < static_cast<Index>(plan.supernodes.size()); ++j) {
     const Supernode& node = plan.supernodes[j];
@@ -41,12 +43,17 @@ Runs all_runs(const Plan& plan) {
       }
     }
   }
+  const std::size_t slots = std::bit_ceil(4 * runs.size() + 1);
+  std::vector<std::uint8_t> met(slots);  // runs of a hash: none, one, or more
+  const auto count = [&](const Run& run) -> std::uint8_t& { return met[(run.mark ^ (run.mark >> 32)) & (slots - 1)]; };
+  for (const Run& run : runs) count(run) = static_cast<std::uint8_t>(count(run) == 0 ? 1 : 2);
+  std::erase_if(runs, [&](const Run& run) { return count(run) == 1; });
   return runs;
 }
 
 // Those that several supernodes have in common, with the pairs of rows that are met less often if these are bundled: most first.
 std::vector<std::pair<std::int64_t, Runs>> common_runs(const Plan& plan) {
-  Runs runs = all_runs(plan);
+  Runs runs = repeated_runs(plan);
   const auto key = [](const Run& run) { return std::tuple(run.mark, run.rows.size(), run.node); };
   std::sort(runs.begin(), runs.end(), [&](const Run& a, const Run& b) { return key(a) < key(b); });
   std::vector<std::pair<std::int64_t, Runs>> found;

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <limits>
-#include <set>
+#include <numeric>
+#include <span>
 
 #include "plan/quotient_graph.hpp"
 
@@ -12,69 +13,97 @@ namespace {
 constexpr Index exact_limit = 1000;  // nodes up to which exact degrees are worth their time, which grows with the square
 constexpr Index fewer = 32;           // of more, a limit is tried that leaves fewer by this part
 
-// The graph of the edges alone, or with those of the cliques.
-Graph adjacency(const Structure& s, const WholeCones& whole, const Candidate& c, bool with_cliques) {
+using Row = std::span<const Index>;
+
+// In lexicographic order, each once; of all there are at least two entries.
+void sort_distinct(std::vector<Row>& rows) {
+  const auto before = [](Row a, Row b) {
+    return a[0] != b[0] ? a[0] < b[0] : std::lexicographical_compare(a.begin() + 1, a.end(), b.begin() + 1, b.end());
+  };
+  if (!std::is_sorted(rows.begin(), rows.end(), before)) std::sort(rows.begin(), rows.end(), before);
+  const auto end = std::unique(rows.begin(), rows.end(), [](Row a, Row b) { return std::ranges::equal(a, b); });
+  rows.erase(end, rows.end());
+}
+
+// The patterns of the inequality rows that may be condensed and have several entries, each once, in lexicographic order.
+std::vector<Row> find_patterns(const Structure& s, const WholeCones& whole) {
+  std::vector<Row> patterns;
+  for (Index i = s.zero; i < s.m; ++i) {
+    if (whole.row_leaves[i] || whole.row_stays[i]) continue;
+    const Row own = s.A.row(i);
+    if (own.size() > 1 && (patterns.empty() || !std::ranges::equal(own, patterns.back()))) patterns.push_back(own);
+  }
+  sort_distinct(patterns);
+  return patterns;
+}
+
+// The graph of P and the rows that are kept. Every list is ascending as it is filled: of a variable, those before it, those after it,
+// then rows.
+Graph adjacency(const Structure& s, const WholeCones& whole, const Candidate& c) {
   const auto each_edge = [&](auto&& visit) {
     for (Index i = 0; i < s.n; ++i)
       for (Index j : s.P.row(i))
         if (i != j) visit(i, j);
-    if (with_cliques)
-      for (const auto& clique : c.cliques)
-        for (std::size_t a = 0; a < clique.size(); ++a)
-          for (std::size_t b = 0; b < a; ++b) visit(clique[a], clique[b]);
     for (Index i = 0; i < s.m; ++i)
       if (const Index node = c.node_of_row[i]; node >= 0)
         for (Index j : s.A.row(i))
           if (!whole.variable_leaves[j]) visit(node, j);
   };
-  std::vector<std::size_t> count(c.nodes);
-  each_edge([&](Index u, Index v) { ++count[u], ++count[v]; });
-  Graph graph(c.nodes);
-  for (Index v = 0; v < c.nodes; ++v) graph[v].reserve(count[v]);
+  Graph graph;
+  graph.indptr.resize(static_cast<std::size_t>(c.nodes) + 1);
+  each_edge([&](Index u, Index v) { ++graph.indptr[u + 1], ++graph.indptr[v + 1]; });
+  std::partial_sum(graph.indptr.begin(), graph.indptr.end(), graph.indptr.begin());
+  graph.indices.resize(static_cast<std::size_t>(graph.indptr.back()));
+  std::vector<Index> next = graph.indptr;
   each_edge([&](Index u, Index v) {
-    graph[u].push_back(v);
-    graph[v].push_back(u);
+    graph.indices[next[u]++] = v;
+    graph.indices[next[v]++] = u;
   });
-  for (auto& list : graph) {
-    if (!std::is_sorted(list.begin(), list.end())) std::sort(list.begin(), list.end());
-    list.erase(std::unique(list.begin(), list.end()), list.end());
-  }
   return graph;
 }
 
-Candidate make_candidate(const Structure& s, const WholeCones& whole, Index longest_condensed) {
+Cliques find_cliques(const std::vector<Row>& patterns, const WholeCones& whole, const Candidate& c, Index longest_condensed) {
+  std::vector<Row> found;
+  for (const Row pattern : patterns)
+    if (static_cast<std::int64_t>(pattern.size()) <= longest_condensed) found.push_back(pattern);
+  std::vector<std::vector<Index>> of_cones;
+  for (const WholeCone& cone : whole.cones) {
+    if (cone.faces.size() < 2) continue;
+    of_cones.push_back(cone.faces);
+    if (cone.of_variables)
+      for (Index& node : of_cones.back()) node = c.node_of_row[node];
+  }
+  found.insert(found.end(), of_cones.begin(), of_cones.end());
+  if (!of_cones.empty()) sort_distinct(found);
+  Cliques cliques;
+  for (const Row clique : found) {
+    cliques.indices.insert(cliques.indices.end(), clique.begin(), clique.end());
+    cliques.indptr.push_back(cliques.nnz());
+  }
+  return cliques;
+}
+
+// Without an order where that would cost more than `most`.
+Candidate make_candidate(const Structure& s, const WholeCones& whole, const std::vector<Row>& patterns, Index longest_condensed,
+                         double most) {
   Candidate c;
   c.node_of_row.assign(s.m, -1);
   c.nodes = s.n;
-  std::set<std::vector<Index>> cliques;
   for (Index i = 0; i < s.m; ++i) {
     if (whole.row_leaves[i]) continue;
-    const auto entries = s.A.row(i);
-    const auto length = static_cast<std::int64_t>(entries.size());
-    if (i >= s.zero && length <= longest_condensed && !whole.row_stays[i]) {
-      if (length > 1) cliques.emplace(entries.begin(), entries.end());
-      c.flops += length * (length + 1);
-    } else {
+    const std::int64_t length = s.A.indptr[i + 1] - s.A.indptr[i];
+    if (i >= s.zero && length <= longest_condensed && !whole.row_stays[i])
+      c.condensing += length * (length + 1);
+    else
       c.node_of_row[i] = c.nodes++;
-    }
   }
-  for (const WholeCone& cone : whole.cones) {
-    std::vector<Index> clique = cone.faces;
-    if (cone.of_variables)
-      for (Index& node : clique) node = c.node_of_row[node];
-    if (clique.size() > 1) cliques.insert(std::move(clique));
-  }
-  c.cliques.assign(cliques.begin(), cliques.end());
-  c.graph = adjacency(s, whole, c, false);
-
+  c.cliques = find_cliques(patterns, whole, c, longest_condensed);
+  c.graph = adjacency(s, whole, c);
   std::vector<bool> deferred(c.nodes, false);
   std::fill(deferred.begin() + s.n, deferred.end(), true);
   const bool exact = c.nodes <= exact_limit;
-  Ordering found =
-      exact ? minimum_degree(adjacency(s, whole, c, true), deferred) : approximate_minimum_degree(c.graph, c.cliques, deferred);
-  c.order = std::move(found.order);
-  c.flops += found.flops;
-  c.nonzeros = found.nonzeros;
+  c.ordering =
+      (exact ? minimum_degree : approximate_minimum_degree)(c.graph, c.cliques, deferred, most - static_cast<double>(c.condensing));
   c.name = "rows of at most " + std::to_string(longest_condensed) + " entries condensed, " + (exact ? "" : "approximate ") +
            "minimum degree";
   return c;
@@ -111,15 +140,9 @@ double lower_bound(const Structure& s, const WholeCones& whole, Index longest_co
 
 // The limits on the length of condensed rows that are worth a look: those between which no length lies are one. Lengths whose
 // cliques would be too many to list are not tried.
-std::vector<Index> useful_limits(const Structure& s, const WholeCones& whole) {
-  std::set<std::vector<Index>> patterns;
-  for (Index i = s.zero; i < s.m; ++i) {
-    if (whole.row_leaves[i] || whole.row_stays[i]) continue;
-    const auto own = s.A.row(i);
-    if (i == s.zero || !std::ranges::equal(own, s.A.row(i - 1))) patterns.emplace(own.begin(), own.end());
-  }
+std::vector<Index> useful_limits(const std::vector<Row>& patterns) {
   std::vector<std::int64_t> lengths;
-  for (const auto& pattern : patterns) lengths.push_back(static_cast<std::int64_t>(pattern.size()));
+  for (const Row pattern : patterns) lengths.push_back(static_cast<std::int64_t>(pattern.size()));
   std::sort(lengths.begin(), lengths.end());
   Index longest = 1;
   std::int64_t pairs = 0;
@@ -135,9 +158,10 @@ std::vector<Index> useful_limits(const Structure& s, const WholeCones& whole) {
 }  // namespace
 
 Candidate choose_candidate(const Structure& s, const WholeCones& whole) {
+  const std::vector<Row> patterns = find_patterns(s, whole);
   std::vector<std::pair<double, Index>> tries;  // most promising first
   Index least = std::numeric_limits<Index>::max();
-  for (Index limit : useful_limits(s, whole)) {
+  for (Index limit : useful_limits(patterns)) {
     const Index nodes = count_nodes(s, whole, limit);
     if (nodes > exact_limit && nodes > least - least / fewer) continue;
     least = nodes;
@@ -148,8 +172,8 @@ Candidate choose_candidate(const Structure& s, const WholeCones& whole) {
   std::pair<double, Index> lowest{std::numeric_limits<double>::infinity(), 0};
   for (const auto& [bound, limit] : tries) {
     if (bound > lowest.first) break;
-    Candidate c = make_candidate(s, whole, limit);
-    if (std::pair(c.cost(), limit) < lowest) {
+    Candidate c = make_candidate(s, whole, patterns, limit, lowest.first);
+    if (c.is_complete() && std::pair(c.cost(), limit) < lowest) {
       lowest = {c.cost(), limit};
       best = std::move(c);
     }

@@ -12,12 +12,12 @@ struct Candidate {
   Index nodes = 0;
   Graph graph;      // of P and the rows that are kept
   Cliques cliques;  // of the condensed rows, and of cones that leave as a whole
-  std::vector<Index> order;
-  std::int64_t flops = 0, nonzeros = 0;  // of a factorization, and of its factor
+  Ordering ordering;
+  std::int64_t condensing = 0;  // flops
   std::string name;
 
-  // Flops of a factorization and of the five or so solves that go with it.
-  double cost() const { return static_cast<double>(flops) + 20.0 * static_cast<double>(nonzeros); }
+  bool is_complete() const { return ordering.order.size() == static_cast<std::size_t>(nodes); }
+  double cost() const { return static_cast<double>(condensing) + ordering.cost(); }
 };
 
 // The cheapest candidate over all useful limits on the length of condensed rows, of equals the one that condenses least.

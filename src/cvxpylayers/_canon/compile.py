@@ -20,7 +20,7 @@ from cvxpylayers._canon.leaves import numeric_bounds, support
 from cvxpylayers._canon.reducible import irreducible
 from cvxpylayers._canon.validate import validate
 from cvxpylayers._program import CompiledProblem, Form, OutputSpec, ParameterSpec, Pattern, Structure
-from cvxpylayers._typing import Bool, Float64
+from cvxpylayers._typing import Bool, Float64, NDArray
 from cvxpylayers._typing import Int32 as Index
 from cvxpylayers.errors import ProblemError
 
@@ -183,19 +183,31 @@ def _entries(tensor: sp.sparray | None, height: int, columns: Bool | None = None
 
 def _pattern(row: Index, column: Index, shape: tuple[int, int]) -> tuple[Pattern, Index]:
     """The pattern that holds all cells, by rows with ascending columns, and the position of each cell in it."""
-    cell = row.astype(np.int64) * shape[1] + column
-    if math.prod(shape) <= _CROWDED * len(cell):  # a table is faster than sorting
+    if math.prod(shape) <= _CROWDED * len(row):  # a table is faster than sorting
+        cell = row.astype(np.int64) * shape[1] + column
         held, place = np.zeros(math.prod(shape), dtype=np.bool_), np.empty(math.prod(shape), dtype=np.int32)
         held[cell] = True
         cells = np.flatnonzero(held)
-        place[cells] = np.arange(len(cells))
-        slot = place[cell]
-    else:
-        cells, slot = np.unique(cell, return_inverse=True)
-    starts = np.arange(shape[0] + 1, dtype=np.int64) * shape[1]
-    indptr = np.searchsorted(cells, starts)
-    indices = cells - np.repeat(starts[:-1], np.diff(indptr))
-    return Pattern(indptr.astype(np.int32), indices.astype(np.int32)), slot.astype(np.int32)
+        place[cells] = np.arange(len(cells), dtype=np.int32)
+        starts = np.arange(shape[0] + 1, dtype=np.int64) * shape[1]
+        indptr = np.searchsorted(cells, starts)
+        return Pattern(indptr.astype(np.int32), (cells - np.repeat(starts[:-1], np.diff(indptr))).astype(np.int32)), place[cell]
+    order = np.arange(len(row)) if (column[1:] >= column[:-1]).all() else _stable_order(column)
+    order = order[_stable_order(row[order])]
+    row, column = row[order], column[order]
+    first = np.ones(len(row), dtype=np.bool_)  # of the entries of a cell
+    first[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
+    slot = np.empty(len(row), dtype=np.int32)
+    slot[order] = np.cumsum(first, dtype=np.int32) - 1
+    lengths = np.bincount(row[first], minlength=shape[0])
+    return Pattern(np.append(0, np.cumsum(lengths)).astype(np.int32), column[first].astype(np.int32)), slot
+
+
+def _stable_order(keys: Index) -> NDArray[np.intp]:
+    """What sorts nonnegative numbers, in linear time: by 16 bits at once NumPy sorts without comparing."""
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    high = (keys >> 16).astype(np.uint16)
+    return order[np.argsort(high[order], kind="stable")] if high.any() else order
 
 
 def _output_map(form: ConeForm, rows: Rows) -> sp.csr_array:

@@ -29,14 +29,15 @@ from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.reductions.solvers.solving_chain import resolve_and_build_chain
 from cvxpy.utilities import scopes
 
-from cvxpylayers._canon.cvxpy_reductions import ApartStuffing, NamedDcp2Cone, Target
+from cvxpylayers._canon.cvxpy_reductions import NamedDcp2Cone, SparseStuffing, Target
 from cvxpylayers._canon.layout import Block
 from cvxpylayers._canon.leaves import locate_primal, parameter_map
 from cvxpylayers._program import Form
 from cvxpylayers._typing import Bool, NDArray
 
 BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
-_MANY: Final = 100  # entries of parameters for which CVXPY's backend of sparse tensors is ahead; by itself it turns to it at 1000
+_FEW: Final = 6  # entries of a constant that messages spell out
+_MANY: Final = 50  # entries of parameters for which CVXPY's backend of sparse tensors is ahead; by itself it turns to it at 1000
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def reduced(problem: cp.Problem, canon_backend: str | None, gp: bool) -> tuple[A
         position, original = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is Dcp2Cone)
         chain.reductions[position] = NamedDcp2Cone(original)
         last, stuffing = next((i, r) for i, r in enumerate(chain.reductions) if type(r) is ConeMatrixStuffing)
-        chain.reductions[last] = ApartStuffing(stuffing.quad_obj, stuffing.canon_backend)
+        chain.reductions[last] = SparseStuffing(stuffing.quad_obj, stuffing.canon_backend)
         return *chain.apply(fresh), chain, position
     except (MemoryError, Warning):
         raise
@@ -200,7 +201,7 @@ def _source(constraint: Any, origins: dict[int, Any], leaves: dict[int, cp.Varia
 
 def brief(expression: Any, width: int = 80) -> str:
     """``str(expression)`` on one line of at most ``width`` characters, atoms under the names that users type."""
-    with np.printoptions(threshold=width), _named_by_shape(expression, width):  # numbers beyond would be formatted for nothing
+    with _constants_named(expression):
         text = " ".join(str(expression).split())
     text = re.sub(r"\b([A-Z]\w*)Approx\(", r"\1(", text).replace("QuadForm(", "quad_form(")
     text = re.sub(r"\bPromote\((.*?), \((?:\d+,? ?)+\)\)", lambda m: f"({m[1]})" if " " in m[1] else m[1], text)
@@ -209,16 +210,24 @@ def brief(expression: Any, width: int = 80) -> str:
 
 
 @contextmanager
-def _named_by_shape(expression: Any, size: int) -> Iterator[None]:
-    """Sparse constants with more than ``size`` places go by their shapes: CVXPY writes out each place, by an index operation."""
-    large = [c for c in expression.constants() if c._name is None and sp.issparse(c.value) and c.size > size]
-    for constant in large:
-        constant._name = f"sparse{list(constant.shape)}"
+def _constants_named(expression: Any) -> Iterator[None]:
+    """Constants without a name go by their shapes, or by few entries: NumPy takes longer to write an array than CVXPY to reduce a
+    constraint, and CVXPY writes out each place of a sparse matrix, by an index operation.
+    """
+    unnamed = [c for c in expression.constants() if c._name is None and c.size > 1]
+    for constant in unnamed:
+        constant._name = _name(constant.value)
     try:
         yield
     finally:
-        for constant in large:
+        for constant in unnamed:
             constant._name = None
+
+
+def _name(value: Any) -> str:
+    if value.size <= _FEW and not sp.issparse(value):
+        return re.sub("[',]", "", str(np.vectorize("{:.4g}".format, otypes=[object])(value).tolist()))
+    return f"{'sparse' if sp.issparse(value) else 'array'}{list(value.shape)}"
 
 
 def _auxiliary(problem: cp.Problem, program: Any, renamed: dict[int, list[int]]) -> Bool:
