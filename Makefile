@@ -3,16 +3,23 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+TOOLS := $(VENV)/.tools
 DEPENDENCIES := $(VENV)/.dependencies
-EXTENSION := $(VENV)/.extension
+BUILT := $(VENV)/.built
+EXTENSION := $(VENV)/.extension# what was built, with all that it is used with
 BUILD := build/dev
 CPP := CMakeLists.txt $(shell find cpp -type f)
 FOLDERS := $(shell find src -type d -not -name __pycache__)# dates change with the files in them, which an editable install lists
+# Programs of JAX are compiled as fast as XLA can, since tests compile thousands, to run each once; without these flags, of which XLA
+# takes no unknown one, run `make coverage` and pytest itself.
+PYTEST := OMP_NUM_THREADS=1 \
+  XLA_FLAGS="--xla_force_host_platform_device_count=4 --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0" python -m pytest
 JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 export PATH := $(abspath $(VENV)/bin):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(abspath constraints.txt)
+unexport PYTHONDONTWRITEBYTECODE # each of the hundred processes that tests start would compile all that it imports
 
 .PHONY: help demo test coverage clusters bench lint tidy docs format sanitize gpu-sanitize wheel aarch64 clean
 help:
@@ -24,12 +31,13 @@ demo: $(EXTENSION)
 
 ## make test      C++ tests, Python tests, and the selection marked isa under the other instruction sets of this machine
 test: $(EXTENSION)
-	@cmake -S . -B $(BUILD) -DCVXL_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON > /dev/null
+	@cmake -S . -B $(BUILD) -DCVXL_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON \
+	  "-DCVXL_TEST_SETS=$$(python -m cvxpylayers --instruction-sets | paste -s -d ';' -)" > /dev/null
 	cmake --build $(BUILD)
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
-	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist worksteal $(ARGS)
 	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets | tail -n +2); do \
-	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa OMP_NUM_THREADS=1 python -m pytest -q -n $(JOBS) --dist worksteal -m isa; done
+	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa $(PYTEST) -q -n $(JOBS) --dist worksteal -m isa; done
 
 ## make coverage  the Python tests once more, and which lines of the package they run; processes that they start count
 coverage: $(EXTENSION)
@@ -105,18 +113,28 @@ gpu-sanitize: $(EXTENSION)
 
 ## make clean     remove what was built; .venv stays
 clean:
-	rm -rf build dist out docs/gallery $(EXTENSION)
+	rm -rf build dist out docs/gallery $(BUILT) $(EXTENSION)
 
-# skfolio is wanted for the prices inside its wheel alone, so its own dependencies stay out.
-$(DEPENDENCIES): pyproject.toml constraints.txt
+$(TOOLS): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet $$($(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'tables', 'dask', 'docs', 'dev') for r in e[k]))")
-	$(PY) -m pip install --quiet --no-deps skfolio
+	$(PY) -m pip install --quiet --no-compile cmake ninja \
+	  $$($(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'])")
 	@touch $@
 
-$(EXTENSION): $(DEPENDENCIES) $(CPP) $(FOLDERS)
+# Most modules are never imported, so none is compiled before it is. skfolio is wanted for the prices inside its wheel alone, so its
+# own dependencies stay out.
+$(DEPENDENCIES): $(TOOLS)
+	$(PY) -m pip install --quiet --no-compile $$($(PY) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	  e = p['optional-dependencies']; print(*p['dependencies'], *(r for k in ('torch', 'jax', 'mlx', 'solvers', 'tables', 'dask', 'docs', 'dev') for r in e[k]))")
+	$(PY) -m pip install --quiet --no-compile --no-deps skfolio
+	@touch $@
+
+# Beside the dependencies, by `make -j`: the extension is compiled with the tools alone.
+$(BUILT): $(TOOLS) $(CPP) $(FOLDERS)
 	$(PY) -m pip install --quiet --no-build-isolation --no-deps --config-settings build-dir=$(BUILD) \
 	  --config-settings cmake.define.CMAKE_COMPILE_WARNING_AS_ERROR=ON --editable .
+	@touch $@
+
+$(EXTENSION): $(DEPENDENCIES) $(BUILT)
 	@touch $@

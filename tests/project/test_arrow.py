@@ -161,6 +161,12 @@ def test_importing_the_package_imports_no_framework_that_cvxpy_does_not() -> Non
     assert found == []
 
 
+def test_a_layer_in_pytorch_imports_no_compiler() -> None:
+    """Which takes as long as PyTorch itself."""
+    code = "import sys, cvxpylayers.torch; print('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False"]
+
+
 def test_a_layer_out_of_a_file_needs_no_cvxpy_and_no_arrow() -> None:
     code = "import sys, cvxpylayers.numpy, cvxpylayers._file; print(*{'cvxpy', 'pyarrow'} & sys.modules.keys())"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import grad, jacfwd, jacrev, vmap
 
 from cvxpylayers import InputError, SolverError
-from cvxpylayers.torch import CvxpyLayer
+from cvxpylayers.torch import CvxpyLayer, _ops
 from cvxpylayers.torch._handles import handle
 from tests.processes import python
 
@@ -158,3 +158,8 @@ def test_operators_keep_the_rules_of_operators(nnls: CvxpyLayer) -> None:
     torch.library.opcheck(
         torch.ops.cvxpylayers.jvp.default, (handle(nnls._ticket), False, [True], [*row, tangent, None]), test_utils=checks
     )
+
+
+def test_constants_are_marked_as_by_the_compiler() -> None:
+    """Which ``_ops`` does without it."""
+    assert vars(_ops._handle) == vars(torch.compiler.assume_constant_result(lambda: ""))

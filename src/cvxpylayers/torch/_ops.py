@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -29,9 +29,17 @@ from cvxpylayers.torch._recorders import archived, require_operators
 from cvxpylayers.torch._site import Derivative, Maybe, Site, Tensors, Wanted
 from cvxpylayers.torch._tensors import kind
 
+F = TypeVar("F", bound=Callable[..., object])
+
 _LIBRARY: Final = torch.library.Library("cvxpylayers", "DEF")
 _ops: Final = torch.ops.cvxpylayers
 _TAGS: Final = tuple(tag for name, tag in torch.Tag.__members__.items() if name in ("pt2_compliant_tag", "cudagraph_unsafe"))
+
+
+def _constant(function: F) -> F:
+    """``function``, as ``torch.compiler.assume_constant_result`` marks it, without the compiler, whose import takes seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def traced_solve(
@@ -51,14 +59,14 @@ def traced_solve(
     return tuple(found[i] for i in range(_outputs(ticket)))
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _handle(ticket: int) -> str:
     name: str = handle(ticket)
     find(name, keep=True)  # what was recorded may outlive every module
     return name
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _portable(ticket: int) -> str:
     return portable(handle(ticket))
 
@@ -72,7 +80,7 @@ def _carried(ticket: int) -> str:
         return name
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _encoded(solver_args: Mapping[str, Any] | None, on_failure: OnFailure | None) -> str:
     return json.dumps({"solver_args": solver_args and dict(solver_args), "on_failure": on_failure}, default=_plain)
 
@@ -83,7 +91,7 @@ def _plain(value: Any) -> Any:
     raise OptionError(f"Options that are recorded with a call must be numbers and words; give {value!r} to the constructor.")
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _outputs(ticket: int) -> int:
     return len(find(handle(ticket)).compiled.outputs)
 
