@@ -24,8 +24,11 @@ KNOWN: Final = {
     "LISWET1": "-2.489288e+03", "LISWET9": "-5.620087e+02", "YAO": "-7.542074e+01", "POWELL20": "5.20895828e+10",
     "UBH1": "1.1160008", "control1": "1.778463e+01", "control2": "8.3", "theta1": "2.3e+01", "mcp100": "2.261574e+02",
     "mcp124-1": "1.419905e+02", "theta2": "3.287917e+01", "arch0": "5.66517e-01", "gpp100": "-4.49435e+01", "qap5": "-4.36e+02",
-    "truss1": "-8.999996", "truss3": "-9.109996", "truss7": "-9.000014e+02", "hinf1": "2.0326", "hinf2": "1.0967e+01",
+    "truss1": "-8.999996", "truss3": "-9.109996", "truss7": "-9.000014e+02", "hinf2": "1.0967056e+01",
 }  # fmt: skip
+# Infima that doubles do not resolve: in 400 bits (`collections.infimum`) they are 0, 330.1037, 58.44917, 0 and 0, at |x| from 1e13
+# to 1e42; 2.0326, 362.2 and 116.1 of the literature are what rounding leaves. Whoever says `solved` claims too much.
+UNRESOLVED: Final = frozenset({"hinf1", "hinf5", "hinf8", "hinf11", "hinf12"})
 HOPELESS: Final = {"infd": Status.DUAL_INFEASIBLE, "infp": Status.PRIMAL_INFEASIBLE}  # codespell:ignore infp
 VARIANT: Final = {"no point": Status.PRIMAL_INFEASIBLE, "no bound": Status.DUAL_INFEASIBLE}
 SOLVERS: Final = {"default": "#d1495b", "native": "#8d1f33", "Clarabel": "#00798c", "PIQP": "#edae49"}
@@ -68,6 +71,8 @@ def verdict(facts: Facts, name: str, k: int = 0) -> str:
     if run is None or k >= len(run["status"]):
         return "unsolved"
     status, given = run["status"][k], reference(facts, name, k)
+    if facts["name"] in UNRESOLVED and not facts["variant"]:
+        return "wrong" if status in {Status.SOLVED, *VARIANT.values()} else "right"
     if status in VARIANT.values():
         fair = expected == status or (expected == Status.SOLVED and k > 0 and given is None)
         return "right" if fair else "wrong"

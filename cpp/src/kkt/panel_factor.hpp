@@ -23,7 +23,8 @@ class PanelFactor {
         plan_(plan),
         pivot_(arena.take<V>(plan.nodes)),
         coefficient_(arena.take<V>(plan.widest)),
-        scratch_(arena.take<V>(static_cast<std::size_t>(single ? most_terms : plan.widest) * panel_columns)) {}
+        scratch_(
+            arena.take<V>(single ? most_terms * (panel_columns + rows_of_block<V>) : std::size_t(plan.widest) * panel_columns)) {}
 
   // Returns the lanes in which a pivot had the wrong sign or was not a number; such a pivot is replaced by its sign, so that the other
   // entries stay finite.
@@ -145,7 +146,7 @@ class PanelFactor {
   void subtract_strips(Index first, Index last, Index first_row, Index count, Index terms, const V* coefficient, Operand& operand,
                        const Target& target) {
     constexpr int MR = rows_of_block<V>, NR = columns_of_block<V>;
-    alignas(64) V strip[most_terms * MR];
+    V* const strip = scratch_ + most_terms * panel_columns;
     for (Index from = 0; from < terms; from += most_terms) {
       const Index length = std::min<Index>(most_terms, terms - from);
       for (Index k = 0; k < length; ++k) {
@@ -191,7 +192,8 @@ class PanelFactor {
     const Index ld = node.rows, block = single ? most_terms : node.columns;
     const auto subtract_columns = [&](Index from, Index to, Index first, Index last) {
       subtract_product(
-          first, last, first, node.rows, to - from, pivot_ + node.first + from, [&](Index k) { return L + (from + k) * ld; }, Own{L, ld});
+          first, last, first, node.rows, to - from, pivot_ + node.first + from, [&](Index k) { return L + (from + k) * ld; },
+          Own{L, ld});
     };
     for (Index start = 0; start < node.columns; start += block) {
       const Index end = std::min<Index>(start + block, node.columns);

@@ -34,8 +34,8 @@ class NativeEngine(Engine):
     it makes progress), ``max_iterations``, ``threads`` (0: the default; derivatives use the constructor's), ``polish``,
     ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
     PIQP, where it is installed and all cones are rows, and then to Clarabel), ``lane_width`` (2, 4 or 8 instances side by side,
-    or 1 by itself, for large ones without cones; constructor only), ``derivative``, ``smoothing``, and ``device`` ("cpu" or "cuda" where PyTorch's tensors on a device shall be
-    solved on the host, or must not; ``_engines.native.device`` decides).
+    or 1 by itself, for large ones without cones; constructor only), ``derivative``, ``smoothing``, and ``device`` ("cpu" or "cuda"
+    where PyTorch's tensors on a device shall be solved on the host, or must not; ``_engines.native.device`` decides).
 
     ``derivative="smoothed"`` (constructor only; "exact" is the default) gives the derivatives of the point of the central path
     with s∘z = ``smoothing`` in the user's units, smooth in the parameters, in place of those of the solution, which is what outputs
