@@ -48,11 +48,10 @@ struct NamedStructure {
 inline NamedStructure wide_structure(Index width = 11, Index tail = 17) {
   const Index n = 2 * width + tail;
   const auto block = [=](Index j) { return j / width < 2 ? j / width : 2; };
-  return {
-      "wide",
-      {n, 32, 2,
-       make_pattern(n, n, [=](Index i, Index j) { return j <= i && (block(i) == block(j) || block(i) == 2 || block(j) == 2); }),
-       make_pattern(32, n, [=](Index i, Index j) { return i < 2 ? j < width : block(j) == 2; })}};
+  return {"wide",
+          {n, 32, 2,
+           make_pattern(n, n, [=](Index i, Index j) { return j <= i && (block(i) == block(j) || block(i) == 2 || block(j) == 2); }),
+           make_pattern(32, n, [=](Index i, Index j) { return i < 2 ? j < width : block(j) == 2; })}};
 }
 
 inline std::vector<NamedStructure> structures(unsigned seed) {

@@ -5,8 +5,17 @@
 namespace cvxl::CVXL_ISA {
 namespace {
 std::size_t arena(const Compiled& compiled, bool) { return arena_of<Number, QuadraticLoop<Number>>(compiled); }
-constexpr Kernels single_{own_name, 1, evaluate, arena, adjoint_arena<Number>, centre_arena<Number>,
-                          solve_by<Number, QuadraticLoop<Number>>, vjp<Number>, jvp<Number>, hvp<Number>, centre<Number>};
+constexpr Kernels single_{own_name,
+                          1,
+                          evaluate,
+                          arena,
+                          adjoint_arena<Number>,
+                          centre_arena<Number>,
+                          solve_by<Number, QuadraticLoop<Number>>,
+                          vjp<Number>,
+                          jvp<Number>,
+                          hvp<Number>,
+                          centre<Number>};
 }  // namespace
 
 const Kernels& single() { return single_; }
