@@ -79,9 +79,10 @@ class SparseStuffing(ConeMatrixStuffing):
         if not self.quad_obj:
             return super().stuffed_objective(problem, extractor)  # type: ignore[no-untyped-call]  # CVXPY's has no types
         root: Any = LinOp(NO_OP, (), [problem.objective.expr.copy()], [])
-        forms = replace_quad_forms(root, {})  # type: ignore[no-untyped-call]  # each by a variable: what is left is affine
+        # Each quadratic form by a variable: what is left is affine.
+        forms = replace_quad_forms(root, {})  # type: ignore[no-untyped-call]  # CVXPY's has no types
         head, n, starts = root.args[0], extractor.x_length, extractor.id_map
-        places, offsets, length, _ = InverseData.get_var_offsets(head.variables())  # type: ignore[no-untyped-call]
+        places, offsets, length, _ = InverseData.get_var_offsets(head.variables())  # type: ignore[no-untyped-call]  # nor has this
         row, column, value = _entries(_tensor(extractor, head, length, offsets))
         restore_quad_forms(head, forms)
         constant = row == length

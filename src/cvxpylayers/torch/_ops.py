@@ -38,7 +38,7 @@ _TAGS: Final = tuple(tag for name, tag in torch.Tag.__members__.items() if name 
 
 def _constant(function: F) -> F:
     """``function``, as ``torch.compiler.assume_constant_result`` marks it, without the compiler, whose import takes seconds."""
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]  # of functions alone, as PyTorch sets it
     return function
 
 
