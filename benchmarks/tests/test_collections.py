@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from benchmarks.campaigns.collections.__main__ import main
 from benchmarks.campaigns.collections.files import read
 from benchmarks.campaigns.collections.model import without_bound, without_points
-from benchmarks.campaigns.collections.report import cells, verdict
+from benchmarks.campaigns.collections.report import Trials, cells, promises, verdict
 
 # min x² + y² - 2 x - 5 y with x + y = 2, y - x ≤ 1, 0 ≤ x, y ≤ 1.75 and the constant 3: -3 at (0.5, 1.5)
 QPS = """\
@@ -188,3 +188,17 @@ def test_a_problem_that_ended_before_it_was_read_has_a_row() -> None:
     facts = {"seconds": {}, "runs": {}, "part": "reading", "name": "control1", "variant": "", "ended": "more than 50 s"}
     assert verdict(facts, "native") == "unsolved"
     assert cells(facts)[-1] == "more than 50 s in reading"
+
+
+@pytest.mark.parametrize(
+    ("canonicalization", "clarabel", "kept"), [(0.3, 0.0, True), (0.2, 0.7, False), (0.2, 0.9, True), (0.2, None, False)]
+)
+def test_building_is_promised(canonicalization: float, clarabel: float | None, kept: bool) -> None:
+    """Compiling and planning in 0.4 s, against CVXPY and Clarabel; what was not measured, and a variant, promise nothing."""
+    seconds = {"canonicalization": canonicalization, "compilation": 0.3, "plan": 0.1}
+    if clarabel is not None:
+        seconds["Clarabel, one"] = clarabel
+    facts = {"seconds": seconds, "runs": {}, "collection": "own", "name": "mine", "variant": ""}
+    trials = Trials([facts, facts | {"seconds": {"compilation": 9.0, "plan": 9.0}}, facts | {"variant": "no bound"}])
+    (found,) = [(result, holds) for promise, result, holds in promises(trials) if "Clarabel" in promise]
+    assert found == (f"{int(kept)} of 1, at most {0.4 / max(1.5 * canonicalization, 0.5 * (clarabel or 0.0)):.2f} of it", kept)
