@@ -37,7 +37,7 @@ from cvxpylayers._typing import Bool, NDArray
 
 BACKENDS = (settings.CPP_CANON_BACKEND, settings.SCIPY_CANON_BACKEND, settings.COO_CANON_BACKEND)
 _FEW: Final = 6  # entries of a constant that messages spell out
-_MANY: Final = 50  # entries of parameters for which CVXPY's backend of sparse tensors is ahead; by itself it turns to it at 1000
+_MANY: Final = 100  # entries of parameters for which CVXPY's backend of sparse tensors is ahead; by itself it turns to it at 1000
 
 
 @dataclass(frozen=True)
