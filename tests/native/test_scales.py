@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
+from cvxpylayers import Status
 from cvxpylayers._engines.native.engine import NativeEngine
 from cvxpylayers._program import Batch, Cones
+from cvxpylayers.numpy import CvxpyLayer
 from problems.conic import random_conic
 from problems.mixes import MIXES
 from problems.programs import Array, Draw
@@ -144,3 +147,14 @@ def first_order(d: Draw) -> tuple[Array, ...]:
 
 def replace_arrays(d: Draw, arrays: list[Array]) -> Draw:
     return d._replace(batch=Batch(tuple(np.ascontiguousarray(a) for a in arrays), d.batch.shape))
+
+
+def test_a_multiplier_of_any_size_leaves_the_others_exact() -> None:
+    """The point of the simplex next to (-k, d), d at a kink: x = (0, 1, 0), where two multipliers are 0 and one is 2 k."""
+    x, z = cp.Variable(3), cp.Parameter(3)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.sum_squares(x) - 2 * z @ x), [cp.sum(x) == 1, x >= 0]), [z], [x])
+    sizes = np.append(10.0 ** np.arange(21), 3.158082585419075e23)
+    (found,), info = layer.solve(np.stack([-sizes, np.full(22, 0.5810546875), np.full(22, -0.4189453125)], axis=1))
+    assert (info.codes == Status.SOLVED).all()
+    np.testing.assert_allclose(found, [[0.0, 1.0, 0.0]] * 22, atol=1e-11)
+    assert np.median(info.iterations) <= 2

@@ -81,30 +81,37 @@ CVXL_SEAM void open(State<V>& st, MaskOf<V> lanes) {
 
 // Refines polishing lanes until their linear systems are solved to rounding: the active rows may be almost dependent, and then the
 // proximal term leaves more than a factor of 1e-7 per solve; and while steps shrink that are not short yet: where the objective is
-// flat residuals are small from the start. Leaves the products of (x, z).
+// flat residuals are small from the start. A multiplier of 1e23 makes of a residual of 1e-18 a gap of 1e5, which no other test sees:
+// lanes that this would fail go on as long as it shrinks. Leaves the products of (x, z).
 template <class V>
 CVXL_SEAM void refine_polish(State<V>& st, MaskOf<V> busy) {
   st.program.products(st.x, st.z, st.Px, st.Ax, st.Atz);
-  V before = splat<V>(__builtin_inf());
+  V before = splat<V>(__builtin_inf()), error_before = before;
   for (int pass = 0;; ++pass) {
-    V residual = V{}, size = V{}, longest = V{}, extent = V{};
-    each<V>(st.plan.n, maxima(longest, extent, residual, size), [&](Index j) {
+    V residual = V{}, size = V{}, longest = V{}, extent = V{}, error = V{}, objective = V{};
+    each<V>(st.plan.n, sums(error, objective), maxima(longest, extent, residual, size), [&](Index j) {
       longest = max(longest, abs(st.dx[j]));
       extent = max(extent, abs(st.x[j]));
       st.r1[j] = -(st.Px[j] + st.program.q[j] + st.Atz[j]);
       residual = max(residual, abs(st.r1[j]));
       size = max(size, abs(st.Px[j]) + abs(st.program.q[j]) + abs(st.Atz[j]));
+      error += abs(st.r1[j] * st.x[j]);
+      objective += st.x[j] * (0.5 * st.Px[j] + st.program.q[j]);
     });
-    each<V>(st.plan.m, maxima(residual, size), [&](Index i) {
+    each<V>(st.plan.m, sums(error), maxima(residual, size), [&](Index i) {
       st.r2[i] = st.program.b[i] - st.Ax[i];
       const V counted = st.is_equality(i) ? abs(st.r2[i]) : select(st.active[i], abs(st.r2[i]), V{});
       residual = max(residual, counted);
       size = max(size, abs(st.program.b[i]) + abs(st.Ax[i]));
+      error += counted * abs(st.z[i]);
     });
     const MaskOf<V> shortens = count_step(st, length(st, st.dx, longest, extent), busy);
-    busy &= ((residual > refined * size) & (residual < progress * before)) | (shortens & ~is_certain(st));
-    if (pass == 4 || !any(busy)) return;
+    const MaskOf<V> unrefined = ((residual > refined * size) & (residual < progress * before)) | (shortens & ~is_certain(st));
+    const MaskOf<V> gap_left = (error > polish_accept * max(st.scaling.c, abs(objective))) & (error < progress * error_before);
+    busy &= pass < polish_refinements ? unrefined | gap_left : gap_left;
+    if (pass == most_polish_refinements || !any(busy)) return;
     before = residual;
+    error_before = error;
     st.kkt.solve(st.program.A, st.r1, st.r2, st.cx, st.cz);
     const auto move = [&](V* value, V* last, const V* by, Index count) {
       each<V>(count, [&](Index k) {

@@ -33,6 +33,7 @@ inline constexpr double sign_tolerance = 1e-11;   // of slacks and multipliers i
 inline constexpr double clearly_wrong = 1e-6;     // of them, in an opening: such a solution is not refined
 inline constexpr double polish_accept = 1e-10;    // of its merit
 inline constexpr double refined = 1e-14;          // of the sizes of its terms: residual at which a polish is solved
+inline constexpr int polish_refinements = 4, most_polish_refinements = 16;  // of a polish, and of one with a gap
 inline constexpr double most_tries = 8.0;         // of active sets in one polish
 inline constexpr double softness = 10.0;          // of inequalities in a start whose multipliers guess the active set, …
 inline constexpr double patience = 2.0;           // … which may come out with no fewer wrong signs so often in a row, …
