@@ -14,7 +14,7 @@ constexpr Kernels single_{own_name,
                           solve_by<Number, QuadraticLoop<Number>>,
                           vjp<Number>,
                           jvp<Number>,
-                          hvp<Number>,
+                          nullptr,  // second derivatives are those of the structure's pack
                           centre<Number>};
 }  // namespace
 

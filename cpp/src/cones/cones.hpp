@@ -30,7 +30,7 @@ class Cones {
         t_(arena.take<V>(plan.m)),
         u_(arena.take<V>(plan.m)),
         sums_(arena.take<V>(plan.n + 1)) {
-    if constexpr (Team<V>::alone) make_blocks(arena);  // teams know the orthant alone
+    if constexpr (has_cones<V>) make_blocks(arena);
   }
 
   CVXL_HD bool symmetric() const { return symmetric_; }  // no exponential or power cone
@@ -173,7 +173,7 @@ class Cones {
   }
   template <class K>
   CVXL_HD void lend_frames(K& kkt) const {
-    if constexpr (Team<V>::alone) {  // teams have no such cones
+    if constexpr (has_cones<V>) {
       const auto* own = std::get<LargeSemidefinite<V>*>(blocks_);
       for (std::size_t k = 0; own && k < plan_.whole.size(); ++k) kkt.whole.frame[k] = own[k].frame(plan_.whole[k].of_variables);
     }
@@ -283,7 +283,7 @@ class Cones {
   template <class F>
   CVXL_INLINE void with_block(std::size_t k, F&& f) const {
     const ConeBlock& c = plan_.cones[k];
-    if constexpr (Team<V>::alone)
+    if constexpr (has_cones<V>)
       with_kind<V>(c.kind, [&]<class Block>(std::type_identity<Block>) { f(c, std::get<Block*>(blocks_)[c.number]); });
   }
 

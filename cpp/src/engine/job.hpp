@@ -87,7 +87,7 @@ struct Kernels {
   std::size_t (*adjoint_arena)(const Compiled&);
   std::size_t (*centre_arena)(const Compiled&);
   void (*solve)(const SolveJob&, std::byte* arena, bool caller);
-  Adjoint *vjp, *jvp, *hvp;
+  Adjoint *vjp, *jvp, *hvp;  // the last not for single instances
   void (*centre)(const CentreJob&, std::byte* arena, bool caller);
 };
 

@@ -108,7 +108,7 @@ CVXL_INLINE void assemble(Embedding<V>& st, const V* slack, V keep, V d_kappa, V
   st.cones.inverse(st.ds);
   each<V>(st.plan.zero, [&](Index i) { st.ds[i] = V{}; });
   each_in<V>(st.plan.zero, st.plan.m, [&](Index i) { st.ds[i] = -(slack[i] + st.ds[i]); });
-  if constexpr (Team<V>::alone) restore_residuals(st, keep, dtau);  // teams have no cones that leave K as a whole
+  if constexpr (has_cones<V>) restore_residuals(st, keep, dtau);
 }
 
 // The step to the boundary, at most 1.

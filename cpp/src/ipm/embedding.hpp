@@ -55,7 +55,7 @@ struct Embedding : Iterate<V> {
 
   CVXL_HD Embedding(const PlanView& p, const Settings& options, Arena& arena)
       : Iterate<V>(p, options, arena), cones(p, arena), rotated(this->program) {
-    if constexpr (Team<V>::alone) rotated.A = arena.take<V>(p.A.indices.size());  // teams have no cones that turn rows
+    if constexpr (has_cones<V>) rotated.A = arena.take<V>(p.A.indices.size());
     for (V** v : {&x1, &x2, &t3, &image}) *v = arena.take<V>(p.n);
     for (V** v : {&ds, &z1, &z2, &c, &b, &H, &w, &balance}) *v = arena.take<V>(p.m);
     for (V** v : {&room.left_x, &room.p_x, &room.image_x}) *v = arena.take<V>(p.n);

@@ -167,7 +167,7 @@ class HomogeneousSolver {
     V fraction = splat<V>(st_.settings.step_fraction);
     if (!st_.cones.symmetric()) fraction = min(fraction, max(splat<V>(kept_away), 1.0 - st_.mu));
     V alpha = longest(st_, dtau, dkappa) * fraction;
-    if constexpr (Team<V>::alone)  // teams know the orthant alone
+    if constexpr (has_cones<V>)
       if (!st_.cones.symmetric()) alpha = centred(st_, alpha, dtau, dkappa);
     alpha = select(unfit_, V{}, alpha);
     st_.alpha = alpha;

@@ -7,6 +7,7 @@
 #include "kkt/program_pack.hpp"
 #include "kkt/substitution.hpp"
 #include "kkt/whole_blocks.hpp"
+#include "lanes/team.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -37,7 +38,7 @@ class Kkt {
       const Index* row = plan_.group_rows.data() + group.rows.begin;
       factor_.subtract(A, group.update, [&](Index k) { return -weight_[row[k]]; });
     }
-    whole.assemble(A, e, weight_, rho, factor_.entries);
+    if constexpr (has_cones<V>) whole.assemble(A, e, weight_, rho, factor_.entries);
     regularize(rho, relative);
     return factor_.factorize();
   }
@@ -69,7 +70,7 @@ class Kkt {
       rows.template axpy<S>(t, dx);
     });
     for (int s = 0; s < S; ++s) {
-      whole.enter(A, e, weight_, r2[s], dx[s], y[s]);
+      if constexpr (has_cones<V>) whole.enter(A, e, weight_, r2[s], dx[s], y[s]);
       for (Index j = 0; j < plan_.n; ++j) y[s][plan_.variable_position[j]] = dx[s][j];
     }
     Substitution<V>(plan_, factor_.entries, factor_.inverse).template apply<S>(y);
@@ -91,7 +92,8 @@ class Kkt {
       for (int s = 0; s < S; ++s)
         for (int r = 0; r < R; ++r) dz[s][first + r] = weight_[first + r] * t[s][r];
     });
-    for (int s = 0; s < S; ++s) whole.leave(A, weight_, r1[s], r2[s], dx[s], dz[s]);
+    if constexpr (has_cones<V>)
+      for (int s = 0; s < S; ++s) whole.leave(A, weight_, r1[s], r2[s], dx[s], dz[s]);
   }
 
  private:

@@ -20,7 +20,7 @@
 #include <type_traits>
 
 #include "cvxl/program.hpp"
-#include "lanes/lanes.hpp"
+#include "lanes/scalar.hpp"
 
 namespace cvxl::CVXL_ISA {
 
@@ -34,6 +34,10 @@ template <class V>
 struct Team {
   static constexpr bool alone = true;
 };
+
+// Whether a program may have cones beyond the orthant: those of teams have none, nor those of single instances (batch/single.cpp).
+template <class V>
+inline constexpr bool has_cones = Team<V>::alone && !std::is_same_v<V, Number>;
 
 // The ways to combine; each knows what does not change the result.
 struct Plus {
