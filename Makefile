@@ -37,7 +37,7 @@ test: $(EXTENSION)
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 	$(PYTEST) -n $(JOBS) --dist worksteal $(ARGS)
 	@set -e; for isa in $$(python -m cvxpylayers --instruction-sets | tail -n +2); do \
-	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa $(PYTEST) -q -n $(JOBS) --dist worksteal -m isa; done
+	  echo "instruction set $$isa"; CVXPYLAYERS_ISA=$$isa $(PYTEST) -q -n $(JOBS) --dist worksteal -m isa tests/native; done
 
 ## make coverage  the Python tests once more, and which lines of the package they run; processes that they start count
 coverage: $(EXTENSION)

@@ -61,6 +61,10 @@ def interval(solver: str | None) -> CvxpyLayer:
     return CvxpyLayer(problem, [lo, hi, c], [x, y], solver=solver)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    assert item.path.parent.name == "native" or not item.get_closest_marker("isa"), "make test asks tests/native for isa, nothing else"
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

@@ -47,7 +47,7 @@ def optimality(d: Draw, i: int, x: Array, z: Array, s: Array) -> float:
 @rows
 def test_known_solutions_are_found(tried: Tried, row: Row) -> None:
     """Statuses, optimality conditions and objectives always; x, z and s where they are unique; the outputs are R (x, z)."""
-    d = row.draw(COUNT if tried is ENGINES["NATIVE"] else 6, 0)
+    d = row.draw(COUNT if tried is ENGINES["NATIVE"] else 3, 0)
     solution = made(tried, d.compiled).solve(d.batch, {}, tape=True)
     assert [Status(k) for k in solution.status] == [Status.SOLVED] * d.batch.size
     tape = tape_of(solution)

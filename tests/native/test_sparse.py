@@ -25,7 +25,7 @@ from problems.programs import Array, family_batch, pick
 from problems.rows import EVERY, Row
 from tests.checks import Case, assert_adjoint, differentiate, settled
 
-COUNT = 5  # each instance has a factorization of its own
+COUNT = 3  # each instance has a factorization of its own
 
 
 class Sparse(NativeEngine):
