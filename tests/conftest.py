@@ -62,7 +62,9 @@ def interval(solver: str | None) -> CvxpyLayer:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    assert item.path.parent.name == "native" or not item.get_closest_marker("isa"), "make test asks tests/native for isa, nothing else"
+    assert item.path.parent.name == "native" or not item.get_closest_marker("isa"), (
+        "make test asks tests/native for isa, nothing else"
+    )
 
 
 @pytest.fixture(autouse=True)

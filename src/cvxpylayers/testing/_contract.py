@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from cvxpylayers._engines.judge.program import Assembler
 from cvxpylayers._engines.registry import check, resolve
 from cvxpylayers._program import Batch, CompiledProblem
 from cvxpylayers.errors import DerivativeError
-from cvxpylayers.numpy import CvxpyLayer
+from cvxpylayers.numpy import CvxpyLayer, Linearization
 from cvxpylayers.testing._cases import CASES, Array, Case, linear, power, quadratic, rng, second_order, semidefinite
 from cvxpylayers.testing._front_ends import FrontEnd, JittedJax, Mlx, Torch
 
@@ -45,6 +46,24 @@ def truth(case: Case) -> list[Array]:
     return [p.reshape(3, *o.shape) for p, o in zip(np.split(np.array(found), cuts, axis=1), problem.outputs, strict=True)]
 
 
+def derivatives(point: Linearization, case: Case) -> tuple[Array, ...]:
+    """Gradients of a cotangent and the tangent of a tangent, drawn anew in the same way."""
+    gradients = point.vjp(*(rng().normal(size=o.shape) for o in point.outputs))
+    return *gradients, *point.jvp(*(rng().normal(size=v.shape) for v in case.values))
+
+
+# What engines are compared with is computed once for all of them.
+@cache
+def true_outputs(make: Callable[[], Case]) -> list[Array]:
+    return truth(make())
+
+
+@cache
+def native_derivatives(make: Callable[[], Case]) -> tuple[Array, ...]:
+    case = make()
+    return derivatives(CvxpyLayer(case.problem, case.parameters, case.outputs).linearize(*case.values), case)
+
+
 class EngineContract:
     """Laws of the engine ``solver``: a name or a subclass of ``Engine``, as a layer takes them.
 
@@ -67,24 +86,18 @@ class EngineContract:
         outputs, info = self.layer(case, solver_args={"threads": 2}).solve(*case.values)
         assert info.solved.all(), info
         assert max(info.primal_residual.max(), info.dual_residual.max(), info.gap.max()) <= 1e-8
-        for found, true in zip(outputs, truth(case), strict=True):
+        for found, true in zip(outputs, true_outputs(make), strict=True):
             np.testing.assert_allclose(found, true, atol=self.accuracy)
 
     @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
     def test_gradients_are_the_native_engines(self, make: Callable[[], Case]) -> None:
         case = make()
-        layer = self.layer(case)
-        point = layer.linearize(*case.values)
-        native = CvxpyLayer(case.problem, case.parameters, case.outputs).linearize(*case.values)
-        cotangents = [rng().normal(size=o.shape) for o in point.outputs]
+        point = self.layer(case).linearize(*case.values)
         try:
-            expected = native.vjp(*cotangents)
+            expected = native_derivatives(make)
         except DerivativeError as error:
             pytest.skip(str(error))
-        for found, true in zip(point.vjp(*cotangents), expected, strict=True):
-            np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
-        tangents = [rng().normal(size=v.shape) for v in case.values]
-        for found, true in zip(point.jvp(*tangents), native.jvp(*tangents), strict=True):
+        for found, true in zip(derivatives(point, case), expected, strict=True):
             np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("front", FRONT_ENDS, ids=lambda front: front.library)
