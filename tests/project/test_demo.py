@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from portfolio_data import HORIZON, build, load_prices, split
+from tests.processes import run_script
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "portfolio_demo.py"
 
@@ -43,8 +43,7 @@ def test_parts_do_not_overlap() -> None:
         assert earlier.days.max() + HORIZON < after.days.min()
 
 
-def test_runs(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--steps", "2", "--every", "1", "--batch", "64", "--out", str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "0 failures" in found.stdout
+def test_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    run_script(monkeypatch, SCRIPT, "--steps", 2, "--every", 1, "--batch", 64, "--out", tmp_path)
+    assert "0 failures" in capfd.readouterr().out
     assert (tmp_path / "portfolio_demo.png").stat().st_size > 10_000

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import distributed_training
+from tests.processes import run_script
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {
     "denoising": (["--n", "16", "--steps", "60"], r"test error ([\d.]+)"),
@@ -25,18 +28,21 @@ LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, toke
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_second_way_is_better(name: str, tmp_path: Path) -> None:
+def test_the_second_way_is_better(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments, pattern = SMALL[name]
-    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments, "--out", str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    first, second = map(float, re.findall(pattern, found.stdout))
+    run_script(monkeypatch, EXAMPLES / f"{name}.py", *arguments, "--out", tmp_path)
+    first, second = map(float, re.findall(pattern, capsys.readouterr().out))
     assert second < first
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
-def test_two_processes_learn_what_one_learns() -> None:
-    script = [sys.executable, str(EXAMPLES / "distributed_training.py"), "--steps", "20", "--workers"]
-    found = [subprocess.run([*script, k], capture_output=True, text=True, check=True, timeout=120).stdout for k in "12"]
+def test_two_processes_learn_what_one_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one is this process."""
+    distributed_training.train(0, 1, str(tmp_path / "store"), 20)
+    script = [sys.executable, str(EXAMPLES / "distributed_training.py"), "--steps", "20", "--workers", "2"]
+    found = capsys.readouterr().out, subprocess.run(script, capture_output=True, text=True, check=True, timeout=120).stdout
     one, two = (np.array([float(number) for number in re.findall(r"\d+\.\d+", text)]) for text in found)
     assert len(one) == 2
     np.testing.assert_allclose(two, one, rtol=1e-9)
