@@ -56,7 +56,8 @@ def test_leading_axes(family: Case, dtype: str, batch: str) -> None:
 @pytest.mark.parametrize("batch", BATCHES)
 def test_gradients_of_leading_axes(family: Case, dtype: str, batch: str) -> None:
     arrays = family.sample(*BATCHES[batch], dtype=dtype)
-    found = jax.grad(loss_of(family.layer), (0, 1, 2))(*arrays)
+    wrap = jax.jit if dtype == "float32" else lambda f: f  # compiled, and op by op, which takes five times as long
+    found = wrap(jax.grad(loss_of(family.layer), (0, 1, 2)))(*arrays)
     for gradient, expected in zip(found, torch_gradients(family.twin, arrays), strict=True):
         assert gradient.dtype == dtype
         close(gradient, expected)
@@ -124,7 +125,7 @@ def test_first_derivatives_agree(family: Case, dtype: str) -> None:
 
 def test_jacobians_of_all_outputs(family: Case, dtype: str) -> None:
     arrays = family.sample((), dtype=dtype)
-    forward, reverse = (jac(family.layer.__call__, (0, 1, 2))(*arrays) for jac in (jax.jacfwd, jax.jacrev))
+    forward, reverse = (jax.jit(jac(family.layer.__call__, (0, 1, 2)))(*arrays) for jac in (jax.jacfwd, jax.jacrev))
     for row_f, row_r in zip(forward, reverse, strict=True):
         for f, r in zip(row_f, row_r, strict=True):
             close(f, r)
