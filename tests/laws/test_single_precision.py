@@ -100,7 +100,7 @@ def disagreement(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def test_marginals_that_do_not_quite_agree(name: str, engine: str | None) -> None:
     objective, constraints = TRANSPORT[name]
     layer = Layer(cp.Problem(cp.Minimize(objective), constraints), [a, b, cost], [X], solver=engine, on_failure="nan")
-    p, q, c = marginals()
+    p, q, c = (array[: B if engine is None else 6] for array in marginals())
     off = disagreement(p, q)
     call = layer.solve([p, q, c], tape=True)
     assert (call.info.codes[np.abs(off) > 2e-8] == Status.ALMOST_SOLVED).all()
