@@ -131,6 +131,10 @@ inline std::vector<NamedStructure> whole_structures(unsigned seed) {
     return i < 8 ? (i + 2 * j) % 5 < 2 : i < 18 ? j == (7 * (i - 8) + 3) % 10 : j == 10 + (i - 18);
   });
   add("a matrix alone", 6, 0, 0, {three}, 6, 0.0);
+  add("full columns of a matrix inequality", 6, 1, 2, {four, three}, 0, 0.3);
+  all.back().structure.A = make_pattern(19, 6, [&](Index i, Index j) {
+    return i < 3 ? i == j : i < 13 ? j == 1 || j == 4 || random.flip(0.3) : j > 3;
+  });
   return all;
 }
 

@@ -18,6 +18,7 @@ struct System {
   std::vector<double> P, A, e, delta, r1, r2;
   double rho;
   std::vector<Frame> frames = {};  // of cones that leave K as a whole
+  std::vector<double> given = {};  // A with the columns rotated that are
 };
 
 System random_system(const Structure& s, const PlanView& plan, Random& random) {
@@ -41,6 +42,15 @@ System random_system(const Structure& s, const PlanView& plan, Random& random) {
       std::fill_n(v.delta.begin() + cone.first, cone.rows(), 0.4);
     }
   for (Index j = 0; j < s.n; ++j) v.r1.push_back(random.uniform());
+  v.given = v.A;
+  plan.for_rotating_faces([&](const WholeBlock& block, const FaceEntry* entries) {
+    const Frame& frame = v.frames[static_cast<std::size_t>(&block - plan.whole.data())];
+    const Index rows = plan.cones[block.cone].rows();
+    for (Index i = 0; i < rows; ++i) {
+      v.given[entries[i].source] = 0.0;
+      for (Index r = 0; r < rows; ++r) v.given[entries[i].source] += frame.turn(i, r) * v.A[entries[r].source];
+    }
+  });
   return v;
 }
 
@@ -119,7 +129,7 @@ struct Run {
         for (std::size_t k = 0; k < (lanes[lane]->*member).size(); ++k) to[k][lane] = (lanes[lane]->*member)[k];
     };
     fill(v.P, &System::P);
-    fill(v.A, &System::A);
+    fill(v.A, &System::given);
     fill(v.r1, &System::r1);
     fill(v.r2, &System::r2);
     fill(kkt.e, &System::e);

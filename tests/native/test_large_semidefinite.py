@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from cvxpylayers._canon import compile_problem
+from cvxpylayers._engines.judge.resort import takes_minutes
+from cvxpylayers._engines.native import engine as native_engine
 from cvxpylayers._engines.native import kernel as native
 from cvxpylayers._engines.native.costs import Costs
 from cvxpylayers._engines.native.whole import WholeCone, whole_cones
@@ -59,7 +61,20 @@ def projection() -> Made:
     return cp.Problem(cp.Minimize(cp.sum_squares(X - C)), [X >> 0]), [C], [X]
 
 
-MAKERS: list[Callable[[], Made]] = [inequality, cut, mixed, two, projection]
+def full() -> Made:
+    """A matrix inequality in which two variables are in every entry and three in few, and another where all are in every one."""
+    rng, k, n = np.random.default_rng(2), 5, 5
+    F = rng.normal(size=(k, k, n))
+    F[:, :, 2:] *= rng.random((k, k, 3)) < 0.4
+    F += F.swapaxes(0, 1)
+    G = rng.normal(size=(3, 3, n))
+    G += G.swapaxes(0, 1)
+    c, x = cp.Parameter(n), cp.Variable(n)
+    matrices = [cp.reshape(M.reshape(-1, n) @ x + len(M) * np.eye(len(M)).ravel(), M.shape[:2], order="F") for M in (F, G)]
+    return cp.Problem(cp.Minimize(c @ x), [*(M >> 0 for M in matrices), cp.norm(x) <= 2]), [c], [x]
+
+
+MAKERS: list[Callable[[], Made]] = [inequality, cut, mixed, two, projection, full]
 
 
 def batch_of(parameters: list[cp.Parameter]) -> Batch:
@@ -191,3 +206,35 @@ def test_matrices_of_any_order_stay_with_the_native_engine(k: int) -> None:
 def test_small_matrices_are_eliminated_by_rows(k: int) -> None:
     for make in (largest_eigenvalue, least_eigenvector):
         assert not whole_cones(compile_problem(*make(k)).structure)
+
+
+def test_the_value_of_an_infimum_that_is_not_attained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dual of a bisection of a graph, costs a parameter: the multiplier y of 11' grows without bound.
+
+    What is left of its column in K is far smaller than of others. Without digits of its own the gap ends at 9e-8. Clarabel, which
+    would take minutes, is not asked.
+    """
+    monkeypatch.setattr(native_engine, "last_resort", lambda *_: pytest.fail("asked"))
+    k = 100
+    edges = np.triu(np.random.default_rng(0).random((k, k)) < 0.054, 1).astype(float)
+    C = edges + edges.T - np.diag((edges + edges.T).sum(axis=0))
+    q, x, y, X = cp.Parameter(k + 1), cp.Variable(k), cp.Variable(), cp.Variable((k, k), PSD=True)
+    dual = cp.Problem(cp.Minimize(q @ cp.hstack([x, y])), [cp.diag(x) + y * np.ones((k, k)) >> C])
+    compiled, costs = compile_problem(dual, [q], [x, y]), np.append(np.ones(k), 0.0)
+    assert whole_cones(compiled.structure)
+    found = engine(compiled, fallback=True).solve(Batch((costs[None],), (1,)), {}, tape=True)
+    assert set(found.status) <= {Status.SOLVED, Status.ALMOST_SOLVED}
+    assert not found.fallback.any()
+    assert max(found.gap.max(), found.primal_residual.max(), found.dual_residual.max()) <= 2e-8
+    primal = cp.Problem(cp.Maximize(cp.trace(C @ X)), [cp.diag(X) == 1, cp.sum(X) == 0])
+    _, info = CvxpyLayer(primal, [], [X]).solve()
+    np.testing.assert_allclose(found.objective, info.objective, rtol=1e-7)
+
+
+@pytest.mark.parametrize("k", [20, 90])
+def test_a_last_resort_takes_minutes_where_variables_meet_all_of_a_large_matrix(k: int) -> None:
+    C, x, X = symmetric(k), cp.Variable(k), cp.Variable((k, k), symmetric=True)
+    dense = cp.Problem(cp.Minimize(cp.sum_squares(X - C)), [X >> 0]), [C], [X]
+    sparse = cp.Problem(cp.Minimize(cp.sum(x)), [cp.diag(x) >> C]), [C], [x]
+    assert takes_minutes(compile_problem(*dense).structure) == (k == 90)
+    assert not takes_minutes(compile_problem(*sparse).structure)

@@ -160,6 +160,14 @@ class Cones {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
       if (columns > 0 && !c.whole()) block.forward(A + begin, columns, sums_);
     });
+    if constexpr (Team<V>::alone)
+      plan_.for_rotating_faces([&](const WholeBlock& whole, const FaceEntry* entries) {
+        with_block(whole.cone, [&](const ConeBlock& c, const auto& block) {
+          for (Index i = 0; i < c.rows(); ++i) t_[i] = A[entries[i].source];
+          block.forward(t_, 1, sums_);
+          for (Index i = 0; i < c.rows(); ++i) A[entries[i].source] = t_[i];
+        });
+      });
     rotated_ = true;
   }
   // Products as of `ProgramPack`, with z and Ax in the frames, where cones that leave K as a whole have no rows: K is lent theirs.
@@ -169,7 +177,21 @@ class Cones {
     copy<V>(z, plan_.m, t_);
     for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.back(t_ + c.first, 1, sums_) : void(); });
     rotated.products(x, t_, Px, Ax, Atz);
+    // Columns that are in the frames already (kkt/whole_blocks.hpp) meet z there, and are no part of what is rotated.
+    const auto for_rotated = [&](auto&& f) {
+      if constexpr (Team<V>::alone)
+        plan_.for_rotating_faces([&](const WholeBlock& whole, const FaceEntry* entries) {
+          const ConeBlock& c = plan_.cones[whole.cone];
+          const Index j = plan_.A.indices[entries->source];
+          for (Index i = 0; i < c.rows(); ++i) f(c.first + i, j, rotated.A[entries[i].source]);
+        });
+    };
+    for_rotated([&](Index i, Index j, V a) {
+      Atz[j] += a * (z[i] - t_[i]);
+      Ax[i] -= a * x[j];
+    });
     for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.forward(Ax + c.first, 1, sums_) : void(); });
+    for_rotated([&](Index i, Index j, V a) { Ax[i] += a * x[j]; });
   }
   template <class K>
   CVXL_HD void lend_frames(K& kkt) const {

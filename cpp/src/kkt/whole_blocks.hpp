@@ -11,6 +11,9 @@
 //
 // Both are of one kind, with B⁻ᵀ in place of B for T⁻ᵀ; `frame` holds what each takes.
 //
+// Faces that are full columns of A do rotate: their entries in A are those of T F (cones/cones.hpp). Work is the same, and where
+// one of them, as F = 11', ends up far smaller than its neighbours, B'FB has digits that B (w ∘ B'FB) B' loses.
+//
 // ⟨F_a, V(F_b)⟩, V(F) = B (w ∘ B'FB) B', is computed face by face, those with most entries first, so that each pair takes the
 // entries of the sparser one (as SDPA does: Fujisawa, Kojima, Nakata 1997). Where all w are equal, as with the frames of
 // scalings, V(F) = w XFX with X = BB', of which only the entries that other faces have are wanted.
@@ -53,7 +56,7 @@ class WholeBlocks {
       read_faces(block, cone, A, e);
       if (block.of_variables)
         for (Index i = cone.first; i < cone.first + cone.rows(); ++i) factor[diagonal_of(i)] = splat<V>(1.0);
-      add_products(block, cone.order, frame[n], weight + cone.first, factor);
+      add_products(block, cone.order, frame[n], A, weight + cone.first, factor);
     }
   }
 
@@ -65,10 +68,12 @@ class WholeBlocks {
       const V *w = weight + cone.first, *r = r2 + cone.first;
       if (!block.of_variables) {
         for (Index i = 0; i < cone.rows(); ++i) vector_[i] = w[i] * r[i];
+        const auto add = [&](const FaceEntry& entry) {
+          dx[plan_.A.indices[entry.source]] += A[entry.source] * vector_[svec_place(entry.row, entry.column)];
+        };
+        for_entries(block, true, add);
         congruence<true>(vector_, frame[n], cone.order, room_);
-        for (Index i = 0; i < cone.rows(); ++i)
-          for (Index k = plan_.A.indptr[cone.first + i]; k < plan_.A.indptr[cone.first + i + 1]; ++k)
-            dx[plan_.A.indices[k]] += A[k] * vector_[i];
+        for_entries(block, false, add);
         continue;
       }
       for (Index i = 0; i < cone.rows(); ++i) vector_[i] = dx[variable_of(cone.first + i)] / A[plan_.A.indptr[cone.first + i]];
@@ -90,13 +95,13 @@ class WholeBlocks {
       const V *w = weight + cone.first, *r = r2 + cone.first;
       V* z = dz + cone.first;
       if (!block.of_variables) {
-        for (Index i = 0; i < cone.rows(); ++i) {
-          V sum = V{};
-          for (Index k = plan_.A.indptr[cone.first + i]; k < plan_.A.indptr[cone.first + i + 1]; ++k)
-            sum += A[k] * dx[plan_.A.indices[k]];
-          z[i] = sum;
-        }
+        fill<V>(z, cone.rows(), V{});
+        const auto add = [&](const FaceEntry& entry) {
+          z[svec_place(entry.row, entry.column)] += A[entry.source] * dx[plan_.A.indices[entry.source]];
+        };
+        for_entries(block, false, add);
         congruence<false>(z, frame[n], cone.order, room_);
+        for_entries(block, true, add);
         for (Index i = 0; i < cone.rows(); ++i) z[i] = w[i] * (z[i] - r[i]);
         continue;
       }
@@ -135,6 +140,17 @@ class WholeBlocks {
       for (Index k = plan_.faces[t].entries.begin; k < plan_.faces[t].entries.end; ++k) f(plan_.faces[t], plan_.face_entries[k]);
   }
 
+  // Entries of faces that rotate, or of the others.
+  template <class F>
+  CVXL_INLINE void for_entries(const WholeBlock& block, bool rotating, F&& f) const {
+    for (const Face& face : plan_.faces.subspan(block.faces.begin, block.faces.size()))
+      if (block.rotates(face, plan_.cones[block.cone]) == rotating)
+        for (const FaceEntry& entry : entries_of(face)) f(entry);
+  }
+  std::span<const FaceEntry> entries_of(const Face& face) const {
+    return plan_.face_entries.subspan(static_cast<std::size_t>(face.entries.begin), static_cast<std::size_t>(face.entries.size()));
+  }
+
   // Entries of the matrices F, those off the diagonal as they stand twice, into value_.
   void read_faces(const WholeBlock& block, const ConeBlock& cone, const V* A, const V* e) {
     V* value = value_;
@@ -145,7 +161,7 @@ class WholeBlocks {
     });
   }
 
-  void add_products(const WholeBlock& block, Index k, const V* B, const V* w, V* factor) {
+  void add_products(const WholeBlock& block, Index k, const V* B, const V* A, const V* w, V* factor) {
     const auto weight = [&](Index i) { return block.of_variables ? 1.0 / (w[i] + rho_) : w[i]; };
     M even = ~M{};
     for (Index i = 1; i < k * (k + 1) / 2; ++i) even &= w[i] == w[0];
@@ -157,6 +173,10 @@ class WholeBlocks {
       const Face& from = face(block, t);
       const bool sparse = wanted < k * k / 8;  // entries are wanted one by one
       wanted -= from.entries.size();
+      if (block.rotates(from, plan_.cones[block.cone])) {
+        with_rotating(block, t, B, A, w, factor);
+        continue;
+      }
       if (any(even)) {
         const Index rows = multiply_face(block, from, X_, k);
         with_products(block, t, sparse, k, entry_of_even(rows, k), [&](V product) { return weight(0) * product; }, even, factor);
@@ -235,7 +255,6 @@ class WholeBlocks {
     const auto& [terms, left, right] = entry;
     if (!sparse)
       multiply<true>(k, k, terms, room_, left, right, [&](Index i, Index j, V sum) { Y_[i * k + j] = Y_[j * k + i] = sum; });
-    const Index b = plan_.face_order[block.by_density.begin + t];
     for (Index s = t; s < block.faces.size(); ++s) {
       const Face& own = face(block, s);
       V product = V{};
@@ -248,12 +267,35 @@ class WholeBlocks {
           sum = Y_[at.row * k + at.column];
         product += value_[n - first_entry(block)] * (at.row == at.column ? sum : sum + sum);
       }
-      const Index a = plan_.face_order[block.by_density.begin + s];
-      const Face& low = plan_.faces[block.faces.begin + std::min(a, b)];
-      V& target = factor[low.column + plan_.relative[low.relative + std::max(a, b)]];
       const V change = select(lanes, scale(product), V{});
-      target += block.of_variables ? -change : change;
+      target(block, s, t, factor) += block.of_variables ? -change : change;
     }
+  }
+
+  // The same where the t-th face rotates, as those before it do: A has svec(B'FB).
+  void with_rotating(const WholeBlock& block, Index t, const V* B, const V* A, const V* w, V* factor) {
+    const ConeBlock& cone = plan_.cones[block.cone];
+    const auto product = [&](const Face& face) {
+      V sum = V{};
+      for (const FaceEntry& at : entries_of(face)) sum += A[at.source] * vector_[svec_place(at.row, at.column)];
+      return sum;
+    };
+    for (const FaceEntry& at : entries_of(face(block, t))) {
+      const Index i = svec_place(at.row, at.column);
+      vector_[i] = w[i] * A[at.source];
+    }
+    Index s = t;
+    for (; s < block.faces.size() && block.rotates(face(block, s), cone); ++s)
+      target(block, s, t, factor) += product(face(block, s));
+    if (s < block.faces.size()) congruence<true>(vector_, B, cone.order, room_);
+    for (; s < block.faces.size(); ++s) target(block, s, t, factor) += product(face(block, s));
+  }
+
+  // The entry of the factor where two faces meet.
+  V& target(const WholeBlock& block, Index s, Index t, V* factor) const {
+    const Index a = plan_.face_order[block.by_density.begin + s], b = plan_.face_order[block.by_density.begin + t];
+    const Face& low = plan_.faces[block.faces.begin + std::min(a, b)];
+    return factor[low.column + plan_.relative[low.relative + std::max(a, b)]];
   }
 
   const PlanView& plan_;

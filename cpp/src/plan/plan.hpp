@@ -88,6 +88,9 @@ struct WholeBlock {
   bool of_variables;   // the variable of row i is the only entry of that row
   Range faces;         // pool `faces`, by position
   Range by_density;    // pool `face_order`: the same, counted from the first, those with most entries first
+
+  // Whether a face is a full column of the cone's rows, which is rotated as those of other cones are (kkt/whole_blocks.hpp).
+  constexpr bool rotates(const Face& face, const ConeBlock& of) const { return !of_variables && face.entries.size() == of.rows(); }
 };
 
 struct Plan {

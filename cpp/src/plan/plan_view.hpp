@@ -80,6 +80,14 @@ struct PlanView {
   [[gnu::always_inline]] constexpr bool is_condensed(Index row) const { return row_position[static_cast<std::size_t>(row)] == -1; }
   [[gnu::always_inline]] constexpr bool is_whole(Index row) const { return row_position[static_cast<std::size_t>(row)] == -2; }
   [[gnu::always_inline]] constexpr bool is_kept(Index row) const { return row_position[static_cast<std::size_t>(row)] >= 0; }
+
+  // f(block, entries row by row) for every column of A that rotates though its cone leaves K as a whole.
+  template <class F>
+  void for_rotating_faces(F&& f) const {
+    for (const WholeBlock& block : whole)
+      for (const Face& face : faces.subspan(block.faces.begin, block.faces.size()))
+        if (block.rotates(face, cones[block.cone])) f(block, face_entries.data() + face.entries.begin);
+  }
 };
 static_assert(std::is_trivially_copyable_v<PlanView>);
 

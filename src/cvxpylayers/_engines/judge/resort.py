@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from cvxpylayers._engines.judge import clarabel, piqp
 from cvxpylayers._engines.judge.judge import Outcome, settle
 from cvxpylayers._engines.judge.program import ConeProgram
-from cvxpylayers._program import Status
+from cvxpylayers._program import Status, Structure
 
 # Points are differentiated, and refined from as near as PIQP gets.
 _SHARP: Final[Mapping[str, Any]] = {"eps_abs": 1e-11, "eps_rel": 1e-11, "max_iter": 400}
+_DEAR: Final = 1e10  # flops of a factorization, of which a last resort makes some hundred: a second each
+
+
+def takes_minutes(structure: Structure) -> bool:
+    """Whether a last resort does: Clarabel factors the rows of a semidefinite cone, those that meet variables, as one dense block."""
+    rows = np.diff(structure.A.indptr) > 0
+    return any(float(rows[block.rows].sum()) ** 3 / 3 > _DEAR for block in structure.cones.blocks("psd"))
 
 
 def last_resort(program: ConeProgram, tolerance: float) -> Outcome:

@@ -15,7 +15,7 @@ from cvxpylayers._engines.engine import Capabilities, Engine
 from cvxpylayers._engines.judge.judge import NO_SOLUTION, Outcome
 from cvxpylayers._engines.judge.margin import margin
 from cvxpylayers._engines.judge.program import Assembler, switch_off
-from cvxpylayers._engines.judge.resort import last_resort
+from cvxpylayers._engines.judge.resort import last_resort, takes_minutes
 from cvxpylayers._engines.native.kernel import domain, make_kernel
 from cvxpylayers._program import USABLE, Batch, CompiledProblem, Solution, Status, Tape
 from cvxpylayers._typing import Bool, Exchanged, Float64, NDArray, Shaped
@@ -33,7 +33,8 @@ class NativeEngine(Engine):
     Options: ``tolerance`` (residuals and gap that make an instance solved), ``target`` (accuracy that the loop goes on to while
     it makes progress), ``max_iterations``, ``threads`` (0: the default; derivatives use the constructor's), ``polish``,
     ``equilibrate``, ``regularization``, ``step_fraction``, ``infeasibility_tolerance``, ``fallback`` (hand what stays unsolved to
-    PIQP, where it is installed and all cones are rows, and then to Clarabel), ``lane_width`` (2, 4 or 8 instances side by side,
+    PIQP, where it is installed and all cones are rows, and then to Clarabel, which is not asked of what is almost solved where it
+    would take minutes), ``lane_width`` (2, 4 or 8 instances side by side,
     or 1 by itself, for large ones without cones; constructor only), ``derivative``, ``smoothing``, and ``device`` ("cpu" or "cuda"
     where PyTorch's tensors on a device shall be solved on the host, or must not; ``_engines.native.device`` decides).
 
@@ -54,6 +55,7 @@ class NativeEngine(Engine):
         structure = compiled.structure
         self._on_devices: dict[tuple[str | None, int], _core.DeviceKernel] = {}
         self._three_dimensional = bool(structure.cones.exp or structure.cones.power)
+        self._last_resort_takes_minutes = takes_minutes(structure)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"compiled": self.compiled, "options": self.options}
@@ -107,7 +109,7 @@ class NativeEngine(Engine):
         """Instances that another solver may do better on, which it cannot where rounded data contradict themselves (engine.cpp).
 
         Where exponential and power cones keep the polish from its target, what is solved may be far from the solution in its small
-        parts: a gap bounds the sum of all terms.
+        parts: a gap bounds the sum of all terms. What is usable is not worth minutes.
         """
         left = UNRESOLVED[solution.status]
         if rounded:
@@ -115,6 +117,8 @@ class NativeEngine(Engine):
             left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
         elif settings.get("polish", True) and self._three_dimensional:
             left |= (solution.status == Status.SOLVED) & (_worst(solution) > settings.get("target", DEFAULTS["target"]))
+        if self._last_resort_takes_minutes:
+            left &= solution.status > USABLE
         return np.flatnonzero(left)
 
     def _fall_back(self, batch: Batch, solution: Solution, settings: Mapping[str, Any]) -> None:
