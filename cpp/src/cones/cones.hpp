@@ -160,7 +160,7 @@ class Cones {
       const Index begin = plan_.A.indptr[c.first], columns = plan_.A.indptr[c.first + 1] - begin;
       if (columns > 0 && !c.whole()) block.forward(A + begin, columns, sums_);
     });
-    if constexpr (Team<V>::alone)
+    if constexpr (has_cones<V>)
       plan_.for_rotating_faces([&](const WholeBlock& whole, const FaceEntry* entries) {
         with_block(whole.cone, [&](const ConeBlock& c, const auto& block) {
           for (Index i = 0; i < c.rows(); ++i) t_[i] = A[entries[i].source];
@@ -179,7 +179,7 @@ class Cones {
     rotated.products(x, t_, Px, Ax, Atz);
     // Columns that are in the frames already (kkt/whole_blocks.hpp) meet z there, and are no part of what is rotated.
     const auto for_rotated = [&](auto&& f) {
-      if constexpr (Team<V>::alone)
+      if constexpr (has_cones<V>)
         plan_.for_rotating_faces([&](const WholeBlock& whole, const FaceEntry* entries) {
           const ConeBlock& c = plan_.cones[whole.cone];
           const Index j = plan_.A.indices[entries->source];
