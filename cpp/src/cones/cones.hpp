@@ -7,6 +7,7 @@
 
 #include <tuple>
 
+#include "cones/backtrack.hpp"
 #include "cones/cone.hpp"
 #include "cones/kinds.hpp"
 #include "lanes/check.hpp"
@@ -174,24 +175,18 @@ class Cones {
   template <class Program>
   CVXL_HD void products(const Program& rotated, const V* x, const V* z, V* Px, V* Ax, V* Atz) const {
     if (plan_.whole.empty()) return rotated.products(x, z, Px, Ax, Atz);
-    copy<V>(z, plan_.m, t_);
-    for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.back(t_ + c.first, 1, sums_) : void(); });
-    rotated.products(x, t_, Px, Ax, Atz);
-    // Columns that are in the frames already (kkt/whole_blocks.hpp) meet z there, and are no part of what is rotated.
-    const auto for_rotated = [&](auto&& f) {
-      if constexpr (has_cones<V>)
-        plan_.for_rotating_faces([&](const WholeBlock& whole, const FaceEntry* entries) {
-          const ConeBlock& c = plan_.cones[whole.cone];
-          const Index j = plan_.A.indices[entries->source];
-          for (Index i = 0; i < c.rows(); ++i) f(c.first + i, j, rotated.A[entries[i].source]);
-        });
-    };
-    for_rotated([&](Index i, Index j, V a) {
-      Atz[j] += a * (z[i] - t_[i]);
-      Ax[i] -= a * x[j];
-    });
-    for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.forward(Ax + c.first, 1, sums_) : void(); });
-    for_rotated([&](Index i, Index j, V a) { Ax[i] += a * x[j]; });
+    if constexpr (has_cones<V>) {
+      copy<V>(z, plan_.m, t_);
+      for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.back(t_ + c.first, 1, sums_) : void(); });
+      rotated.products(x, t_, Px, Ax, Atz);
+      // Columns that are in the frames already (kkt/whole_blocks.hpp) meet z there, and are no part of what is rotated.
+      plan_.for_rotating_entries([&](Index i, Index j, Index k) {
+        Atz[j] += rotated.A[k] * (z[i] - t_[i]);
+        Ax[i] -= rotated.A[k] * x[j];
+      });
+      for_each([&](const ConeBlock& c, const auto& block) { c.whole() ? block.forward(Ax + c.first, 1, sums_) : void(); });
+      plan_.for_rotating_entries([&](Index i, Index j, Index k) { Ax[i] += rotated.A[k] * x[j]; });
+    }
   }
   template <class K>
   CVXL_HD void lend_frames(K& kkt) const {
@@ -222,29 +217,15 @@ class Cones {
     return worst;
   }
 
-  // Shortens α until the exponential and power cones contain the moved points too; 0 where that takes too long. What is found by
-  // large steps is refined by bisection: a step that is longer by a tenth saves more passes than its test costs.
+  // Shortens α until the exponential and power cones contain the moved points too; 0 where that takes too long.
   CVXL_HD V backtrack(const V* s, const V* ds, const V* z, const V* dz, V alpha, M lanes) const {
-    const auto outside = [&](V step) {
+    return shortened(alpha, lanes, [&](V step) {
       M inside = ~M{};
       for_each([&](const ConeBlock& c, const auto& block) {
         inside &= block.contains(s + c.first, ds + c.first, z + c.first, dz + c.first, step);
       });
       return ~inside;
-    };
-    V excess = V{};  // α + excess is too long
-    M busy = lanes;
-    for (int trial = 0; trial < trials && any(busy); ++trial) {
-      busy &= outside(alpha);
-      excess = select(busy, 0.2 * alpha, excess);
-      alpha -= select(busy, excess, V{});
-    }
-    const M shortened = lanes & ~busy & (excess > 0.0);
-    for (int pass = 0; pass < bisections && any(shortened); ++pass) {
-      excess *= 0.5;
-      alpha += select(shortened & ~outside(alpha + excess), excess, V{});
-    }
-    return select(busy, V{}, alpha);
+    });
   }
 
   // The barrier f(s) + f*(z) of K at the moved points.
@@ -262,10 +243,7 @@ class Cones {
   // mean).
   CVXL_HD void lift_inside(V* u, M lanes) const {
     V margin = splat<V>(__builtin_inf()), positive = V{};
-    const auto meet = [&](V value, double degree) {
-      margin = min(margin, value);
-      positive += degree * max(value, V{});
-    };
+    const auto meet = [&](V value, double degree) { margin = min(margin, value), positive += degree * max(value, V{}); };
     each_in<V>(plan_.zero, plan_.orthant_end, sums(positive), minima(margin), [&](Index i) { meet(u[i], 1.0); });
     for_each([&]<class Block>(const ConeBlock& c, const Block& block) {
       if constexpr (Block::symmetric) meet(block.least_eigenvalue(u + c.first), Block::degree(c));
@@ -279,7 +257,6 @@ class Cones {
   }
 
  private:
-  static constexpr int trials = 60, bisections = 2;
   static constexpr double undecided = 1e-4;  // cosine of s and z; of a row, also their size
 
   CVXL_HD void make_blocks(Arena& arena) {

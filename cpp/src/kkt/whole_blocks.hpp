@@ -68,9 +68,7 @@ class WholeBlocks {
       const V *w = weight + cone.first, *r = r2 + cone.first;
       if (!block.of_variables) {
         for (Index i = 0; i < cone.rows(); ++i) vector_[i] = w[i] * r[i];
-        const auto add = [&](const FaceEntry& entry) {
-          dx[plan_.A.indices[entry.source]] += A[entry.source] * vector_[svec_place(entry.row, entry.column)];
-        };
+        const auto add = [&](const FaceEntry& f) { dx[column_of(f)] += A[f.source] * vector_[svec_place(f.row, f.column)]; };
         for_entries(block, true, add);
         congruence<true>(vector_, frame[n], cone.order, room_);
         for_entries(block, false, add);
@@ -96,9 +94,7 @@ class WholeBlocks {
       V* z = dz + cone.first;
       if (!block.of_variables) {
         fill<V>(z, cone.rows(), V{});
-        const auto add = [&](const FaceEntry& entry) {
-          z[svec_place(entry.row, entry.column)] += A[entry.source] * dx[plan_.A.indices[entry.source]];
-        };
+        const auto add = [&](const FaceEntry& f) { z[svec_place(f.row, f.column)] += A[f.source] * dx[column_of(f)]; };
         for_entries(block, false, add);
         congruence<false>(z, frame[n], cone.order, room_);
         for_entries(block, true, add);
@@ -123,6 +119,7 @@ class WholeBlocks {
  private:
   // The variable that is row i.
   Index variable_of(Index row) const { return plan_.A.indices[plan_.A.indptr[row]]; }
+  Index column_of(const FaceEntry& entry) const { return plan_.A.indices[entry.source]; }
   Index diagonal_of(Index row) const { return plan_.diagonal[plan_.variable_position[variable_of(row)]]; }
   const Face& face(const WholeBlock& block, Index t) const {
     return plan_.faces[block.faces.begin + plan_.face_order[block.by_density.begin + t]];
@@ -148,7 +145,7 @@ class WholeBlocks {
         for (const FaceEntry& entry : entries_of(face)) f(entry);
   }
   std::span<const FaceEntry> entries_of(const Face& face) const {
-    return plan_.face_entries.subspan(static_cast<std::size_t>(face.entries.begin), static_cast<std::size_t>(face.entries.size()));
+    return plan_.face_entries.subspan(face.entries.begin, face.entries.size());
   }
 
   // Entries of the matrices F, those off the diagonal as they stand twice, into value_.
@@ -274,20 +271,16 @@ class WholeBlocks {
 
   // The same where the t-th face rotates, as those before it do: A has svec(B'FB).
   void with_rotating(const WholeBlock& block, Index t, const V* B, const V* A, const V* w, V* factor) {
-    const ConeBlock& cone = plan_.cones[block.cone];
+    const ConeBlock& c = plan_.cones[block.cone];
     const auto product = [&](const Face& face) {
       V sum = V{};
-      for (const FaceEntry& at : entries_of(face)) sum += A[at.source] * vector_[svec_place(at.row, at.column)];
+      for (const FaceEntry& f : entries_of(face)) sum += A[f.source] * vector_[svec_place(f.row, f.column)];
       return sum;
     };
-    for (const FaceEntry& at : entries_of(face(block, t))) {
-      const Index i = svec_place(at.row, at.column);
-      vector_[i] = w[i] * A[at.source];
-    }
+    for (Index i = 0; const FaceEntry& at : entries_of(face(block, t))) vector_[i] = w[i] * A[at.source], ++i;
     Index s = t;
-    for (; s < block.faces.size() && block.rotates(face(block, s), cone); ++s)
-      target(block, s, t, factor) += product(face(block, s));
-    if (s < block.faces.size()) congruence<true>(vector_, B, cone.order, room_);
+    for (; s < block.faces.size() && block.rotates(face(block, s), c); ++s) target(block, s, t, factor) += product(face(block, s));
+    if (s < block.faces.size()) congruence<true>(vector_, B, c.order, room_);
     for (; s < block.faces.size(); ++s) target(block, s, t, factor) += product(face(block, s));
   }
 

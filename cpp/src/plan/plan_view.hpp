@@ -88,6 +88,14 @@ struct PlanView {
       for (const Face& face : faces.subspan(block.faces.begin, block.faces.size()))
         if (block.rotates(face, cones[block.cone])) f(block, face_entries.data() + face.entries.begin);
   }
+  // f(row, column, offset in A) for every entry of these.
+  template <class F>
+  void for_rotating_entries(F&& f) const {
+    for_rotating_faces([&](const WholeBlock& block, const FaceEntry* entries) {
+      const Index column = A.indices[entries->source], first = cones[block.cone].first;
+      for (Index i = 0; i < cones[block.cone].rows(); ++i) f(first + i, column, entries[i].source);
+    });
+  }
 };
 static_assert(std::is_trivially_copyable_v<PlanView>);
 
