@@ -55,7 +55,6 @@ class NativeEngine(Engine):
         structure = compiled.structure
         self._on_devices: dict[tuple[str | None, int], _core.DeviceKernel] = {}
         self._three_dimensional = bool(structure.cones.exp or structure.cones.power)
-        self._last_resort_takes_minutes = takes_minutes(structure)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"compiled": self.compiled, "options": self.options}
@@ -117,7 +116,7 @@ class NativeEngine(Engine):
             left &= (solution.status != Status.ALMOST_SOLVED) | ~(worst <= settings.get("tolerance", TOLERANCE))
         elif settings.get("polish", True) and self._three_dimensional:
             left |= (solution.status == Status.SOLVED) & (_worst(solution) > settings.get("target", DEFAULTS["target"]))
-        if self._last_resort_takes_minutes:
+        if left.any() and takes_minutes(self.compiled.structure):
             left &= solution.status > USABLE
         return np.flatnonzero(left)
 
